@@ -1,0 +1,115 @@
+"""Ranked lists of a batch of users, and the one place that puts scored candidates in their final order."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["TopK", "best_per_user", "empty_topk"]
+
+# Users with at most this many candidates per place in the list are ranked together in one padded matrix;
+# longer ones (thousands of tied items) one by one, so that they cannot blow the matrix up for everybody.
+_PADDED_PER_PLACE = 4
+_PADDED_ALWAYS = 256
+
+
+@dataclass(frozen=True)
+class TopK:
+    """Lists of recommended items, best first, equal scores by ascending item id.
+
+    offsets: int64[n + 1]; the list of user u is `items[offsets[u]:offsets[u + 1]]`.
+    items:   int32; index into the catalogue.
+    scores:  float32, descending within a list.
+    """
+
+    offsets: npt.NDArray[np.int64]
+    items: npt.NDArray[np.int32]
+    scores: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        """Number of users."""
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """int64[n]: how many items each user got."""
+        return np.diff(self.offsets)
+
+    @classmethod
+    def concatenate(cls, parts: "list[TopK]") -> "TopK":
+        """The users of all `parts`, one after another."""
+        if len(parts) == 1:
+            return parts[0]
+        lengths = [np.zeros(1, np.int64), *(part.lengths for part in parts)]
+        items = np.concatenate([np.zeros(0, np.int32), *(part.items for part in parts)])
+        scores = np.concatenate([np.zeros(0, np.float32), *(part.scores for part in parts)])
+        return cls(np.cumsum(np.concatenate(lengths)), items, scores)
+
+    def replace(self, users: npt.NDArray[np.integer], lists: "TopK") -> "TopK":
+        """These lists with those of `users` (ascending, distinct) taken from `lists`, in the same order."""
+        source = np.arange(len(self), dtype=np.int64)
+        source[users] = len(self) + np.arange(len(users))
+        return TopK.concatenate([self, lists]).take(source)
+
+    def take(self, users: npt.NDArray[np.integer]) -> "TopK":
+        """The lists of `users`, in that order."""
+        lengths = self.lengths[users]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        entries = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][users] - offsets[:-1], lengths)
+        return TopK(offsets, self.items[entries], self.scores[entries])
+
+
+def empty_topk(users: int) -> TopK:
+    """No item for any of `users` users."""
+    return TopK(np.zeros(users + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
+
+
+def best_per_user(
+    users: npt.NDArray[np.integer],
+    items: npt.NDArray[np.int32],
+    scores: npt.NDArray[np.float64],
+    *,
+    user_count: int,
+    k: int,
+) -> TopK:
+    """The `k` best candidates of each user; all of them where there are fewer.
+
+    users, items, scores: one entry per candidate, sorted by (user, item), each pair once; scores are not NaN.
+    Candidates are compared in float64, so two that only look equal as float32 keep their true order.
+    """
+    counts = np.bincount(users, minlength=user_count)
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    lengths = np.minimum(counts, k)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    chosen = np.empty(offsets[-1], dtype=np.int64)
+    is_long = counts > _PADDED_PER_PLACE * k + _PADDED_ALWAYS
+    for user in np.flatnonzero(is_long):
+        own = scores[starts[user] : starts[user + 1]]
+        chosen[offsets[user] : offsets[user + 1]] = starts[user] + _best_of_many(own, k)
+    short = np.flatnonzero(~is_long & (counts > 0))
+    if len(short):
+        padded = _padded(scores, starts[short], counts[short])
+        order = np.argsort(-padded, axis=1, kind="stable")[:, :k]
+        taken = np.arange(order.shape[1]) < lengths[short, None]
+        places = (offsets[short, None] + np.arange(order.shape[1]))[taken]
+        chosen[places] = (order + starts[short, None])[taken]
+    return TopK(offsets, items[chosen], scores[chosen].astype(np.float32))
+
+
+def _padded(
+    scores: npt.NDArray[np.float64], starts: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """float64[users, longest]: each user's candidates side by side, then -inf."""
+    columns = np.arange(counts.max())
+    entries = np.minimum(starts[:, None] + columns, len(scores) - 1)
+    return np.where(columns < counts[:, None], scores[entries], -np.inf)
+
+
+def _best_of_many(scores: npt.NDArray[np.float64], k: int) -> npt.NDArray[np.int64]:
+    """Places of the `k` largest, equal ones by ascending place, without sorting all of them."""
+    if k < len(scores):
+        bound = np.partition(scores, len(scores) - k)[len(scores) - k]
+        within = np.flatnonzero(scores >= bound)
+    else:
+        within = np.arange(len(scores))
+    return within[np.argsort(-scores[within], kind="stable")[:k]]
