@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from scoreline.errors import InputError
 from scoreline.models.norm_sorted import NormSortedItems
-from scoreline.models.topk import TopK, best_per_user, empty_topk
+from scoreline.models.topk import TopK, best_per_user, empty_topk, kth_largest
 
 __all__ = ["best_items"]
 
@@ -273,12 +273,9 @@ def _kth_at_least(scores: Floats, k: int) -> Floats:
 
 def _tighten(batch: _Batch, found: _Candidates, active: Ints) -> tuple[_Candidates, _Candidates]:
     """Raise the bounds of the users that found something new, and drop what is below them."""
-    keys = (found.users.astype(np.int64) << 32) + _ordered(found.scores)
-    keys.sort()  # vectorised on integers: faster than any partition by user
     counts = np.bincount(found.users, minlength=len(batch.vectors))
     users = np.flatnonzero(counts >= batch.k)
-    places = np.cumsum(counts)[users] - batch.k
-    kth = _unordered(keys[places])
+    kth = kth_largest(found.users, found.scores, counts=counts, k=batch.k)[users]
     batch.kth[users] = np.maximum(batch.kth[users], kth)
     batch.lower[users] = np.maximum(batch.lower[users], batch.bound(users, kth))
     found = found.where(found.scores >= batch.lower[found.users])
@@ -288,18 +285,6 @@ def _tighten(batch: _Batch, found: _Candidates, active: Ints) -> tuple[_Candidat
     is_active[active] = True
     open_now = is_active[found.users]
     return found.where(~open_now), found.where(open_now)
-
-
-def _ordered(scores: Floats) -> Longs:
-    """Integers from 0 to 2^32 in the order of the scores."""
-    bits = scores.view(np.int32)
-    return (bits ^ ((bits >> 31) & 0x7FFFFFFF)).astype(np.int64) + (1 << 31)
-
-
-def _unordered(keys: Longs) -> Floats:
-    """The scores that `_ordered` turned into the low 32 bits of `keys`."""
-    bits = ((keys & 0xFFFFFFFF) - (1 << 31)).astype(np.int32)
-    return (bits ^ ((bits >> 31) & 0x7FFFFFFF)).view(np.float32)
 
 
 def _rank_exactly(batch: _Batch, found: _Candidates) -> TopK:
