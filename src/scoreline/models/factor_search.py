@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from scoreline.errors import InputError
 from scoreline.models.norm_sorted import NormSortedItems
-from scoreline.models.topk import TopK, best_per_user, empty_topk, kth_largest
+from scoreline.models.topk import TopK, best_per_user, empty_topk, kth_at_least, kth_largest
 
 __all__ = ["best_items"]
 
@@ -135,7 +135,8 @@ def best_items(
     """The `k` items of largest inner product with each row of `users`; all eligible unseen ones if fewer.
 
     users: float32[n, f]. seen_items: what must not be recommended, user by user, -1 ignored. eligible: bool
-    per item, None for all. Scores are float64 dot products summed in a fixed order, given as float32.
+    per item, None for all. Scores are float64 dot products summed in a fixed order, given as float32. A user
+    of zeros has no preference and gets no list.
     """
     if not np.isfinite(users).all():
         raise InputError("a user's vector is not finite: the weights of the history are too large")
@@ -179,7 +180,7 @@ def _ranges(offsets: Longs) -> Iterator[tuple[int, int]]:
 def _search(batch: _Batch, seen_users: Ints, seen_ranks: Ints) -> _Candidates:
     """Everything that float32 scores cannot rule out of a user's list."""
     width = batch.width
-    active = np.arange(len(batch.vectors), dtype=np.int32)
+    active = np.flatnonzero(batch.lengths).astype(np.int32)
     settled: list[_Candidates] = []
     found: list[_Candidates] = []
     fresh = 0
@@ -234,7 +235,7 @@ def _score_tile(batch: _Batch, active: Ints, start: int, seen: tuple[Ints, Ints]
     row_of = np.full(len(batch.vectors), -1, dtype=np.int32)
     row_of[active] = np.arange(len(active), dtype=np.int32)
     seen_rows, seen_columns = row_of[seen[0]], seen[1] - start
-    if start:
+    if len(active) < len(row_of):
         kept = np.flatnonzero(seen_rows >= 0)
         seen_rows, seen_columns = seen_rows[kept], seen_columns[kept]
     rows = _BLOCK_CELLS // batch.width
@@ -247,28 +248,11 @@ def _score_tile(batch: _Batch, active: Ints, start: int, seen: tuple[Ints, Ints]
         np.matmul(batch.vectors[users], tile, out=scores)
         own = slice(cuts[block], cuts[block + 1])
         scores[seen_rows[own] - first, seen_columns[own]] = -np.inf
-        lower = batch.lower[users] if start else batch.bound(users, _kth_at_least(scores, batch.k))
+        lower = batch.lower[users] if start else batch.bound(users, kth_at_least(scores, batch.k))
         flat = np.flatnonzero(scores >= lower[:, None])
         row, column = np.divmod(flat, width)
         parts.append(_Candidates(users[row], (column + start).astype(np.int32), scores.ravel()[flat]))
     return _Candidates.concatenate(parts)
-
-
-def _kth_at_least(scores: Floats, k: int) -> Floats:
-    """A lower bound of the `k`-th largest score of each row: the `k`-th largest maximum of groups of columns.
-
-    Comparing is far cheaper than partitioning, and the bound is nearly as good as the value itself.
-    """
-    rows, width = scores.shape
-    groups = 1 << (4 * k - 1).bit_length()
-    if groups * 2 > width:
-        groups = width  # every score is its own group
-    if k > groups:
-        return np.full(rows, -np.inf, dtype=np.float32)
-    maxima = scores[:, : width // groups * groups].reshape(rows, width // groups, groups).max(axis=1)
-    maxima.partition(groups - k, axis=1)
-    bound: Floats = maxima[:, groups - k]
-    return bound
 
 
 def _tighten(batch: _Batch, found: _Candidates, active: Ints) -> tuple[_Candidates, _Candidates]:

@@ -56,6 +56,12 @@ class Histories:
         _check_same_lengths(offsets, weight_offsets)
         return cls(offsets, items, _finite_floats(values))
 
+    def excluded(self, exclude_seen: bool) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+        """Offsets and items of what must not be recommended: everything seen, or nothing."""
+        if exclude_seen:
+            return self.offsets, self.items
+        return np.zeros_like(self.offsets), self.items[:0]
+
     def slice(self, start: int, stop: int) -> "Histories":
         """The users from `start` up to `stop`."""
         first, last = self.offsets[start], self.offsets[stop]

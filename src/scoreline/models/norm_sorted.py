@@ -1,6 +1,7 @@
 """Item factors in the order in which the search goes through them, and their exact scores."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +43,22 @@ class NormSortedItems:
         places = np.empty_like(items)
         places[items] = np.arange(len(items), dtype=np.int32)
         return cls(np.ascontiguousarray(vectors[items]), norms[items], items, places)
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, npt.NDArray[Any]]) -> "NormSortedItems":
+        """What `arrays()` described, without a copy."""
+        return cls(
+            arrays["item_vectors"], arrays["item_norms"], arrays["item_search_order"], arrays["item_places"]
+        )
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What to save."""
+        return {
+            "item_vectors": self.vectors,
+            "item_norms": self.norms,
+            "item_search_order": self.items,
+            "item_places": self.places,
+        }
 
     def __len__(self) -> int:
         """Number of items."""

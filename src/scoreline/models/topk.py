@@ -6,7 +6,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["TopK", "best_per_user", "empty_topk", "kth_largest"]
+__all__ = ["TopK", "best_per_user", "empty_topk", "kth_at_least", "kth_largest"]
 
 AnyFloat = TypeVar("AnyFloat", np.float32, np.float64)
 
@@ -48,11 +48,15 @@ class TopK:
         scores = np.concatenate([np.zeros(0, np.float32), *(part.scores for part in parts)])
         return cls(np.cumsum(np.concatenate(lengths)), items, scores)
 
-    def replace(self, users: npt.NDArray[np.integer], lists: "TopK") -> "TopK":
-        """These lists with those of `users` (ascending, distinct) taken from `lists`, in the same order."""
-        source = np.arange(len(self), dtype=np.int64)
-        source[users] = len(self) + np.arange(len(users))
-        return TopK.concatenate([self, lists]).take(source)
+    def followed_by(self, more: "TopK") -> "TopK":
+        """Each user's list with the same user's list of `more` behind it."""
+        offsets = self.offsets + more.offsets
+        own = np.arange(len(self.items)) + np.repeat(more.offsets[:-1], self.lengths)
+        added = np.arange(len(more.items)) + np.repeat(self.offsets[1:], more.lengths)
+        items, scores = np.empty(offsets[-1], np.int32), np.empty(offsets[-1], np.float32)
+        items[own], items[added] = self.items, more.items
+        scores[own], scores[added] = self.scores, more.scores
+        return TopK(offsets, items, scores)
 
     def take(self, users: npt.NDArray[np.integer]) -> "TopK":
         """The lists of `users`, in that order."""
@@ -97,6 +101,24 @@ def best_per_user(
         places = (offsets[short, None] + np.arange(order.shape[1]))[taken]
         chosen[places] = (order + starts[short, None])[taken]
     return TopK(offsets, items[chosen], scores[chosen].astype(np.float32))
+
+
+def kth_at_least(scores: npt.NDArray[AnyFloat], k: int, *, least_groups: int = 1) -> npt.NDArray[AnyFloat]:
+    """A lower bound of the `k`-th largest of each row: the `k`-th largest maximum of groups of columns.
+
+    Maxima of groups are far cheaper than a partition of the row, and the bound is nearly as good as the value
+    itself. -inf where a row has fewer than `k` columns.
+    """
+    rows, width = scores.shape
+    groups = max(1 << (4 * k - 1).bit_length(), least_groups)
+    if groups * 2 > width:
+        groups = width  # every column is its own group
+    if k > groups:
+        return np.full(rows, -np.inf, dtype=scores.dtype)
+    maxima = scores[:, : width // groups * groups].reshape(rows, width // groups, groups).max(axis=1)
+    maxima.partition(groups - k, axis=1)
+    bound: npt.NDArray[AnyFloat] = maxima[:, groups - k]
+    return bound
 
 
 def kth_largest(
