@@ -1,4 +1,9 @@
-"""Send what changed to the application's database: spark-submit jobs/export_recommendations.py --config conf/movies.yaml ...; options as in `scoreline export`."""
+"""Send what changed to the application's database.
+
+    spark-submit ... jobs/export_recommendations.py --config conf/movies.yaml
+
+The options are those of `scoreline export`.
+"""
 
 import sys
 

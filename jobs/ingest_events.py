@@ -1,4 +1,9 @@
-"""Merge new events into user_history: spark-submit jobs/ingest_events.py --config conf/movies.yaml ...; options as in `scoreline ingest`."""
+"""Merge new events into user_history.
+
+    spark-submit ... jobs/ingest_events.py --config conf/movies.yaml
+
+The options are those of `scoreline ingest`.
+"""
 
 import sys
 

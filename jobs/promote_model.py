@@ -1,4 +1,9 @@
-"""Point the model's alias at a version: spark-submit jobs/promote_model.py --config conf/movies.yaml ...; options as in `scoreline promote`."""
+"""Point the model's alias at a version.
+
+    spark-submit ... jobs/promote_model.py --config conf/movies.yaml
+
+The options are those of `scoreline promote`.
+"""
 
 import sys
 

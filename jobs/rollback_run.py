@@ -1,4 +1,9 @@
-"""Bring the table back to an earlier run: spark-submit jobs/rollback_run.py --config conf/movies.yaml ...; options as in `scoreline rollback`."""
+"""Bring the table back to an earlier run.
+
+    spark-submit ... jobs/rollback_run.py --config conf/movies.yaml
+
+The options are those of `scoreline rollback`.
+"""
 
 import sys
 

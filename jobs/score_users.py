@@ -1,4 +1,9 @@
-"""Score the users that are due and publish the result: spark-submit jobs/score_users.py --config conf/movies.yaml ...; options as in `scoreline run`."""
+"""Score the users that are due and publish the result.
+
+    spark-submit ... jobs/score_users.py --config conf/movies.yaml
+
+The options are those of `scoreline run`.
+"""
 
 import sys
 

@@ -1,4 +1,9 @@
-"""Train, evaluate, register and promote a model: spark-submit jobs/train_model.py --config conf/movies.yaml ...; options as in `scoreline train`."""
+"""Train, evaluate, register and promote a model.
+
+    spark-submit ... jobs/train_model.py --config conf/movies.yaml
+
+The options are those of `scoreline train`.
+"""
 
 import sys
 

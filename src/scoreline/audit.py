@@ -82,12 +82,17 @@ def overlap(sample: DataFrame, published: DataFrame) -> DataFrame:
 
 
 def judge(found: Mapping[str, Any], limits: AuditSettings) -> list[Gate]:
-    """All gates of a run. `found` has the summed figures, `wanted` (users) and, of a sample, item and overlap figures."""
+    """All gates of a run. `found` has the summed figures, `wanted` (users) and, of a sample, those of items and overlap."""
     wanted = int(found["wanted"])
     scored, failed = int(found["scored"]), int(found["failed"])
     tolerated = max(limits.max_failed_floor, int(limits.max_failed_share * wanted))
     gates = [
-        Gate("users scored or failed", scored + failed, f"{wanted}, the users that are due", scored + failed == wanted),
+        Gate(
+            "users scored or failed",
+            scored + failed,
+            f"{wanted}, the users that are due",
+            scored + failed == wanted,
+        ),
         Gate("seen or forbidden items recommended", found["violations"], "0", found["violations"] == 0),
         Gate("failed users", failed, f"at most {tolerated} (audit.max_failed_share)", failed <= tolerated),
     ]
@@ -111,5 +116,12 @@ def _sampled_gates(found: Mapping[str, Any], limits: AuditSettings) -> list[Gate
         gates.append(Gate("share of the top item", top, f"at most {limit:g} (audit.max_top_item_share)", top <= limit))
     if least is not None and limits.min_overlap is not None:
         limit = limits.min_overlap
-        gates.append(Gate("overlap with the lists replaced", least, f"at least {limit:g} (audit.min_overlap)", least >= limit))
+        gates.append(
+            Gate(
+                "overlap with the lists replaced",
+                least,
+                f"at least {limit:g} (audit.min_overlap)",
+                least >= limit,
+            )
+        )
     return gates

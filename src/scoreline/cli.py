@@ -30,8 +30,16 @@ def main() -> None:
 def pipeline(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options that all of them have; it gets `settings`, `quiet` and `as_json`."""
 
-    @click.option("--config", required=True, envvar="SCORELINE_CONFIG", type=click.Path(path_type=Path), help="The pipeline's YAML file.")
-    @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key, such as scoring.k=50.")
+    @click.option(
+        "--config",
+        required=True,
+        envvar="SCORELINE_CONFIG",
+        type=click.Path(path_type=Path),
+        help="The pipeline's YAML file.",
+    )
+    @click.option(
+        "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key, such as scoring.k=50."
+    )
     @click.option("--json", "as_json", is_flag=True, help="Print the report as one line of JSON.")
     @click.option("--quiet", is_flag=True, help="No progress.")
     @click.option("--debug", is_flag=True, help="Log what is done, and show stack traces.")
@@ -56,7 +64,12 @@ def say(report: Any, text: Callable[..., str], *, as_json: bool) -> None:
 
 @main.command()
 @pipeline
-@click.option("--events", multiple=True, metavar="SOURCE", help="A file, folder, table or database URL; may be repeated.")
+@click.option(
+    "--events",
+    multiple=True,
+    metavar="SOURCE",
+    help="A file, folder, table or database URL; may be repeated.",
+)
 @click.option("--items", metavar="SOURCE", help="The catalogue with titles.")
 def ingest(settings: Settings, as_json: bool, quiet: bool, events: tuple[str, ...], items: str | None) -> None:
     """Merge new events into the users' histories; bad rows are quarantined."""
@@ -118,7 +131,13 @@ def plan(settings: Settings, as_json: bool, quiet: bool, fraction: float, everyo
     from scoreline.run import plan_run
 
     opened, found = plan_run(open_context(settings), fraction=fraction, everyone=everyone)
-    report = {"model": opened.model, "users": found.users, "due": found.due, "reasons": found.reasons, "slices": len(found.slices)}
+    report = {
+        "model": opened.model,
+        "users": found.users,
+        "due": found.due,
+        "reasons": found.reasons,
+        "slices": len(found.slices),
+    }
     say(report, lambda _: text.planned(found, opened.model), as_json=as_json)
 
 
@@ -218,7 +237,11 @@ def entry(arguments: list[str] | None = None) -> None:
 
 def _leave() -> None:
     # a session of our own ends with the process; saying so makes Spark remove its scratch files first
-    if "pyspark" in sys.modules and "PYSPARK_GATEWAY_PORT" not in os.environ and "DATABRICKS_RUNTIME_VERSION" not in os.environ:
+    if (
+        "pyspark" in sys.modules
+        and "PYSPARK_GATEWAY_PORT" not in os.environ
+        and "DATABRICKS_RUNTIME_VERSION" not in os.environ
+    ):
         from pyspark.sql import SparkSession
 
         if (session := SparkSession.getActiveSession()) is not None:

@@ -81,7 +81,9 @@ def _expand(value: Any, environment: Mapping[str, str], path: Path) -> Any:
     def replaced(match: re.Match[str]) -> str:
         found = environment.get(match[1], match[2])
         if found is None:
-            raise ConfigurationError(f"{path}: environment variable {match[1]} is not set, and ${{{match[1]}}} needs it.")
+            raise ConfigurationError(
+                f"{path}: environment variable {match[1]} is not set, and ${{{match[1]}}} needs it."
+            )
         return found
 
     return _ENV.sub(replaced, value)

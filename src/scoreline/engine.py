@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-Outputs = pa.RecordBatch
-Call = Callable[[pa.RecordBatch, Mapping[str, Any]], Outputs]
+Call = Callable[[pa.RecordBatch, Mapping[str, Any]], pa.RecordBatch]
 
 
 class BadOutput(Exception):
@@ -55,7 +54,7 @@ def _unwrapped(model: Any) -> Any:
         return None
 
 
-def _from_arrow(found: Any, outputs: pa.Schema) -> Outputs:
+def _from_arrow(found: Any, outputs: pa.Schema) -> pa.RecordBatch:
     if not isinstance(found, pa.RecordBatch):
         raise BadOutput("WRONG_TYPE", f"predict_arrow returned {type(found).__name__}, not a RecordBatch")
     missing = [name for name in outputs.names if name not in found.schema.names]
@@ -64,7 +63,7 @@ def _from_arrow(found: Any, outputs: pa.Schema) -> Outputs:
     return pa.RecordBatch.from_arrays([_cast(found.column(f.name), f) for f in outputs], schema=outputs)
 
 
-def _by_pandas(model: Any, batch: pa.RecordBatch, params: Mapping[str, Any], outputs: pa.Schema) -> Outputs:
+def _by_pandas(model: Any, batch: pa.RecordBatch, params: Mapping[str, Any], outputs: pa.Schema) -> pa.RecordBatch:
     found = model.predict(batch.to_pandas(), params=dict(params) or None)
     columns = _columns(found, outputs)
     return pa.RecordBatch.from_arrays([_cast(_array(columns[f.name]), f) for f in outputs], schema=outputs)
@@ -85,7 +84,10 @@ def _columns(found: Any, outputs: pa.Schema) -> dict[str, Any]:
     values = np.asarray(found) if not isinstance(found, pd.Series) else found
     if getattr(values, "ndim", 1) == 2:
         if values.shape[1] != len(names):
-            raise BadOutput("MISSING_OUTPUT", f"the model returned {values.shape[1]} columns, its signature has {len(names)}")
+            raise BadOutput(
+                "MISSING_OUTPUT",
+                f"the model returned {values.shape[1]} columns, its signature has {len(names)}",
+            )
         return {name: values[:, i] for i, name in enumerate(names)}
     if len(names) != 1:
         raise BadOutput("MISSING_OUTPUT", f"the model returned one column, its signature has {', '.join(names)}")

@@ -1,7 +1,6 @@
 """Raw rows to checked events: one pass of native expressions, every rule a row breaks named."""
 
 from datetime import datetime
-from functools import reduce
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -18,8 +17,8 @@ _LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z, the last that a Spark ti
 def checked_events(rows: DataFrame, settings: EventsSettings, keys: Keys, *, now: datetime) -> DataFrame:
     """Parse and check each row; `reasons` is empty for a good one.
 
-    Gives `user_id, item_id, weight float, event_at timestamp (UTC), reasons array<string>`, SOURCE and RAW. A value that
-    can't be parsed is null and named in `reasons`; no row is dropped.
+    Gives `user_id, item_id, weight float, event_at timestamp (UTC), reasons array<string>`, SOURCE and RAW. A value
+    that can't be parsed is null and named in `reasons`; no row is dropped.
     """
     named = settings.columns
     user = _key(rows, named.user_id, keys.user)
@@ -90,7 +89,7 @@ def _weight(settings: EventsSettings) -> Column:
     named = settings.columns
     if named.kind and settings.kinds:
         pairs = [F.when(_text(named.kind) == kind, F.lit(weight)) for kind, weight in settings.kinds.items()]
-        return reduce(lambda left, right: F.coalesce(left, right), pairs).cast("float")
+        return F.coalesce(*pairs).cast("float")
     if named.weight is None:
         return F.lit(1.0).cast("float")
     return _text(named.weight).try_cast("float")
@@ -120,7 +119,10 @@ def bad(events: DataFrame, *, now: datetime) -> DataFrame:
         .groupBy(F.col(SOURCE).alias("source_file"), F.col(RAW).alias("raw_row"), "reasons")
         .agg(F.count(F.lit(1)).alias("row_count"))
         .withColumns(
-            {"row_hash": F.xxhash64("source_file", "raw_row", "reasons"), "ingested_at": F.lit(now).cast("timestamp")}
+            {
+                "row_hash": F.xxhash64("source_file", "raw_row", "reasons"),
+                "ingested_at": F.lit(now).cast("timestamp"),
+            }
         )
         .select("source_file", "raw_row", "reasons", "row_count", "row_hash", "ingested_at")
     )

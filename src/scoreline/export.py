@@ -38,7 +38,9 @@ def export(context: Context) -> ExportReport:
     """Bring the database to the newest version of `recommendations`; doing it twice sends nothing the second time."""
     settings = context.settings.export
     if settings is None:
-        raise ConfigurationError("The configuration has no export section: give export.url, such as sqlite:///serving.db.")
+        raise ConfigurationError(
+            "The configuration has no export section: give export.url, such as sqlite:///serving.db."
+        )
     source = context.tables.existing("recommendations", made_by="scoreline run")
     version = source.version()
     url = sa.make_url(settings.url.get_secret_value())
@@ -48,7 +50,9 @@ def export(context: Context) -> ExportReport:
 
         Path(url.database).expanduser().absolute().parent.mkdir(parents=True, exist_ok=True)
     metadata = sa.MetaData()
-    lists, state = _database_tables(metadata, settings.table, context.settings.keys.user_id, context.settings.keys.item_id)
+    lists, state = _database_tables(
+        metadata, settings.table, context.settings.keys.user_id, context.settings.keys.item_id
+    )
     try:
         engine = sa.create_engine(url)
         with engine.begin() as connection:
@@ -58,7 +62,9 @@ def export(context: Context) -> ExportReport:
             if previous != version:
                 replaced, removed = _send(connection, lists, source, previous, version)
                 connection.execute(sa.delete(state).where(state.c.name == settings.table))
-                connection.execute(sa.insert(state).values(name=settings.table, version=version, exported_at=context.now))
+                connection.execute(
+                    sa.insert(state).values(name=settings.table, version=version, exported_at=context.now)
+                )
     except sa.exc.SQLAlchemyError as error:
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
         raise RunFailed(f"{shown}: the export failed and was rolled back: {reason}") from None
@@ -118,7 +124,13 @@ def _insert(connection: sa.Connection, lists: sa.Table, rows: DataFrame, *, repl
         if replace:
             _delete(connection, lists, (row[USER_ID] for row in chunk))
         values = [
-            {"user_id": row[USER_ID], "rank": rank, "item_id": item["item_id"], "score": item["score"], "source": row["source"]}
+            {
+                "user_id": row[USER_ID],
+                "rank": rank,
+                "item_id": item["item_id"],
+                "score": item["score"],
+                "source": row["source"],
+            }
             for row in chunk
             for rank, item in enumerate(row[RECOMMENDATIONS], start=1)
         ]

@@ -1,7 +1,8 @@
 """Events to one row per user, and the merging of new events into such rows.
 
-A history is a pure function of the set of events: per (user, item) the newest event, and of those the `max_items` newest.
-That makes ingest idempotent and blind to order: truncating, then merging, keeps what merging, then truncating, would.
+A history is a pure function of the set of events: per (user, item) the newest event, and of those the `max_items`
+newest. That makes ingest idempotent and blind to order: truncating, then merging, keeps what merging, then truncating,
+would.
 """
 
 from datetime import datetime
@@ -20,8 +21,8 @@ def bucket_of(user_id: Column, buckets: int) -> Column:
 def histories(events: DataFrame, *, max_items: int, buckets: int, now: datetime, partitions: int) -> DataFrame:
     """Group `user_id, item_id, weight, event_at` to rows of `user_history`.
 
-    The newest event of an item wins, of two at the same time the one with the larger weight. One shuffle: both groupings
-    work on rows that lie together by user.
+    The newest event of an item wins, of two at the same time the one with the larger weight. One shuffle: both
+    groupings work on rows that lie together by user.
     """
     newest = (
         events.repartition(partitions, USER_ID)

@@ -60,9 +60,7 @@ def ingest_events(context: Context, source: str) -> IngestReport:
         changed = _merge(context, history, incoming) if users else 0
     finally:
         incoming.unpersist()
-    return IngestReport(
-        source, rows_read, rows_good, rows_read - rows_good, users, changed, history.version(), reasons
-    )
+    return IngestReport(source, rows_read, rows_good, rows_read - rows_good, users, changed, history.version(), reasons)
 
 
 def ingest_items(context: Context, source: str) -> int:
@@ -74,10 +72,18 @@ def ingest_items(context: Context, source: str) -> int:
     rows = read_source(context.spark, source, named, wanted)
     genres = F.col(named.genres) if named.genres else F.lit(None)
     item_id = F.trim(F.col(named.item_id).cast("string")).try_cast(context.keys.item_type)
-    found = rows.select(item_id.alias("item_id"), F.col(named.title).cast("string").alias("title"), genres.cast("string").alias("genres"))
+    found = rows.select(
+        item_id.alias("item_id"),
+        F.col(named.title).cast("string").alias("title"),
+        genres.cast("string").alias("genres"),
+    )
     table = context.tables.table("items")
     table.create(schema.items(context.keys))
-    unique = found.where(F.col("item_id").isNotNull()).groupBy("item_id").agg(F.min("title").alias("title"), F.min("genres").alias("genres"))
+    unique = (
+        found.where(F.col("item_id").isNotNull())
+        .groupBy("item_id")
+        .agg(F.min("title").alias("title"), F.min("genres").alias("genres"))
+    )
     with explained(f"{source} could not be read"):
         table.write(unique.coalesce(1), "overwrite")
     return count(table.read())
@@ -113,7 +119,11 @@ def _checked(context: Context, source: str, settings: EventsSettings) -> DataFra
 def _incoming(context: Context, events: DataFrame) -> DataFrame:
     shape = context.settings.histories
     rows = histories(
-        events, max_items=shape.max_items, buckets=shape.buckets, now=context.now, partitions=context.partitions
+        events,
+        max_items=shape.max_items,
+        buckets=shape.buckets,
+        now=context.now,
+        partitions=context.partitions,
     )
     return rows.select(*[field.name for field in schema.user_history(context.keys)])
 
@@ -178,6 +188,6 @@ def _require_usable(source: str, read: int, usable: int, reasons: dict[str, int]
     worst = "; ".join(f"{reason}: {rows}" for reason, rows in list(reasons.items())[:3])
     raise InputError(
         f"{source}: {read - usable} of {read} rows are bad ({worst}), more than events.max_bad_share = "
-        f"{settings.max_bad_share:g}. They are in the quarantine table; no history was changed. Check the column mapping, "
-        "or raise events.max_bad_share."
+        f"{settings.max_bad_share:g}. They are in the quarantine table; no history was changed. Check the column "
+        "mapping, or raise events.max_bad_share."
     )

@@ -1,4 +1,4 @@
-"""The rows to score, pinned to one version of their table: `user_history`, or the features table of the configuration."""
+"""The rows to score, pinned to one version of their table: `user_history`, or the configured table of features."""
 
 from dataclasses import dataclass
 
@@ -48,7 +48,8 @@ def _features(context: Context, given: InputSettings) -> Inputs:
     kind = found.schema[given.key].dataType
     if kind != context.keys.user_type:
         raise InputError(
-            f"input {source}: key {given.key} is {kind.simpleString()}, and keys.user_id says {context.settings.keys.user_id}."
+            f"input {source}: key {given.key} is {kind.simpleString()}, and keys.user_id says "
+            f"{context.settings.keys.user_id}."
         )
     features = [F.col(quoted(c)) for c in found.columns if c != given.key]
     key = F.col(quoted(given.key))

@@ -1,7 +1,7 @@
 """Delta's jars: resolved once into Ivy's cache, then found there without a network.
 
-`configure_spark_with_delta_pip` would have Ivy resolve 33 jars, loudly, at each start. Seven are needed; they are passed
-by `spark.jars`, which needs no Ivy.
+`configure_spark_with_delta_pip` would have Ivy resolve 33 jars, loudly, at each start. Seven are needed; they are
+passed by `spark.jars`, which needs no Ivy.
 """
 
 import importlib.metadata
@@ -32,7 +32,7 @@ def delta_coordinate() -> str:
             f"pyspark {spark} and delta-spark {delta} do not go together. "
             "Install pyspark 3.5 with delta-spark 3.3, or pyspark 4.0 or 4.1 with delta-spark 4.x."
         )
-    return COORDINATES[line].format(delta=delta)  # type: ignore[index]
+    return COORDINATES[line].format(delta=delta)
 
 
 def delta_jars() -> list[Path]:
@@ -74,9 +74,13 @@ def _resolve() -> None:
         # resolving is the first thing spark-submit does; the script that it then runs is empty
         script = Path(scratch) / "nothing.py"
         script.write_text("", encoding="utf-8")
-        command = [submit, "--packages", coordinate, "--conf", f"spark.jars.ivy={_cache()}", script]
+        command = [str(submit), "--packages", coordinate, "--conf", f"spark.jars.ivy={_cache()}", str(script)]
         done = subprocess.run(
-            command, capture_output=True, text=True, check=False, env={**os.environ, "PYSPARK_PYTHON": sys.executable}
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "PYSPARK_PYTHON": sys.executable},
         )
     if done.returncode != 0:
         raise ConfigurationError(_cannot(_reason(done.stderr)))

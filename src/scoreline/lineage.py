@@ -23,33 +23,36 @@ def log_run(
 
     try:
         with quiet_mlflow():
-            return _log(tracking_uri, experiment, run_id, params, figures, inputs, output, state)
+            _use(tracking_uri, experiment)
+            return _log(run_id, params, figures, {"input": inputs, "output": output}, state)
     except Exception:
         log.exception("the MLflow run could not be written run_id=%s", run_id)
         return None
 
 
+def _use(tracking_uri: str, experiment: str) -> None:
+    import mlflow
+
+    mlflow.set_tracking_uri(tracking_uri)
+    mlflow.set_experiment(experiment)
+
+
 def _log(
-    tracking_uri: str,
-    experiment: str,
     run_id: str,
     params: Mapping[str, Any],
     figures: Mapping[str, Any],
-    inputs: tuple[str, int | None],
-    output: tuple[str, int],
+    tables: Mapping[str, tuple[str, int | None]],
     state: str,
 ) -> str:
     import mlflow
     from mlflow.data.delta_dataset_source import DeltaDatasetSource
     from mlflow.data.meta_dataset import MetaDataset
 
-    mlflow.set_tracking_uri(tracking_uri)
-    mlflow.set_experiment(experiment)
     with mlflow.start_run(run_name=f"score {run_id}") as active:
         mlflow.log_params(dict(params))
         mlflow.log_metrics({k: float(v) for k, v in figures.items() if isinstance(v, int | float)})
         mlflow.set_tags({"scoreline.run_id": run_id, "scoreline.state": state})
-        for (path, version), context in ((inputs, "input"), (output, "output")):
+        for context, (path, version) in tables.items():
             source = DeltaDatasetSource(path=path, delta_table_version=version)
             digest = "unversioned" if version is None else f"v{version}"
             mlflow.log_input(MetaDataset(source, name=path.rsplit("/", 1)[-1], digest=digest), context=context)

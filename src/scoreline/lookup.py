@@ -97,7 +97,15 @@ class Status:
 
 def status(context: Context, *, last: int = 5) -> Status:
     """The state of the pipeline as the tables tell it."""
-    names = ("user_history", "recommendations", "predictions", "quarantine", "scoring_errors", "items", "runs")
+    names = (
+        "user_history",
+        "recommendations",
+        "predictions",
+        "quarantine",
+        "scoring_errors",
+        "items",
+        "runs",
+    )
     there = [(name, context.tables.table(name)) for name in names]
     existing = {name: table for name, table in there if table.exists()}
     if not existing:
@@ -115,12 +123,19 @@ def status(context: Context, *, last: int = 5) -> Status:
 def _table_state(name: str, table: Table) -> dict[str, Any]:
     commit = table.commits(limit=1)[0]
     rows = table.read().agg(F.count(F.lit(1)).alias("rows")).first()
-    return {"table": name, "rows": rows[0] if rows else 0, "version": commit.version, "changed_at": _utc(commit.at)}
+    return {
+        "table": name,
+        "rows": rows[0] if rows else 0,
+        "version": commit.version,
+        "changed_at": _utc(commit.at),
+    }
 
 
 def _freshness(target: Table) -> dict[str, Any]:
     ages = target.read().agg(
-        F.min("scored_at").alias("oldest"), F.max("scored_at").alias("newest"), F.count(F.lit(1)).alias("users")
+        F.min("scored_at").alias("oldest"),
+        F.max("scored_at").alias("newest"),
+        F.count(F.lit(1)).alias("users"),
     )
     return {k: _utc(v) if isinstance(v, datetime) else v for k, v in ages.first().asDict().items()}  # type: ignore[union-attr]
 

@@ -145,7 +145,12 @@ def cut_slices(to_score: Mapping[int, int], *, slice_users: int) -> tuple[Slice,
 
 
 def make_plan(
-    counts: Mapping[int, Mapping[str, int]], chosen: Sequence[int], *, users: int, buckets: int, slice_users: int
+    counts: Mapping[int, Mapping[str, int]],
+    chosen: Sequence[int],
+    *,
+    users: int,
+    buckets: int,
+    slice_users: int,
 ) -> Plan:
     """Put counts by bucket and reason, and the chosen buckets, together."""
     kept = {b: counts[b] for b in chosen if b in counts}

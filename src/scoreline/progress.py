@@ -30,7 +30,12 @@ class _Bar:
     def work(self, total: int, *, done: int) -> Iterator[Advance]:
         began = time.monotonic()
         with click.progressbar(
-            length=total, label="scoring", file=sys.stderr, show_pos=True, item_show_func=lambda s: s, update_min_steps=1
+            length=total,
+            label="scoring",
+            file=sys.stderr,
+            show_pos=True,
+            item_show_func=lambda s: s,
+            update_min_steps=1,
         ) as bar:
             bar.update(done)
             scored = 0

@@ -1,8 +1,8 @@
 """Replace rows of `recommendations` in one commit, fenced by a sequence number; and take it back.
 
 Each commit carries `txnAppId = scoreline/publish` with the run's sequence as `txnVersion`. Delta skips a commit whose
-version is not above the last one, silently: so a run that is older than what was published can't overwrite it, and after
-publishing we look whether the commit is ours.
+version is not above the last one, silently: so a run that is older than what was published can't overwrite it, and
+after publishing we look whether the commit is ours.
 """
 
 import json
@@ -93,7 +93,12 @@ def rollback(table: Table, *, now: datetime, run_id: str | None = None) -> tuple
     """
     target = _rollback_target(table, run_id)
     sequence = next_sequence(table, now)
-    note = {"kind": "rollback", "to_version": target.version, "to_run": target.note.get("run_id"), "sequence": sequence}
+    note = {
+        "kind": "rollback",
+        "to_version": target.version,
+        "to_run": target.note.get("run_id"),
+        "sequence": sequence,
+    }
     options = {"txnAppId": APP, "txnVersion": str(sequence), "userMetadata": json.dumps(note)}
     table.write(table.spark.createDataFrame([], table.read().schema), "append", options)
     table.delta().restoreToVersion(target.version)
@@ -107,7 +112,9 @@ def _rollback_target(table: Table, run_id: str | None) -> Commit:
     if run_id is not None:
         found = [c for c in runs if c.note.get("run_id") == run_id]
         if not found:
-            raise InputError(f"No run {run_id} was published to {table.location}. Published runs, newest first: {listed}.")
+            raise InputError(
+                f"No run {run_id} was published to {table.location}. Published runs, newest first: {listed}."
+            )
         return found[0]
     current = _shown_version(commits)
     earlier = [c for c in runs if c.version < current]

@@ -14,9 +14,7 @@ from scoreline.schema import BUCKET, HISTORY_HASH, RECOMMENDATIONS, USER_ID
 from scoreline.staging import Manifest, Staging
 
 
-def audit_figures(
-    context: Context, opened: Opened, staging: Staging, counted: Mapping[str, int]
-) -> dict[str, Any]:
+def audit_figures(context: Context, opened: Opened, staging: Staging, counted: Mapping[str, int]) -> dict[str, Any]:
     """The counts of the run completed by figures about items, from a sample of whole buckets of staged users."""
     figures: dict[str, Any] = {"wanted": staging.manifest.to_score, **counted}
     if opened.pinned.task.kind != "recommender" or not counted.get("scored"):
@@ -45,14 +43,18 @@ def record_failures(context: Context, opened: Opened, staging: Staging) -> None:
     table = context.tables.table("scoring_errors")
     table.create(schema.scoring_errors(context.keys))
     manifest = staging.manifest
-    failed = staging.table.read().where(F.col("outcome") == "failed").select(
-        USER_ID,
-        BUCKET,
-        "code",
-        "message",
-        F.lit(opened.wanted.model_version).alias("model_version"),
-        F.lit(manifest.run_id).alias("run_id"),
-        F.lit(manifest.began).cast("timestamp").alias("failed_at"),
+    failed = (
+        staging.table.read()
+        .where(F.col("outcome") == "failed")
+        .select(
+            USER_ID,
+            BUCKET,
+            "code",
+            "message",
+            F.lit(opened.wanted.model_version).alias("model_version"),
+            F.lit(manifest.run_id).alias("run_id"),
+            F.lit(manifest.began).cast("timestamp").alias("failed_at"),
+        )
     )
     table.write(failed.coalesce(1), "append", {"txnAppId": f"errors/{manifest.run_id}", "txnVersion": "1"})
 

@@ -1,4 +1,4 @@
-"""The rules of a pipeline: what is asked of the model besides the history. Their hash is part of what makes a user due."""
+"""The rules of a pipeline: what is asked of the model besides the history. Who was scored by other rules is due."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,14 +68,20 @@ def _item_list(context: Context, source: str | None, key: str) -> pa.Array | Non
 
 def _ids_of_table(context: Context, source: str, key: str) -> list[Any]:
     if "/" in source or "." not in source:
-        raise InputError(f"{key}: {source} is no file; expected a text file with an id per line, or catalog.schema.table.")
+        raise InputError(
+            f"{key}: {source} is no file; expected a text file with an id per line, or catalog.schema.table."
+        )
     with explained(f"{key}: {source} could not be read"):
         rows = context.spark.read.table(".".join(quoted(part) for part in source.split(".")))
-        return [row[0] for row in rows.select(F.col("item_id").cast("string")).distinct().collect() if row[0] is not None]
+        return [
+            row[0] for row in rows.select(F.col("item_id").cast("string")).distinct().collect() if row[0] is not None
+        ]
 
 
 def _whole(value: str, source: str, key: str) -> int:
     try:
         return int(value)
     except ValueError:
-        raise InputError(f"{key}: {source} has {value!r}, and item ids are whole numbers (keys.item_id: long).") from None
+        raise InputError(
+            f"{key}: {source} has {value!r}, and item ids are whole numbers (keys.item_id: long)."
+        ) from None

@@ -48,13 +48,11 @@ def plan_run(context: Context, *, fraction: float = 1.0, everyone: bool = False)
         return opened, count_due(context, opened, find_due(opened))
 
 
-def run(
-    context: Context, *, fraction: float = 1.0, everyone: bool = False, progress: Progress = silent
-) -> RunReport:
+def run(context: Context, *, fraction: float = 1.0, everyone: bool = False, progress: Progress = silent) -> RunReport:
     """Score who is due and publish the result in one commit.
 
-    `fraction` takes that part of the buckets, those that have waited longest; `everyone` takes users that are up to date
-    too. Raises AuditRefused (nothing is published, the staged rows stay as evidence), Superseded, RunInProgress,
+    `fraction` takes that part of the buckets, those that have waited longest; `everyone` takes users that are up to
+    date too. Raises AuditRefused (nothing is published, the staged rows stay as evidence), Superseded, RunInProgress,
     InputError or ConfigurationError. An interrupted run is taken up from its staged slices if its inputs are the same.
     """
     with exclusive(context.settings, "run"):
@@ -149,7 +147,12 @@ def _record(
         tracking_uri=settings.tracking_uri,
         experiment=settings.experiment,
         run_id=run_id,
-        params={"model": opened.model, "rules_hash": opened.rules.hash, "k": opened.rules.k, "fraction": opened.fraction},
+        params={
+            "model": opened.model,
+            "rules_hash": opened.rules.hash,
+            "k": opened.rules.k,
+            "fraction": opened.fraction,
+        },
         figures=figures,
         inputs=(opened.inputs.name, opened.inputs.version),
         output=(opened.target.location, version),

@@ -1,7 +1,7 @@
 """The tables: one StructType each, a comment per column. Column names that two modules share stand here.
 
-Keys are long or string, as the pipeline's `keys` say, so a schema is made for a pair of key types. No array has a null in
-it; Spark's types allow them all the same, since Delta's MERGE cannot narrow what an expression is declared to give.
+Keys are long or string, as the pipeline's `keys` say, so a schema is made for a pair of key types. No array has a null
+in it; Spark's types allow them all the same, since Delta's MERGE cannot narrow what an expression is declared to give.
 """
 
 from dataclasses import dataclass
@@ -65,9 +65,7 @@ def user_history(keys: Keys) -> T.StructType:
 
 def recommended(keys: Keys) -> T.ArrayType:
     """The list itself: best first, ties by item id, no nulls."""
-    return T.ArrayType(
-        T.StructType([T.StructField("item_id", keys.item_type), T.StructField("score", T.FloatType())])
-    )
+    return T.ArrayType(T.StructType([T.StructField("item_id", keys.item_type), T.StructField("score", T.FloatType())]))
 
 
 def scored_columns() -> list[T.StructField]:
@@ -121,7 +119,12 @@ def quarantine() -> T.StructType:
             _field("raw_row", T.StringType(), "the row as text"),
             _field("reasons", T.ArrayType(T.StringType()), "every rule it breaks"),
             _field("row_count", T.LongType(), "how often the same row stands in the source"),
-            _field("row_hash", T.LongType(), "xxhash64 of source, row and reasons; the table's key", nullable=False),
+            _field(
+                "row_hash",
+                T.LongType(),
+                "xxhash64 of source, row and reasons; the table's key",
+                nullable=False,
+            ),
             _field("ingested_at", T.TimestampType(), "when it was first met, UTC"),
         ]
     )

@@ -23,6 +23,8 @@ RUNTIME = {
     "spark.databricks.delta.snapshotPartitions": "2",
 }
 # Settings that are fixed once the session exists.
+_LOG4J = Path(__file__).with_name("log4j2.properties").as_uri()
+
 STATIC = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
@@ -34,7 +36,7 @@ LOCAL = {
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.memory": "4g",
     "spark.driver.maxResultSize": "0",  # `train` brings the histories to the driver
-    "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties').as_uri()}",
+    "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_LOG4J}",
     "spark.sql.shuffle.partitions": "8",
 }
 

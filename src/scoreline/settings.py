@@ -224,7 +224,9 @@ class Settings(Section):
     scoring: ScoringSettings = ScoringSettings()
     audit: AuditSettings = AuditSettings()
     export: ExportSettings | None = None
-    spark: dict[str, str | int | float | bool] = Field(default={}, description="spark.* settings, passed on as they are")
+    spark: dict[str, str | int | float | bool] = Field(
+        default={}, description="spark.* settings, passed on as they are"
+    )
 
     @model_validator(mode="after")
     def _spark_keys(self) -> Self:

@@ -13,20 +13,59 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-GENRES = ("Crime", "Comedy", "Drama", "Science Fiction", "Romance", "Documentary", "Horror", "Adventure", "Family", "War")
+GENRES = (
+    "Crime",
+    "Comedy",
+    "Drama",
+    "Science Fiction",
+    "Romance",
+    "Documentary",
+    "Horror",
+    "Adventure",
+    "Family",
+    "War",
+)
 _HEADS = {
     "Crime": ("The Last Witness", "Cold Harbour", "A Quiet Alibi", "The Ninth Informer", "Night Ledger"),
-    "Comedy": ("My Cousin's Boat", "Half a Wedding", "The Wrong Suitcase", "Neighbours, Again", "Best Man Down"),
+    "Comedy": (
+        "My Cousin's Boat",
+        "Half a Wedding",
+        "The Wrong Suitcase",
+        "Neighbours, Again",
+        "Best Man Down",
+    ),
     "Drama": ("The Orchard", "What We Owe", "A House by the Rails", "Winter Letters", "The Long Table"),
-    "Science Fiction": ("Orbit of Glass", "The Second Moon", "Signal Lost", "Europa Station", "Tomorrow's Engine"),
+    "Science Fiction": (
+        "Orbit of Glass",
+        "The Second Moon",
+        "Signal Lost",
+        "Europa Station",
+        "Tomorrow's Engine",
+    ),
     "Romance": ("Letters to Lisbon", "Under One Umbrella", "The Slow Train", "Paper Lanterns", "Almost June"),
     "Documentary": ("Salt", "The Bee Year", "Deep Water", "Hands at Work", "City of Bridges"),
     "Horror": ("The Cellar Door", "It Counts to Nine", "Pale Garden", "Do Not Answer", "The Hollow Hour"),
     "Adventure": ("The Copper Map", "Across the Ice", "River of Stars", "The Cartographer", "Seven Sails"),
-    "Family": ("The Clockwork Fox", "Grandpa's Rocket", "A Dragon Next Door", "Tilly and the Tide", "The Snow Parade"),
+    "Family": (
+        "The Clockwork Fox",
+        "Grandpa's Rocket",
+        "A Dragon Next Door",
+        "Tilly and the Tide",
+        "The Snow Parade",
+    ),
     "War": ("The Far Shore", "Letters from the Line", "Bridge at Dawn", "The Quiet Front", "No Medals"),
 }
-_TAILS = ("", " II", " Returns", ": The Beginning", ": A New Season", " at Midnight", " in Winter", ": Homecoming", " Revisited")
+_TAILS = (
+    "",
+    " II",
+    " Returns",
+    ": The Beginning",
+    ": A New Season",
+    " at Midnight",
+    " in Winter",
+    ": Homecoming",
+    " Revisited",
+)
 KINDS = ("play", "finish", "like")
 
 
@@ -83,7 +122,11 @@ def _catalogue(service: Service, genre_of: Any, random: np.random.Generator) -> 
         turn = seen[genre]
         seen[genre] += 1
         part = turn // (len(heads) * len(_TAILS))
-        title = heads[turn % len(heads)] + _TAILS[turn // len(heads) % len(_TAILS)] + (f" (Part {part + 1})" if part else "")
+        title = (
+            heads[turn % len(heads)]
+            + _TAILS[turn // len(heads) % len(_TAILS)]
+            + (f" (Part {part + 1})" if part else "")
+        )
         titles.append(title)
         second = GENRES[int(random.integers(0, len(GENRES)))]
         genres.append(genre if second == genre else f"{genre}|{second}")

@@ -63,7 +63,9 @@ def read_source(
         rows = _read_database(spark, source, database)
     elif _is_table(source):
         with explained(f"Table {source} could not be read"):
-            rows = spark.read.table(".".join(quoted(part) for part in source.split("."))).withColumn(SOURCE, F.lit(source))
+            rows = spark.read.table(".".join(quoted(part) for part in source.split("."))).withColumn(
+                SOURCE, F.lit(source)
+            )
     else:
         rows = _read_files(spark, source, layout)
     _require_columns(rows, wanted, source, layout)
@@ -75,8 +77,14 @@ def _is_database(source: str) -> bool:
 
 
 def _is_table(source: str) -> bool:
-    return bool(re.fullmatch(r"\w+(\.\w+){1,2}", source)) and not Path(source).exists() and "/" not in source and (
-        not source.rsplit(".", 1)[1].lower() in ("csv", "dat", "txt", "tsv", "json", "jsonl", "ndjson", "parquet", "gz")
+    return (
+        bool(re.fullmatch(r"\w+(\.\w+){1,2}", source))
+        and not Path(source).exists()
+        and "/" not in source
+        and (
+            source.rsplit(".", 1)[1].lower()
+            not in ("csv", "dat", "txt", "tsv", "json", "jsonl", "ndjson", "parquet", "gz")
+        )
     )
 
 
@@ -139,7 +147,9 @@ def _read_database(spark: SparkSession, url: str, database: Database | None) -> 
     name = re.sub(r"//[^@/]*@", "//", url).split("?")[0]
     if url.startswith("jdbc:"):
         with explained(f"{name} could not be read"):
-            return spark.read.format("jdbc").options(url=url, query=database.query).load().withColumn(SOURCE, F.lit(name))
+            return (
+                spark.read.format("jdbc").options(url=url, query=database.query).load().withColumn(SOURCE, F.lit(name))
+            )
     return _fetch(spark, url, name, database).withColumn(SOURCE, F.lit(name))
 
 
@@ -152,7 +162,10 @@ def _fetch(spark: SparkSession, url: str, name: str, database: Database) -> Data
         engine = sqlalchemy.create_engine(url)
         with engine.connect().execution_options(stream_results=True) as connection:
             chunks = pd.read_sql_query(
-                sqlalchemy.text(database.query), connection, chunksize=_CHUNK_ROWS, dtype_backend="numpy_nullable"
+                sqlalchemy.text(database.query),
+                connection,
+                chunksize=_CHUNK_ROWS,
+                dtype_backend="numpy_nullable",
             )
             empty = True
             for chunk in chunks:

@@ -50,8 +50,8 @@ class Table:
 
     def exists(self) -> bool:
         if self.in_catalog:
-            return self.spark.catalog.tableExists(self.identifier)
-        return DeltaTable.isDeltaTable(self.spark, self.location)
+            return bool(self.spark.catalog.tableExists(self.identifier))
+        return bool(DeltaTable.isDeltaTable(self.spark, self.location))
 
     def create(self, schema: T.StructType, properties: Mapping[str, str] | None = None) -> None:
         """Create the table empty unless it exists; raises InputError if it exists with other columns or types."""
@@ -95,7 +95,7 @@ class Table:
             writer.save(self.location)
 
     def properties(self) -> dict[str, str]:
-        return dict(self.delta().detail().select("properties").first()[0])  # type: ignore[index]
+        return dict(self.delta().detail().select("properties").first()[0])
 
     def version(self) -> int:
         """The newest version."""

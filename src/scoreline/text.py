@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from scoreline.export import ExportReport
 from scoreline.ingest import IngestReport
 from scoreline.lookup import Line, Status, UserView
 from scoreline.plan import MEANING, Plan
+from scoreline.registry import Promotion
 from scoreline.run import RunReport
+from scoreline.teach import Taught
+from scoreline.undo import RollbackReport
 
 
 def as_json(report: Any) -> str:
@@ -78,6 +82,39 @@ def audited(found: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
+def trained(report: Taught) -> str:
+    training = report.training
+    model, baseline = training.metrics, training.baseline
+    lines = [
+        f"{training.name} version {training.version} ({training.estimator}), trained on {training.users:,} users and "
+        f"{training.items:,} items",
+        f"  tested on {training.test_users:,} users, {training.split}",
+        "  " + f"{'':<24}{'model':>10}{'popularity':>12}",
+        *[f"  {name:<24}{model[name]:>10.4f}{baseline.get(name, float('nan')):>12.4f}" for name in model],
+    ]
+    return "\n".join(lines + ([promoted(report.promotion)] if report.promotion else []))
+
+
+def promoted(report: Promotion) -> str:
+    before = f" (was version {report.previous})" if report.previous else ""
+    return f"{report.name}@{report.alias} is version {report.version}{before}"
+
+
+def exported(report: ExportReport) -> str:
+    if report.previous == report.version:
+        return f"{report.target} shows version {report.version} already; nothing was sent."
+    sent = f"{report.replaced:,} users replaced, {report.removed:,} removed"
+    return f"{report.target}: {sent}; it shows version {report.version}"
+
+
+def rolled_back(report: RollbackReport) -> str:
+    return (
+        f"{report.table} shows run {report.run_id} again ({report.model} version {report.model_version}), as table "
+        f"version {report.version}.\nThe next run scores again whoever is due: to stay with this model, promote it first "
+        f"(scoreline promote --version {report.model_version}). Export to bring the application back, too."
+    )
+
+
 def user(view: UserView) -> str:
     lines = [f"User {view.user_id}", "  watched last:", *[f"    {_line(line)}" for line in view.history]]
     if view.recommended is None:
@@ -93,14 +130,25 @@ def _line(line: Line) -> str:
 
 def state(found: Status) -> str:
     lines = ["tables"]
-    lines += [f"  {t['table']:<16} {t['rows']:>12,} rows   version {t['version']:<5} {_when(t['changed_at'])}" for t in found.tables]
+    lines += [
+        f"  {t['table']:<16} {t['rows']:>12,} rows   version {t['version']:<5} {_when(t['changed_at'])}"
+        for t in found.tables
+    ]
     if found.published:
         p = found.published
-        lines.append(f"published  run {p.get('run_id')} with {p.get('model')} version {p.get('model_version')}, table version {p['version']}")
+        lines.append(
+            f"published  run {p.get('run_id')} with {p.get('model')} version {p.get('model_version')}, "
+            f"table version {p['version']}"
+        )
     if found.freshness and found.freshness.get("oldest"):
-        lines.append(f"freshness  rows scored between {_when(found.freshness['oldest'])} and {_when(found.freshness['newest'])}")
+        lines.append(
+            f"freshness  rows scored between {_when(found.freshness['oldest'])} and {_when(found.freshness['newest'])}"
+        )
     lines.append("last runs")
-    lines += [f"  {r['run_id']:<24} {r['kind']:<9} {r['state']:<12} {r['users']:>10,} users  {_when(r['started_at'])}" for r in found.runs]
+    lines += [
+        f"  {r['run_id']:<24} {r['kind']:<9} {r['state']:<12} {r['users']:>10,} users  {_when(r['started_at'])}"
+        for r in found.runs
+    ]
     return "\n".join(lines)
 
 

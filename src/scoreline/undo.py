@@ -33,5 +33,14 @@ def roll_back(context: Context, *, run_id: str | None = None) -> RollbackReport:
         target, version = rollback(table, now=context.now, run_id=run_id)
     note = target.note
     restored = str(note.get("run_id"))
-    record(context, run_id=restored, kind="rollback", state="done", users=int(note.get("users", 0)), figures=dict(note))
-    return RollbackReport(restored, note.get("model"), note.get("model_version"), target.version, version, table.location)
+    record(
+        context,
+        run_id=restored,
+        kind="rollback",
+        state="done",
+        users=int(note.get("users", 0)),
+        figures=dict(note),
+    )
+    return RollbackReport(
+        restored, note.get("model"), note.get("model_version"), target.version, version, table.location
+    )

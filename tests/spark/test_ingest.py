@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import NOW, context, write_events
 from chispa import assert_df_equality
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from builders import NOW, context, write_events
 from scoreline.errors import ConfigurationError, InputError
 from scoreline.ingest import ingest_events
 
@@ -40,7 +40,9 @@ def test_a_history_is_in_order_of_time_each_item_once(spark: SparkSession, tmp_p
 def test_pieces_in_any_order_give_what_one_ordered_ingest_gives(spark: SparkSession, tmp_path: Path) -> None:
     """Overlapping pieces, shuffled, with truncation to four items: an in-memory replay is the truth."""
     dice = random.Random(3)
-    events = [(dice.randint(1, 12), dice.randint(1, 9), dice.randint(0, 10), T0 + dice.randint(0, 60)) for _ in range(300)]
+    events = [
+        (dice.randint(1, 12), dice.randint(1, 9), dice.randint(0, 10), T0 + dice.randint(0, 60)) for _ in range(300)
+    ]
     made = context(spark, tmp_path / "t", histories={"buckets": 8, "max_items": 4})
     for piece in range(3):
         ingest_events(made, write_events(tmp_path / f"{piece}.csv", dice.sample(events, 170) + events[piece::3]))
@@ -62,7 +64,10 @@ def _replayed(events: list[tuple[int, int, int, int]], *, max_items: int) -> dic
 
 def test_the_same_file_twice_changes_nothing(spark: SparkSession, tmp_path: Path) -> None:
     source = write_events(tmp_path / "e.csv", [(1, 10, 3, T0), (2, 20, 4, T0), ("x", 1, 1, T0)])
-    keep = {"max_bad_share": 0.5, "columns": {"user_id": "user", "item_id": "item", "weight": "rating", "time": "at"}}
+    keep = {
+        "max_bad_share": 0.5,
+        "columns": {"user_id": "user", "item_id": "item", "weight": "rating", "time": "at"},
+    }
     made = context(spark, tmp_path / "t", events=keep)
     first = ingest_events(made, source)
     made_again = context(spark, tmp_path / "t", now=NOW + timedelta(hours=1), events=keep)
@@ -77,7 +82,9 @@ def test_only_changed_histories_are_rewritten(spark: SparkSession, tmp_path: Pat
     ingest_events(made, write_events(tmp_path / "1.csv", [(u, 10, 3, T0) for u in range(1, 21)]))
     before = made.tables.table("user_history").read()
     later = context(spark, tmp_path / "t", now=NOW + timedelta(hours=1))
-    report = ingest_events(later, write_events(tmp_path / "2.csv", [(3, 11, 5, T0 + 1), (4, 10, 3, T0), (99, 1, 1, T0)]))
+    report = ingest_events(
+        later, write_events(tmp_path / "2.csv", [(3, 11, 5, T0 + 1), (4, 10, 3, T0), (99, 1, 1, T0)])
+    )
     after = later.tables.table("user_history").read()
     assert report.users_changed == 2
     touched = after.where(F.col("updated_at") > F.lit(NOW)).select("user_id")
@@ -136,7 +143,13 @@ def test_string_ids_keep_zeros_quotes_and_unicode(spark: SparkSession, tmp_path:
     path.write_text("user,item,rating,at\n" + "".join(f"u{i},{line},3,{T0}\n" for i, line in enumerate(lines)))
     ingest_events(made, str(path))
     found = {r["user_id"]: r["item_ids"] for r in histories_of(made).collect()}
-    assert found == {"u0": ["0110912"], "u1": ["'; DROP TABLE x"], "u2": ['say "hi"'], "u3": ["żółw 🐢"], "u4": ["a`b"]}
+    assert found == {
+        "u0": ["0110912"],
+        "u1": ["'; DROP TABLE x"],
+        "u2": ['say "hi"'],
+        "u3": ["żółw 🐢"],
+        "u4": ["a`b"],
+    }
 
 
 def test_json_parquet_database_and_folder_give_the_same_history(spark: SparkSession, tmp_path: Path) -> None:
@@ -147,7 +160,9 @@ def test_json_parquet_database_and_folder_give_the_same_history(spark: SparkSess
     write_events(folder / "b.csv", rows[2:])
     named = [dict(zip(("user", "item", "rating", "at"), row, strict=True)) for row in rows]
     (tmp_path / "e.json").write_text("".join(json.dumps(row) + "\n" for row in named))
-    spark.createDataFrame(rows, "user long, item long, rating double, at long").write.parquet(str(tmp_path / "e.parquet"))
+    spark.createDataFrame(rows, "user long, item long, rating double, at long").write.parquet(
+        str(tmp_path / "e.parquet")
+    )
     with sqlite3.connect(tmp_path / "app.db") as database:
         database.execute("CREATE TABLE ratings (user INTEGER, item INTEGER, rating REAL, at INTEGER)")
         database.executemany("INSERT INTO ratings VALUES (?, ?, ?, ?)", rows)
@@ -176,7 +191,11 @@ def test_kinds_give_weights_and_iso_times_are_utc(spark: SparkSession, tmp_path:
         "max_bad_share": 0.5,
     }
     made = context(spark, tmp_path / "t", events=events)
-    lines = [(1, 1, "play", "2026-01-01T00:00:00Z"), (1, 2, "like", "2026-01-01T01:00:00+02:00"), (1, 3, "hate", "2026-01-01")]
+    lines = [
+        (1, 1, "play", "2026-01-01T00:00:00Z"),
+        (1, 2, "like", "2026-01-01T01:00:00+02:00"),
+        (1, 3, "hate", "2026-01-01"),
+    ]
     ingest_events(made, write_events(tmp_path / "e.csv", lines, header="user,item,kind,at"))
     row = histories_of(made).select("item_ids", "weights", F.col("event_times").cast("array<string>")).first()
     assert row is not None

@@ -71,7 +71,7 @@ def test_a_mistake_is_one_line_with_file_and_key(conf: Path, addition: str, mess
 
 
 def test_a_missing_file_names_those_there_are(conf: Path) -> None:
-    with pytest.raises(ConfigurationError, match="no such configuration file.*films.yaml"):
+    with pytest.raises(ConfigurationError, match=r"no such configuration file.*films\.yaml"):
         load_settings(conf.with_name("movies.yaml"))
 
 
