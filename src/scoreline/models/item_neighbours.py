@@ -122,7 +122,13 @@ class ItemNeighbours(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
             eligible=eligible,
         )
         return completed(
-            related, self.popularity_.order_, histories, k=k, exclude_seen=exclude_seen, eligible=eligible
+            related,
+            self.popularity_.order_,
+            histories,
+            where=related.lengths > 0,
+            k=k,
+            exclude_seen=exclude_seen,
+            eligible=eligible,
         )
 
 
