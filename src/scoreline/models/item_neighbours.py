@@ -72,7 +72,9 @@ class ItemNeighbours(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         liked.data /= np.sqrt(np.repeat(per_user, np.diff(liked.indptr)))
         return liked
 
-    def _nearest(self, products: sp.csr_matrix, first: int, norms: npt.NDArray[np.float64], width: int) -> TopK:
+    def _nearest(
+        self, products: sp.csr_matrix, first: int, norms: npt.NDArray[np.float64], width: int
+    ) -> TopK:
         """The nearest items of some rows of the co-occurrence matrix, without the item itself."""
         products.sort_indices()
         rows = np.repeat(np.arange(products.shape[0]), np.diff(products.indptr))
@@ -119,7 +121,15 @@ class ItemNeighbours(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
             exclude_seen=exclude_seen,
             eligible=eligible,
         )
-        return completed(related, self.popularity_.order_, histories, k=k, exclude_seen=exclude_seen, eligible=eligible)
+        return completed(
+            related,
+            self.popularity_.order_,
+            histories,
+            where=related.lengths > 0,
+            k=k,
+            exclude_seen=exclude_seen,
+            eligible=eligible,
+        )
 
 
 def _blocks(columns: sp.csr_matrix, liked: sp.csr_matrix) -> Iterator[tuple[int, int]]:

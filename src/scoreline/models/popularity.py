@@ -94,15 +94,15 @@ def completed(
     order: npt.NDArray[np.int32],
     histories: Histories,
     *,
+    where: npt.NDArray[np.bool_],
     k: int,
     exclude_seen: bool,
     eligible: npt.NDArray[np.bool_] | None,
 ) -> TopK:
-    """`lists` with the first items of `order` behind them, at score 0, where they are short but not empty."""
-    is_short = (lists.lengths > 0) & (lists.lengths < k)
-    if not is_short.any():
+    """`lists` with the first free items of `order`, at score 0, behind those `where` marks, up to `k`."""
+    wanted = np.where(where, np.maximum(k - lists.lengths, 0), 0)
+    if not wanted.any():
         return lists
-    wanted = np.where(is_short, k - lists.lengths, 0)
     users = np.repeat(np.arange(len(lists), dtype=np.int32), lists.lengths)
     items = lists.items
     if exclude_seen:

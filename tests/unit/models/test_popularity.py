@@ -17,7 +17,9 @@ def make_histories(rng: np.random.Generator, users: int, items: int) -> tuple[Hi
 
 
 @settings(max_examples=200, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), k=st.sampled_from([0, 1, 5, 100]), share=st.sampled_from([None, 0.0, 0.4]))
+@given(
+    seed=st.integers(0, 2**32 - 1), k=st.sampled_from([0, 1, 5, 100]), share=st.sampled_from([None, 0.0, 0.4])
+)
 def test_lists_are_the_most_popular_unseen_items(seed: int, k: int, share: float | None) -> None:
     rng = np.random.default_rng(seed)
     matrix = sp.random(30, 25, density=0.2, random_state=rng, format="csr")
@@ -41,8 +43,8 @@ def test_short_lists_are_completed_and_empty_ones_are_not() -> None:
     order = np.array([3, 2, 1, 0], np.int32)
     histories = Histories(np.array([0, 1, 2, 3]), np.array([3, 3, 3], np.int32), np.ones(3, np.float32))
     lists = TopK(np.array([0, 1, 1, 3]), np.array([2, 0, 1], np.int32), np.array([5, 4, 3], np.float32))
-    knobs = {"k": 2, "exclude_seen": True, "eligible": None}
-    full = completed(lists, order, histories, **knobs)
+    where = lists.lengths > 0
+    full = completed(lists, order, histories, where=where, k=2, exclude_seen=True, eligible=None)
     assert as_lists(full) == [[2, 1], [], [0, 1]]
     assert full.scores.tolist() == [5, 0, 4, 3]
 
