@@ -1,5 +1,6 @@
 """A registry with models, made once: version 1 and 2 of `films` (item neighbours, other neighbourhoods), and bad ones."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,8 +85,16 @@ def pipeline(spark: SparkSession, registry: Registry, tmp_path: Path) -> Any:
     return made
 
 
+@pytest.fixture(scope="session")
+def ingested(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tables with the events ingested, to be copied."""
+    root = tmp_path_factory.mktemp("ingested")
+    ingest_events(context(spark, root / "tables"), write_events(root / "events.csv", events_of()))
+    return root / "tables"
+
+
 @pytest.fixture
-def filled(pipeline: Any, tmp_path: Path) -> Any:
+def filled(pipeline: Any, ingested: Path, tmp_path: Path) -> Any:
     """The same, with the events ingested."""
-    ingest_events(pipeline(), write_events(tmp_path / "events.csv", events_of()))
+    shutil.copytree(ingested, tmp_path / "tables", ignore=shutil.ignore_patterns(".*.lock"))
     return pipeline
