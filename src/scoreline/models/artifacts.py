@@ -17,8 +17,9 @@ from scoreline.models.latent_factors import LatentFactors
 from scoreline.models.popularity import Popularity
 from scoreline.models.topk import TopK
 
-__all__ = ["ESTIMATORS", "Estimator", "FittedModel", "load", "save"]
+__all__ = ["ESTIMATORS", "NAME", "Estimator", "FittedModel", "load", "save"]
 
+NAME = "model"  # of the folder among the artifacts of an MLflow model
 _FORMAT = 1
 _META = "meta.json"
 

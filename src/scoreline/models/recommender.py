@@ -13,10 +13,7 @@ from scoreline.errors import InputError
 from scoreline.models import artifacts, scoring
 from scoreline.models.histories import Histories
 
-__all__ = ["ARTIFACT", "DEFAULTS", "Recommender"]
-
-ARTIFACT = "model"
-DEFAULTS: dict[str, Any] = {"k": 20, "exclude_seen": True, "allowed_items": [], "blocked_items": []}
+__all__ = ["Recommender"]
 
 
 class Recommender(PythonModel):  # type: ignore[misc]  # mlflow has no types
@@ -32,7 +29,7 @@ class Recommender(PythonModel):  # type: ignore[misc]  # mlflow has no types
         threads = os.environ.get("OMP_NUM_THREADS", "")
         if threads.isdecimal() and int(threads):
             threadpool_limits(int(threads))
-        self._load(Path(context.artifacts[ARTIFACT]))
+        self._load(Path(context.artifacts[artifacts.NAME]))
 
     def _load(self, folder: Path) -> None:
         self._model = artifacts.load(folder)
@@ -62,10 +59,10 @@ class Recommender(PythonModel):  # type: ignore[misc]  # mlflow has no types
 
     def _rules(self, params: dict[str, Any]) -> scoring.Rules:
         """The rules of these params; kept, because every batch of a run asks the same."""
-        asked = {**DEFAULTS, **params}
-        unknown = sorted(asked.keys() - DEFAULTS.keys())
+        asked = {**scoring.DEFAULTS, **params}
+        unknown = sorted(asked.keys() - scoring.DEFAULTS.keys())
         if unknown:
-            raise InputError(f"param {unknown[0]} is not understood; there are {', '.join(DEFAULTS)}")
+            raise InputError(f"param {unknown[0]} is not understood; there are {', '.join(scoring.DEFAULTS)}")
         if self._asked is None or not _same(asked, self._asked):
             self._rules_asked = scoring.Rules.of(
                 int(asked["k"]),
@@ -85,7 +82,7 @@ def _same(left: dict[str, Any], right: dict[str, Any]) -> bool:
         or (type(left[name]) is type(right[name]) and pa.array(left[name]).equals(pa.array(right[name])))
         if name.endswith("_items")
         else left[name] == right[name]
-        for name in DEFAULTS
+        for name in scoring.DEFAULTS
     )
 
 

@@ -14,7 +14,9 @@ from scoreline.models.histories import Histories
 from scoreline.models.popularity import completed
 from scoreline.models.topk import TopK
 
-__all__ = ["Rules", "recommend", "to_arrow"]
+__all__ = ["DEFAULTS", "Rules", "recommend", "to_arrow"]
+
+DEFAULTS: dict[str, Any] = {"k": 20, "exclude_seen": True, "allowed_items": [], "blocked_items": []}
 
 
 @dataclass(frozen=True)
