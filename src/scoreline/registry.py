@@ -89,7 +89,7 @@ def _require_no_worse(candidate: Any, champion: Any, *, metric: str, margin: flo
     said = "is not known" if new is None else f"is {float(new):.4f}"
     raise InputError(
         f"version {candidate.version} of {candidate.name} was not promoted: its {metric} {said}, that of "
-        f"{champion.version}, which the alias points to now, is {float(old):.4f} (margin {margin:.0%}). "
+        f"version {champion.version}, which the alias points to now, is {float(old):.4f} (margin {margin:.0%}). "
         f"Promote it all the same with --force, or keep the present one"
     )
 
@@ -195,6 +195,6 @@ def _is_missing(error: Exception) -> bool:
 def _raise_unreachable(where: str, error: Exception) -> NoReturn:
     said = (str(error).splitlines() or [type(error).__name__])[0][:200].rstrip(".")
     raise InputError(
-        f"MLflow at {where} cannot be reached: {said}. Check mlflow.tracking_uri and mlflow.registry_uri, the "
-        f"network, and the credentials in the environment"
+        f"MLflow at {where} cannot be reached: {said}. Check mlflow.tracking_uri and mlflow.registry_uri, "
+        f"the network, and the credentials in the environment"
     ) from error

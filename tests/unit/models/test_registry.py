@@ -3,30 +3,8 @@ from pathlib import Path
 import pytest
 
 from scoreline.errors import InputError
-from scoreline.models.mlflow_model import log_recommender
 from scoreline.quiet import pointing_at, quiet_mlflow
 from scoreline.registry import download, pin, promote, signature
-from unit.models.fitted import fitted_model
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A registry with two versions of `movies`; version 1 is the champion, version 2 is worse."""
-    home = tmp_path_factory.mktemp("mlflow")
-    uri = f"sqlite:///{home / 'mlflow.db'}"
-    with quiet_mlflow(), pointing_at(uri, None):
-        import mlflow
-
-        client = mlflow.MlflowClient()
-        mlflow.set_experiment(experiment_id=client.create_experiment("tests", str(home / "artifacts")))
-        for score in ("0.30", "0.20"):
-            with mlflow.start_run():
-                info = log_recommender(fitted_model(), registered_name="movies")
-            client.set_model_version_tag(
-                "movies", info.registered_model_version, "scoreline.ndcg_at_10", score
-            )
-        client.set_registered_model_alias("movies", "champion", "1")
-    return uri
 
 
 def test_alias_is_pinned_to_one_version(store: str) -> None:
