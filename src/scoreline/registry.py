@@ -89,8 +89,8 @@ def _require_no_worse(candidate: Any, champion: Any, *, metric: str, margin: flo
     said = "is not known" if new is None else f"is {float(new):.4f}"
     raise InputError(
         f"version {candidate.version} of {candidate.name} was not promoted: its {metric} {said}, that of "
-        f"version {champion.version}, which the alias points to now, is {float(old):.4f} (margin {margin:.0%}). "
-        f"Promote it all the same with --force, or keep the present one"
+        f"version {champion.version}, which the alias points to now, is {float(old):.4f} "
+        f"(margin {margin:.0%}). Promote it all the same with --force, or keep the present one"
     )
 
 

@@ -15,7 +15,7 @@ __all__ = ["log_recommender", "signature_of"]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _SCRIPT = Path(__file__).with_name("recommender_script.py")
-_NEEDED = ("mlflow", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "threadpoolctl")
+_NEEDED = ("mlflow", "numpy", "pandas", "pyarrow", "scipy", "threadpoolctl")
 
 
 def log_recommender(model: FittedModel, *, registered_name: str | None = None) -> Any:

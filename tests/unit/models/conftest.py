@@ -13,7 +13,7 @@ with quiet_mlflow():
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A registry with two versions of `movies`; version 1 is the champion, version 2 is worse and has string ids."""
+    """A registry with two versions of `movies`; 1 is the champion, 2 is worse and has string ids."""
     home = tmp_path_factory.mktemp("mlflow")
     uri = f"sqlite:///{home / 'mlflow.db'}"
     with quiet_mlflow(), pointing_at(uri, None):

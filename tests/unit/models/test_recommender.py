@@ -55,7 +55,7 @@ def test_cold_user_gets_popular_items(recommender: Recommender) -> None:
     best = [100 + int(item) for item in popular.order_[:3]]
     assert answer.column("item_ids").to_pylist() == [best] * 4
     assert answer.column("scores").to_pylist()[0] == popular.popularity_[popular.order_[:3]].tolist()
-    if type(recommender._model.estimator).__name__ != "Popularity":
+    if type(recommender.scorer.model.estimator).__name__ != "Popularity":
         assert answer.column("source").to_pylist() == ["fallback"] * 4
 
 
