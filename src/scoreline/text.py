@@ -115,12 +115,12 @@ def rolled_back(report: RollbackReport) -> str:
     )
 
 
-def user(view: UserView) -> str:
+def user(view: UserView, *, most: int | None = None) -> str:
     lines = [f"User {view.user_id}", "  watched last:", *[f"    {_line(line)}" for line in view.history]]
     if view.recommended is None:
         return "\n".join([*lines, "  nothing is recommended yet: scoreline run"])
     lines.append(f"  recommended ({view.made_by}):")
-    return "\n".join(lines + [f"    {rank:>3}. {_line(line)}" for rank, line in enumerate(view.recommended, start=1)])
+    return "\n".join(lines + [f"    {rank:>3}. {_line(line)}" for rank, line in enumerate(view.recommended[:most], start=1)])
 
 
 def _line(line: Line) -> str:

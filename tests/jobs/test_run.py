@@ -203,7 +203,7 @@ def test_rollback_brings_the_run_before_back_and_fences_older_runs(filled: Any) 
 
 def test_a_second_run_started_while_one_runs_says_so(filled: Any) -> None:
     made = filled()
-    with exclusive(made.settings, "run"), pytest.raises(RunInProgress, match=r"Another run works .* process \d+"):
+    with exclusive(made.settings, "run"), pytest.raises(RunInProgress, match=r"Another run works .*\(process \d+, since"):
         run(made)
     assert run(made).state == "published"
 
