@@ -14,6 +14,7 @@ from scoreline.lists import common_count
 from scoreline.schema import RECOMMENDATIONS
 from scoreline.settings import AuditSettings
 
+
 @dataclass(frozen=True)
 class Gate:
     """One limit: what was found, what the configuration asks, whether it holds."""
@@ -86,7 +87,7 @@ def _lengths(lists: pa.Array) -> Any:
 
 
 def judge(found: Mapping[str, Any], limits: AuditSettings) -> list[Gate]:
-    """All gates of a run. `found` has the summed figures, `wanted` (users) and, of a sample, those of items and overlap."""
+    """All gates of a run. `found` has the summed figures, `wanted` (users) and those of the sample."""
     wanted = int(found["wanted"])
     scored, failed = int(found["scored"]), int(found["failed"])
     tolerated = max(limits.max_failed_floor, int(limits.max_failed_share * wanted))

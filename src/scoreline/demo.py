@@ -20,7 +20,11 @@ from scoreline.teach import train_model
 
 def run_demo(settings: Settings, *, users: int, config: Path) -> None:
     """Generate, ingest, train, score, publish and export; a second time says that nothing is due."""
-    folder = settings.home.parent.relative_to(Path.cwd()) if settings.home.is_relative_to(Path.cwd()) else settings.home.parent
+    folder = (
+        settings.home.parent.relative_to(Path.cwd())
+        if settings.home.is_relative_to(Path.cwd())
+        else settings.home.parent
+    )
     service = Service(users=users)
     _say(f"A streaming service with {service.users:,} users and {service.items:,} titles, in {folder}")
     events, items = write_service(folder, service)
@@ -45,7 +49,9 @@ def run_demo(settings: Settings, *, users: int, config: Path) -> None:
 def _trained_once(context: Context) -> str:
     settings = context.settings
     try:
-        champion = pin(settings.model.uri, tracking_uri=settings.tracking_uri, registry_uri=settings.mlflow.registry_uri)
+        champion = pin(
+            settings.model.uri, tracking_uri=settings.tracking_uri, registry_uri=settings.mlflow.registry_uri
+        )
     except InputError:
         return text.trained(train_model(context))
     return f"{settings.model.uri} is version {champion.version} already"

@@ -1,4 +1,4 @@
-"""A registry with models, made once: version 1 and 2 of `films` (item neighbours, other neighbourhoods), and bad ones."""
+"""A registry with models, made once: versions 1 and 2 of `films`, item neighbours with other neighbourhoods."""
 
 import shutil
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import scipy.sparse as sp
-from builders import context, write_events
 from pyspark.sql import SparkSession
 
+from builders import context, write_events
 from scoreline.context import Context
 from scoreline.ingest import ingest_events
 from scoreline.models.artifacts import FittedModel
@@ -38,7 +38,9 @@ def events_of(users: int = USERS, seed: int = 1) -> list[tuple[int, int, int, in
     rows = []
     for user in range(1, users + 1):
         liked = np.unique((user + dice.normal(0, 4, 8)).round().astype(int) % ITEMS) + 1
-        rows += [(user, int(item), int(dice.integers(1, 6)), 1_700_000_000 + int(dice.integers(0, 10**6))) for item in liked]
+        rows += [
+            (user, int(item), int(dice.integers(1, 6)), 1_700_000_000 + int(dice.integers(0, 10**6))) for item in liked
+        ]
     return rows
 
 

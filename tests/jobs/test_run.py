@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import NOW, write_events
 from chispa import assert_df_equality
-from jobs.truth import expected, histories, published
 from pyspark.sql import functions as F
 
+from builders import NOW, write_events
+from jobs.truth import expected, histories, published
 from scoreline.errors import AuditRefused, InputError, RunInProgress, Superseded
 from scoreline.ingest import ingest_events
 from scoreline.lock import exclusive
@@ -64,7 +64,9 @@ def test_another_version_makes_everyone_due_and_four_quarters_refresh_everyone_o
         made = filled("films/2", now=NOW + (quarter + 1) * HOUR)
         report = run(made, fraction=0.25)
         assert set(report.reasons) == {"other_model"}
-        reached += [r[0] for r in table(made).read().where(F.col("run_id") == report.run_id).select("user_id").collect()]
+        reached += [
+            r[0] for r in table(made).read().where(F.col("run_id") == report.run_id).select("user_id").collect()
+        ]
     assert sorted(reached) == list(range(1, 61))
     assert run(filled("films/2", now=NOW + 9 * HOUR)).state == "nothing_due"
     assert published(filled()) == expected(filled(), registry.films["2"], k=5)
@@ -159,9 +161,7 @@ def test_an_interrupted_run_is_taken_up_again(filled: Any, registry: Any, monkey
         run(filled(scoring=few))
     assert published(filled()) == {}
     again: list[int] = []
-    monkeypatch.setattr(
-        slices, "scored_slice", lambda *a, **k: (again.append(a[2].number), real(*a, **k))[1]
-    )
+    monkeypatch.setattr(slices, "scored_slice", lambda *a, **k: (again.append(a[2].number), real(*a, **k))[1])
     report = run(filled(scoring=few, now=NOW + HOUR))
     assert scored == [0, 1]
     assert not set(again) & {0, 1}
@@ -169,7 +169,9 @@ def test_an_interrupted_run_is_taken_up_again(filled: Any, registry: Any, monkey
     assert published(filled()) == expected(filled(), registry.films["1"], k=5)
 
 
-def test_staged_slices_of_other_inputs_are_not_taken_up(filled: Any, registry: Any, tmp_path: Path, monkeypatch: Any) -> None:
+def test_staged_slices_of_other_inputs_are_not_taken_up(
+    filled: Any, registry: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
     from scoreline import run as run_module
 
     monkeypatch.setattr(run_module, "publish_staged", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -203,18 +205,21 @@ def test_rollback_brings_the_run_before_back_and_fences_older_runs(filled: Any) 
 
 def test_a_second_run_started_while_one_runs_says_so(filled: Any) -> None:
     made = filled()
-    with exclusive(made.settings, "run"), pytest.raises(RunInProgress, match=r"Another run works .*\(process \d+, since"):
+    with (
+        exclusive(made.settings, "run"),
+        pytest.raises(RunInProgress, match=r"Another run works .*\(process \d+, since"),
+    ):
         run(made)
     assert run(made).state == "published"
 
 
 def test_no_history_no_model_no_alias(pipeline: Any, filled: Any, spark: Any, tmp_path: Path) -> None:
     empty = pipeline(tables={"root": str(tmp_path / "elsewhere")})
-    with pytest.raises(InputError, match="There is no table .*user_history yet"):
+    with pytest.raises(InputError, match=r"There is no table .*user_history yet"):
         run(empty)
-    with pytest.raises(InputError, match="(?i)nowhere"):
+    with pytest.raises(InputError, match=r"(?i)nowhere"):
         run(filled("nowhere/1"))
-    with pytest.raises(InputError, match="(?i)best"):
+    with pytest.raises(InputError, match=r"(?i)best"):
         run(filled("films@best"))
     assert not table(filled()).exists()
 

@@ -19,7 +19,9 @@ def histories(made: Context) -> dict[Any, tuple[list[Any], list[float]]]:
     return {row["user_id"]: (row["item_ids"], row["weights"]) for row in rows}
 
 
-def expected(made: Context, model: FittedModel, *, k: int, blocked: frozenset[Any] = frozenset()) -> dict[Any, list[Any]]:
+def expected(
+    made: Context, model: FittedModel, *, k: int, blocked: frozenset[Any] = frozenset()
+) -> dict[Any, list[Any]]:
     """For each user the k best unseen items by score, ties by id; completed by popularity where too few are touched."""
     catalogue = model.catalogue.ids.to_pylist()
     place = {item: index for index, item in enumerate(catalogue)}

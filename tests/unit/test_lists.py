@@ -15,5 +15,3 @@ def test_common_count_agrees_with_sets(data: st.DataObject, n: int) -> None:
     left, right = pa.array([[1], *seen], kind).slice(1), pa.array([[1], *found], kind).slice(1)
     expected = [sum(item in set(s or []) for item in f) for s, f in zip(seen, found, strict=True)]
     assert common_count(left, right).tolist() == expected
-
-

@@ -109,7 +109,9 @@ def poison(kind: str) -> Callable[[list[list[int]]], Any]:
             ids, scores = [*ids, [1]], [*scores, [1.0]]
         for i in bad:
             ids[i] = {"null": None, "null item": [None, 1], "twice": [5, 5], "long": [1, 2, 3]}.get(kind, ids[i])
-            scores[i] = {"nan": [float("nan"), 1], "null": None, "lengths": [1.0], "long": [1, 1, 1]}.get(kind, scores[i])
+            scores[i] = {"nan": [float("nan"), 1], "null": None, "lengths": [1.0], "long": [1, 1, 1]}.get(
+                kind, scores[i]
+            )
         if bad and kind == "type":
             return pa.RecordBatch.from_pydict({"item_ids": [["a"]] * len(rows), "scores": scores})
         if bad and kind == "column":

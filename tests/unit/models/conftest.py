@@ -22,8 +22,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
         for score, key in (("0.30", "long"), ("0.20", "string")):
             with mlflow.start_run():
                 info = log_recommender(fitted_model(key=key), registered_name="movies")
-            client.set_model_version_tag(
-                "movies", info.registered_model_version, "scoreline.ndcg_at_10", score
-            )
+            client.set_model_version_tag("movies", info.registered_model_version, "scoreline.ndcg_at_10", score)
         client.set_registered_model_alias("movies", "champion", "1")
     return uri

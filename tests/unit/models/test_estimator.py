@@ -34,8 +34,6 @@ def test_fit_returns_the_estimator_and_is_repeatable(name: str) -> None:
 
 
 def test_scoring_imports_no_scikit_learn_and_no_mlflow() -> None:
-    code = (
-        "import sys, scoreline.models.scoring; print([m for m in ('sklearn', 'mlflow') if m in sys.modules])"
-    )
+    code = "import sys, scoreline.models.scoring; print([m for m in ('sklearn', 'mlflow') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

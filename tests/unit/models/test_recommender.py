@@ -61,9 +61,7 @@ def test_cold_user_gets_popular_items(recommender: Recommender) -> None:
 
 def test_rules_hold_for_model_and_fallback(recommender: Recommender) -> None:
     params = {"k": 4, "allowed_items": list(range(100, 110)), "blocked_items": [103, 104]}
-    for found in (
-        recommender.predict_arrow(batch([100, 101], [], [120]), params).column("item_ids").to_pylist()
-    ):
+    for found in recommender.predict_arrow(batch([100, 101], [], [120]), params).column("item_ids").to_pylist():
         assert len(found) == 4
         assert set(found) <= set(range(100, 110)) - {103, 104}
 
@@ -174,9 +172,7 @@ def test_logged_model_loads_where_scoreline_is_not_installed(store: str, tmp_pat
         model = mlflow.pyfunc.load_model(folder)
         frame = pd.DataFrame({"item_ids": [["0100"]], "weights": [[1.0]]})
         assert len(model.predict(frame, params={"k": 3})["item_ids"][0]) == 3
-    bare = {
-        name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "MLFLOW_REGISTRY_URI")
-    }
+    bare = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "MLFLOW_REGISTRY_URI")}
     # -S leaves out site-packages and the package installed there; the others come back by their folder.
     site = [path for path in sys.path if path.endswith("site-packages")]
     command = [sys.executable, "-S", "-c", LOAD, folder]

@@ -51,9 +51,7 @@ def test_registry_out_of_reach_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         pin("models:/movies@champion", tracking_uri="http://127.0.0.1:9")
 
 
-def test_files_are_fetched_once_and_loaded(
-    store: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_files_are_fetched_once_and_loaded(store: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     pinned = pin("models:/movies@champion", tracking_uri=store)
     folder = download(pinned, tmp_path)
     assert folder.parent.parent == tmp_path

@@ -23,9 +23,7 @@ def tastes(users: int = 80, items: int = 40) -> pa.Table:
             "user_id": list(range(users)),
             "item_ids": pa.array(rows),
             "weights": pa.array([np.ones(12, np.float32)] * users),
-            "event_times": pa.array(times)
-            .cast(pa.list_(pa.timestamp("us")))
-            .cast(pa.list_(pa.timestamp("us", "UTC"))),
+            "event_times": pa.array(times).cast(pa.list_(pa.timestamp("us"))).cast(pa.list_(pa.timestamp("us", "UTC"))),
         }
     )
 
@@ -68,9 +66,7 @@ def test_models_find_the_two_groups(estimator: str) -> None:
 
 
 def test_unknown_estimators_and_parameters_are_refused() -> None:
-    with pytest.raises(
-        InputError, match=r"no estimator als: choose one of popularity, item_neighbours, latent"
-    ):
+    with pytest.raises(InputError, match=r"no estimator als: choose one of popularity, item_neighbours, latent"):
         make_estimator("als", {})
     with pytest.raises(InputError, match=r"item_neighbours has no parameter k; it has neighbours"):
         make_estimator("item_neighbours", {"k": 3})
