@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+import warnings
 from hashlib import sha256
 from pathlib import Path
 
@@ -106,7 +107,9 @@ def _trust(home: Path) -> str:
 
     store = home / "trusted.p12"
     if not store.is_file() or store.stat().st_mtime < bundle.stat().st_mtime:
-        found = load_pem_x509_certificates(bundle.read_bytes())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # old authorities have serial numbers that are frowned upon now
+            found = load_pem_x509_certificates(bundle.read_bytes())
         entries = [pkcs12.PKCS12Certificate(cert, str(i).encode()) for i, cert in enumerate(found)]
         content = pkcs12.serialize_java_truststore(entries, BestAvailableEncryption(_STORE_PASSWORD.encode()))
         _replace(store, content, mode=0o644)
