@@ -40,9 +40,7 @@ class Interactions:
         """
         missing = [name for name in ("item_ids", "weights", "event_times") if name not in table.column_names]
         if missing:
-            raise InputError(
-                f"histories have no column {missing[0]}; there are {', '.join(table.column_names)}"
-            )
+            raise InputError(f"histories have no column {missing[0]}; there are {', '.join(table.column_names)}")
         catalogue = Catalogue.from_ids(table["item_ids"].combine_chunks().flatten())
         if not len(catalogue):
             raise InputError("there is no event to learn from: ingest some first (scoreline ingest)")

@@ -4,51 +4,46 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from scoreline.quiet import experiment_id, pointing_at, quiet_mlflow
+from scoreline.settings import Settings
+
 log = logging.getLogger(__name__)
 
 
 def log_run(
+    settings: Settings,
     *,
-    tracking_uri: str,
-    experiment: str,
     run_id: str,
-    params: Mapping[str, Any],
-    figures: Mapping[str, Any],
-    inputs: tuple[str, int | None],
-    output: tuple[str, int],
     state: str,
-) -> str | None:
-    """Write the MLflow run of a finished scoring run and return its id; a failure is logged, the result stands."""
-    from scoreline.registry import quiet_mlflow
-
-    try:
-        with quiet_mlflow():
-            _use(tracking_uri, experiment)
-            return _log(run_id, params, figures, {"input": inputs, "output": output}, state)
-    except Exception:
-        log.exception("the MLflow run could not be written run_id=%s", run_id)
-        return None
-
-
-def _use(tracking_uri: str, experiment: str) -> None:
-    import mlflow
-
-    mlflow.set_tracking_uri(tracking_uri)
-    mlflow.set_experiment(experiment)
-
-
-def _log(
-    run_id: str,
     params: Mapping[str, Any],
     figures: Mapping[str, Any],
     tables: Mapping[str, tuple[str, int | None]],
+) -> None:
+    """Write the MLflow run of a scoring run; a failure to do so is logged, the run's result stands.
+
+    `tables` are name and version of the `input` and the `output`; of `figures` the numbers become metrics.
+    """
+    try:
+        with quiet_mlflow(), pointing_at(settings.tracking_uri, settings.mlflow.registry_uri):
+            _log(settings, run_id, state, params, figures, tables)
+    except Exception:
+        log.exception("the MLflow run could not be written run_id=%s", run_id)
+
+
+def _log(
+    settings: Settings,
+    run_id: str,
     state: str,
-) -> str:
+    params: Mapping[str, Any],
+    figures: Mapping[str, Any],
+    tables: Mapping[str, tuple[str, int | None]],
+) -> None:
     import mlflow
     from mlflow.data.delta_dataset_source import DeltaDatasetSource
     from mlflow.data.meta_dataset import MetaDataset
 
-    with mlflow.start_run(run_name=f"score {run_id}") as active:
+    experiment = experiment_id(settings.experiment, settings.tracking_uri)
+    with mlflow.start_run(experiment_id=experiment, run_name=f"score {run_id}"):
         mlflow.log_params(dict(params))
         mlflow.log_metrics({k: float(v) for k, v in figures.items() if isinstance(v, int | float)})
         mlflow.set_tags({"scoreline.run_id": run_id, "scoreline.state": state})
@@ -56,4 +51,3 @@ def _log(
             source = DeltaDatasetSource(path=path, delta_table_version=version)
             digest = "unversioned" if version is None else f"v{version}"
             mlflow.log_input(MetaDataset(source, name=path.rsplit("/", 1)[-1], digest=digest), context=context)
-        return str(active.info.run_id)

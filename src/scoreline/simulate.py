@@ -1,7 +1,7 @@
 """A believable streaming service: a catalogue with titles and genres, users with tastes, a year of events.
 
-Popularity follows a power law (Zipf, exponent 0.8), history lengths a log-normal, and each user's choices a mixture of
-popularity and a taste over latent themes that genres show only in part. Same arguments, same files.
+Popularity follows a power law (Zipf, exponent 0.8) and history lengths a log-normal; each user mixes a few of the
+latent themes, which genres show only in part. Same arguments, same files.
 """
 
 from dataclasses import dataclass
@@ -108,7 +108,7 @@ def _items(service: Service, random: np.random.Generator) -> tuple[Any, Any]:
     """Genre of each item (index), and themes x items affinities: an item belongs to two themes, a theme to genres."""
     popularity = 1.0 / np.arange(1, service.items + 1) ** 0.8
     popularity = popularity[random.permutation(service.items)]
-    belongs = np.full((service.themes, service.items), 0.03)
+    belongs = np.full((service.themes, service.items), 0.002)
     themes = random.integers(0, service.themes, (2, service.items))
     belongs[themes[0], np.arange(service.items)] = 1.0
     belongs[themes[1], np.arange(service.items)] = 0.4
