@@ -53,7 +53,8 @@ def main() -> None:
     parser.add_argument("--params", type=json.loads, default={})
     asked = parser.parse_args()
     print(
-        f"{'data, split':<24}{'model':<18}{'ndcg@10':>9}{'recall@20':>10}{'coverage':>9}{'bias':>8}{'users':>7}"
+        f"{'data, split':<24}{'model':<18}{'ndcg@10':>9}{'recall@20':>10}{'coverage':>9}{'bias':>8}"
+        f"{'users':>7}"
     )
     for name, load in (("movielens", movielens), ("movietweetings", movietweetings)):
         events = Interactions.from_histories(as_histories(load(asked.data)))

@@ -42,11 +42,11 @@ class ItemNeighbours(Estimator):
         *,
         neighbours: int = 100,
         shrinkage: float = 1.0,
-        popularity_exponent: float = 0.5,
+        popularity_exponent: float = 0.3,
         min_weight: float | None = None,
         weighting: Weighting = "binary",
         half_life_days: float | None = None,
-        history_half_life: float | None = None,
+        history_half_life: float | None = 5.0,
     ) -> None:
         self.neighbours = neighbours
         self.shrinkage = shrinkage

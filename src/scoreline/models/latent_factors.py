@@ -36,11 +36,11 @@ class LatentFactors(Estimator):
         self,
         *,
         factors: int = 64,
-        popularity_exponent: float = 0.6,
+        popularity_exponent: float = 0.4,
         min_weight: float | None = None,
         weighting: Weighting = "binary",
         half_life_days: float | None = None,
-        history_half_life: float | None = None,
+        history_half_life: float | None = 10.0,
         seed: int = 0,
     ) -> None:
         self.factors = factors
