@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scoreline.errors import ConfigurationError
 from scoreline.online.decisions import Band, Bands
 
-__all__ = ["FeatureRules", "Limits", "Rules", "Shadow", "rules_of"]
+__all__ = ["FeatureRules", "Limits", "MetricsRules", "Rules", "Shadow", "rules_of"]
 
 
 class _Frozen(BaseModel):
@@ -44,7 +44,7 @@ class Shadow(_Frozen):
     queue: int = Field(default=1000, gt=0)
 
 
-class Metrics(_Frozen):
+class MetricsRules(_Frozen):
     """Where Prometheus finds the figures; workers share a port: the first one answers for all."""
 
     port: int | None = Field(default=None, gt=0, lt=65_536)
@@ -59,7 +59,7 @@ class Rules(_Frozen):
     )
     features: FeatureRules = FeatureRules()
     limits: Limits = Limits()
-    metrics: Metrics = Metrics()
+    metrics: MetricsRules = MetricsRules()
     shadow: Shadow | None = None
     model_version: str | None = None
     """What answers call the model; by default the registered version that was loaded."""
