@@ -3,6 +3,7 @@
 import gc
 import json
 import logging
+import warnings
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ __all__ = ["CONTRACT_FILE", "FraudModel", "kernel_of", "version_of"]
 
 _log = logging.getLogger(__name__)
 CONTRACT_FILE: Final = "contract.json"
+warnings.filterwarnings("ignore", message=".*inferred as AnyType")  # MLflow says it at every start; see FraudModel
 
 
 class FraudModel(PythonModel):  # type: ignore[misc]  # mlflow is untyped
