@@ -1,12 +1,12 @@
 """The errors a user can cause, each a plain sentence: what was found, what was expected, what to do.
 
-    ScorelineError               exit code
-    ├── ConfigurationError         2   a configuration file, an option or the environment is wrong
-    ├── InputError                 2   an input (file, table, database, model, user id) is not what it has to be
-    ├── RunFailed                  1   the work was tried and could not be done
-    │   ├── RunInProgress          1   somebody else is writing these tables now
-    │   └── Superseded             1   a newer run or rollback has published since this run began
-    └── AuditRefused               3   the run was scored, and its figures forbid publishing it
+ScorelineError               exit code
+├── ConfigurationError         2   a configuration file, an option or the environment is wrong
+├── InputError                 2   an input (file, table, database, model, user id) is not what it has to be
+├── RunFailed                  1   the work was tried and could not be done
+│   ├── RunInProgress          1   somebody else is writing these tables now
+│   └── Superseded             1   a newer run or rollback has published since this run began
+└── AuditRefused               3   the run was scored, and its figures forbid publishing it
 """
 
 __all__ = [

@@ -1,0 +1,49 @@
+# Everything happens in .venv; `make demo` and `make test` set it up by themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk 'BEGIN {FS = ":.*## "}; {printf "  %-14s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## Make .venv with everything in it
+
+$(STAMP): pyproject.toml requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "scoreline needs Python 3.11 or newer; say which by: make PYTHON=/path/to/python3.11"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --require-hashes -r requirements.txt
+	$(BIN)/pip install --quiet --no-deps --editable .
+	@touch $@
+
+demo: $(STAMP) ## Generate a streaming service and run the whole pipeline on it
+	@$(BIN)/scoreline demo
+
+test: lint $(STAMP) ## Lint, types and all tests
+	$(BIN)/python -m pytest
+
+lint: $(STAMP) ## Style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP) ## Bring the code into its style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP) ## Time this project against its peers
+	$(BIN)/python benchmarks/kernel.py
+
+requirements: ## Pin every dependency by hash (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		--extra dev --extra java pyproject.toml -o requirements.txt
+
+clean: ## Remove what demo and tests left behind
+	rm -rf data/demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+-include online.mk
+
+.PHONY: help setup demo test lint format bench requirements clean

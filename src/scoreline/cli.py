@@ -1,0 +1,252 @@
+"""The command line: arguments → settings → one call of the package → a report."""
+
+import functools
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from scoreline import __version__
+from scoreline.configuration import load_settings
+from scoreline.errors import ScorelineError
+from scoreline.settings import Settings
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(__version__, prog_name="scoreline")
+def main() -> None:
+    """Score users with an MLflow model on Spark and publish the result to Delta.
+
+    The way of the data: ingest, train, promote, run, export. `plan`, `status` and `show` only look.
+    """
+
+
+def pipeline(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that all of them have; it gets `settings`, `quiet` and `as_json`."""
+
+    @click.option(
+        "--config",
+        required=True,
+        envvar="SCORELINE_CONFIG",
+        type=click.Path(path_type=Path),
+        help="The pipeline's YAML file.",
+    )
+    @click.option(
+        "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key, such as scoring.k=50."
+    )
+    @click.option("--json", "as_json", is_flag=True, help="Print the report as one line of JSON.")
+    @click.option("--quiet", is_flag=True, help="No progress.")
+    @click.option("--debug", is_flag=True, help="Log what is done, and show stack traces.")
+    @functools.wraps(command)
+    def wrapped(config: Path, overrides: tuple[str, ...], as_json: bool, quiet: bool, debug: bool, **rest: Any) -> None:
+        logging.basicConfig(
+            level=logging.DEBUG if debug else logging.WARNING,
+            format="%(asctime)s %(levelname)s %(name)s %(message)s",
+            stream=sys.stderr,
+        )
+        logging.getLogger("py4j").setLevel(logging.INFO)
+        command(settings=load_settings(config, overrides), as_json=as_json, quiet=quiet or as_json, **rest)
+
+    return wrapped
+
+
+def say(report: Any, text: Callable[..., str], *, as_json: bool) -> None:
+    from scoreline.text import as_json as encoded
+
+    click.echo(encoded(report) if as_json else text(report))
+
+
+@main.command()
+@pipeline
+@click.option(
+    "--events",
+    multiple=True,
+    metavar="SOURCE",
+    help="A file, folder, table or database URL; may be repeated.",
+)
+@click.option("--items", metavar="SOURCE", help="The catalogue with titles.")
+def ingest(settings: Settings, as_json: bool, quiet: bool, events: tuple[str, ...], items: str | None) -> None:
+    """Merge new events into the users' histories; bad rows are quarantined."""
+    from scoreline import text
+    from scoreline.context import open_context
+    from scoreline.ingest import ingest_events, ingest_items
+
+    if not events and not items:
+        raise click.UsageError("Say what to ingest: --events SOURCE, --items SOURCE or both.")
+    context = open_context(settings)
+    for source in events:
+        say(ingest_events(context, source), text.ingested, as_json=as_json)
+    if items:
+        count = ingest_items(context, items)
+        say({"source": items, "items": count}, lambda _: f"{items}: {count:,} items", as_json=as_json)
+
+
+@main.command()
+@pipeline
+@click.option("--no-promote", is_flag=True, help="Register the version, but leave the alias where it is.")
+@click.option("--force", is_flag=True, help="Move the alias even if the model is worse than the champion.")
+def train(settings: Settings, as_json: bool, quiet: bool, no_promote: bool, force: bool) -> None:
+    """Train a model on the histories, compare it with popularity, register it and make it the champion."""
+    from scoreline import text
+    from scoreline.context import open_context
+    from scoreline.teach import train_model
+
+    report = train_model(open_context(settings), promote=not no_promote, force=force)
+    say(report, text.trained, as_json=as_json)
+
+
+@main.command()
+@pipeline
+@click.option("--version", metavar="N", help="The version to promote (default: the newest).")
+@click.option("--force", is_flag=True, help="Even if it is worse than the champion.")
+def promote(settings: Settings, as_json: bool, quiet: bool, version: str | None, force: bool) -> None:
+    """Point the model's alias at a version; from the next run on everyone is due."""
+    from scoreline import text
+    from scoreline.teach import promote_model
+
+    say(promote_model(settings, version=version, force=force), text.promoted, as_json=as_json)
+
+
+fraction_option = click.option(
+    "--fraction", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True,
+    help="Part of the buckets: those that have waited longest.",
+)  # fmt: skip
+everyone_option = click.option("--everyone", is_flag=True, help="Score users that are up to date, too.")
+
+
+@main.command()
+@pipeline
+@fraction_option
+@everyone_option
+def plan(settings: Settings, as_json: bool, quiet: bool, fraction: float, everyone: bool) -> None:
+    """Say what a run would do and why, without doing it."""
+    from scoreline import text
+    from scoreline.context import open_context
+    from scoreline.run import plan_run
+
+    opened, found = plan_run(open_context(settings), fraction=fraction, everyone=everyone)
+    report = {
+        "model": opened.model,
+        "users": found.users,
+        "due": found.due,
+        "reasons": found.reasons,
+        "slices": len(found.slices),
+    }
+    say(report, lambda _: text.planned(found, opened.model), as_json=as_json)
+
+
+@main.command()
+@pipeline
+@fraction_option
+@everyone_option
+def run(settings: Settings, as_json: bool, quiet: bool, fraction: float, everyone: bool) -> None:
+    """Score the users that are due, audit the result and publish it in one commit."""
+    from scoreline import text
+    from scoreline.context import open_context
+    from scoreline.progress import for_terminal
+    from scoreline.run import run as run_pipeline
+
+    report = run_pipeline(
+        open_context(settings), fraction=fraction, everyone=everyone, progress=for_terminal(quiet=quiet)
+    )
+    say(report, text.ran, as_json=as_json)
+
+
+@main.command()
+@pipeline
+@click.argument("users", nargs=-1, required=True, metavar="USER...")
+def show(settings: Settings, as_json: bool, quiet: bool, users: tuple[str, ...]) -> None:
+    """Show users' histories and recommendations by title."""
+    from scoreline import text
+    from scoreline.context import open_context
+    from scoreline.lookup import show_users
+
+    for view in show_users(open_context(settings), users):
+        say(view, text.user, as_json=as_json)
+
+
+@main.command()
+@pipeline
+def status(settings: Settings, as_json: bool, quiet: bool) -> None:
+    """Show tables, versions, the published model, freshness and the last runs."""
+    from scoreline import text
+    from scoreline.context import open_context
+    from scoreline.lookup import status as look
+
+    say(look(open_context(settings)), text.state, as_json=as_json)
+
+
+@main.command()
+@pipeline
+def export(settings: Settings, as_json: bool, quiet: bool) -> None:
+    """Send what changed since the last export to the application's database, in one transaction."""
+    from scoreline import text
+    from scoreline.context import open_context
+    from scoreline.export import export as send
+
+    say(send(open_context(settings)), text.exported, as_json=as_json)
+
+
+@main.command()
+@pipeline
+@click.option("--run", "run_id", metavar="ID", help="The run to go back to (default: the one before the current).")
+def rollback(settings: Settings, as_json: bool, quiet: bool, run_id: str | None) -> None:
+    """Bring the table back to what an earlier run published."""
+    from scoreline import text
+    from scoreline.context import open_context
+    from scoreline.undo import roll_back
+
+    say(roll_back(open_context(settings), run_id=run_id), text.rolled_back, as_json=as_json)
+
+
+@main.command()
+@click.option("--config", default=Path("conf/demo.yaml"), show_default=True, type=click.Path(path_type=Path))
+@click.option("--users", default=3_000, show_default=True, type=click.IntRange(10, 1_000_000))
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE")
+def demo(config: Path, users: int, overrides: tuple[str, ...]) -> None:
+    """Generate a streaming service and take it through the whole pipeline."""
+    from scoreline.demo import run_demo
+
+    run_demo(load_settings(config, overrides), users=users, config=config)
+
+
+def entry(arguments: list[str] | None = None) -> None:
+    """Run a command; a user's mistake is one message and an exit code, never a stack trace."""
+    try:
+        main.main(args=arguments, prog_name="scoreline", standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("stopped; what is staged is taken up by the next run", err=True)
+        sys.exit(130)
+    except ScorelineError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    finally:
+        _leave()
+
+
+def _leave() -> None:
+    # a session of our own ends with the process; saying so makes Spark remove its scratch files first
+    if (
+        "pyspark" in sys.modules
+        and "PYSPARK_GATEWAY_PORT" not in os.environ
+        and "DATABRICKS_RUNTIME_VERSION" not in os.environ
+    ):
+        from pyspark.sql import SparkSession
+
+        if (session := SparkSession.getActiveSession()) is not None:
+            session.stop()
+
+
+if __name__ == "__main__":
+    entry()

@@ -1,0 +1,68 @@
+"""`make demo`: a generated streaming service taken through the whole pipeline, the way a user would take their own."""
+
+from pathlib import Path
+
+import click
+
+from scoreline import text
+from scoreline.context import Context, open_context
+from scoreline.export import export
+from scoreline.ingest import ingest_events, ingest_items
+from scoreline.lookup import show_users
+from scoreline.progress import for_terminal
+from scoreline.registry import latest_version
+from scoreline.run import run
+from scoreline.settings import Settings
+from scoreline.simulate import Service, write_more_events, write_service
+from scoreline.teach import train_model
+
+
+def run_demo(settings: Settings, *, users: int, config: Path) -> None:
+    """Generate, ingest, train, score, publish and export; a second time says that nothing is due."""
+    folder = settings.home.parent
+    service = Service(users=users)
+    _say(f"A streaming service with {service.users:,} users and {service.items:,} titles, in {folder}")
+    events, items = write_service(folder, service)
+    write_more_events(folder, service, share=0.01)
+    context = open_context(settings)
+    _say("Ingest")
+    click.echo(text.ingested(ingest_events(context, str(events))))
+    ingest_items(context, str(items))
+    _say("Train and register")
+    if (version := latest_version(settings.tracking_uri, settings.mlflow.registry_uri, settings.name)) is None:
+        click.echo(text.trained(train_model(context)))
+    else:
+        click.echo(f"version {version} is there already")
+    _say("Score, audit, publish")
+    click.echo(text.ran(run(context, progress=for_terminal(quiet=False))))
+    _say("Export to the application's database")
+    click.echo(text.exported(export(context)))
+    _say("Some users")
+    for view in show_users(context, ["1", "2", "3"], recent=5):
+        click.echo(text.user(view))
+    _say("What to try next")
+    click.echo(_next_steps(context, config, folder))
+
+
+def _say(heading: str) -> None:
+    click.echo(f"\n== {heading}")
+
+
+def _next_steps(context: Context, config: Path, folder: Path) -> str:
+    command = f"--config {config}"
+    steps = (
+        ("make demo", "again: nothing is due"),
+        (
+            f".venv/bin/scoreline ingest {command} --events {folder / 'events-next-day.csv'}",
+            "a day later: 1 % have news",
+        ),
+        (f".venv/bin/scoreline plan {command}", "who is due, and why"),
+        (f".venv/bin/scoreline run {command}", "only those are scored"),
+        (f".venv/bin/scoreline show {command} 42", "one user by title"),
+        (f".venv/bin/scoreline status {command}", "tables, versions, runs"),
+        (f".venv/bin/scoreline train {command}", "another version: everyone is due"),
+        (f".venv/bin/scoreline rollback {command}", "back to the run before"),
+    )
+    wide = max(len(step) for step, _ in steps)
+    tables = f"tables {context.settings.tables.root}, MLflow {context.settings.tracking_uri}"
+    return "\n".join([tables, *[f"  {step:<{wide}}  # {why}" for step, why in steps]])

@@ -1,0 +1,117 @@
+"""Call a loaded MLflow model on one Arrow batch: by `predict_arrow` where the model has it, through pandas otherwise.
+
+Spark-free. A model is loaded once per Python worker and shared by all its tasks.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+Call = Callable[[pa.RecordBatch, Mapping[str, Any]], pa.RecordBatch]
+
+
+class BadOutput(Exception):
+    """The model returned something that cannot be a result for the rows it was given; `code` says what kind."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A loaded model: `call` gives its output columns, one row per input row in the same order."""
+
+    call: Call
+    speaks_arrow: bool
+
+
+@lru_cache(maxsize=2)
+def load_engine(path: str, outputs: pa.Schema, threads: int) -> Engine:
+    """Load the model in the folder `path`, once per process; BLAS and OpenMP get `threads` threads."""
+    import mlflow
+    from threadpoolctl import threadpool_limits
+
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    model = mlflow.pyfunc.load_model(path)
+    threadpool_limits(limits=threads)
+    inner = _unwrapped(model)
+    if callable(arrow := getattr(inner, "predict_arrow", None)):
+        return Engine(call=lambda batch, params: _from_arrow(arrow(batch, dict(params)), outputs), speaks_arrow=True)
+    return Engine(call=lambda batch, params: _by_pandas(model, batch, params, outputs), speaks_arrow=False)
+
+
+def _unwrapped(model: Any) -> Any:
+    try:
+        return model.unwrap_python_model()
+    except Exception:  # mlflow raises its own error for a flavour that is no PythonModel
+        return None
+
+
+def _from_arrow(found: Any, outputs: pa.Schema) -> pa.RecordBatch:
+    if not isinstance(found, pa.RecordBatch):
+        raise BadOutput("WRONG_TYPE", f"predict_arrow returned {type(found).__name__}, not a RecordBatch")
+    missing = [name for name in outputs.names if name not in found.schema.names]
+    if missing:
+        raise BadOutput("MISSING_OUTPUT", f"predict_arrow returned no column {', '.join(missing)}")
+    return pa.RecordBatch.from_arrays([_cast(found.column(f.name), f) for f in outputs], schema=outputs)
+
+
+def _by_pandas(model: Any, batch: pa.RecordBatch, params: Mapping[str, Any], outputs: pa.Schema) -> pa.RecordBatch:
+    found = model.predict(batch.to_pandas(), params=dict(params) or None)
+    columns = _columns(found, outputs)
+    return pa.RecordBatch.from_arrays([_cast(_array(columns[f.name]), f) for f in outputs], schema=outputs)
+
+
+def _columns(found: Any, outputs: pa.Schema) -> dict[str, Any]:
+    names = outputs.names
+    if isinstance(found, pd.DataFrame):
+        if len(names) == found.shape[1] and set(names) != set(found.columns):
+            return {name: found.iloc[:, i] for i, name in enumerate(names)}
+        if missing := [name for name in names if name not in found.columns]:
+            raise BadOutput("MISSING_OUTPUT", f"the model returned no column {', '.join(missing)}")
+        return {name: found[name] for name in names}
+    if isinstance(found, dict):
+        if missing := [name for name in names if name not in found]:
+            raise BadOutput("MISSING_OUTPUT", f"the model returned no column {', '.join(missing)}")
+        return found
+    values = np.asarray(found) if not isinstance(found, pd.Series) else found
+    if getattr(values, "ndim", 1) == 2:
+        if values.shape[1] != len(names):
+            raise BadOutput(
+                "MISSING_OUTPUT",
+                f"the model returned {values.shape[1]} columns, its signature has {len(names)}",
+            )
+        return {name: values[:, i] for i, name in enumerate(names)}
+    if len(names) != 1:
+        raise BadOutput("MISSING_OUTPUT", f"the model returned one column, its signature has {', '.join(names)}")
+    return {names[0]: values}
+
+
+def _array(values: Any) -> pa.Array:
+    try:
+        found = pa.array(values, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise BadOutput("WRONG_TYPE", f"the model's output is not a column of one type: {error}") from None
+    return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
+
+
+def _cast(values: pa.Array, field: pa.Field) -> pa.Array:
+    if isinstance(values, pa.ChunkedArray):
+        values = values.combine_chunks()
+    if values.type.equals(field.type):
+        return values
+    try:
+        return values.cast(field.type, safe=not pa.types.is_floating(_leaf(field.type)))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise BadOutput("WRONG_TYPE", f"output {field.name} is {values.type}, expected {field.type}: {error}") from None
+
+
+def _leaf(kind: pa.DataType) -> pa.DataType:
+    return _leaf(kind.value_type) if pa.types.is_list(kind) or pa.types.is_large_list(kind) else kind

@@ -1,0 +1,79 @@
+"""Events to one row per user, and the merging of new events into such rows.
+
+A history is a pure function of the set of events: per (user, item) the newest event, and of those the `max_items`
+newest. That makes ingest idempotent and blind to order: truncating, then merging, keeps what merging, then truncating,
+would.
+"""
+
+from datetime import datetime
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from scoreline.schema import BUCKET, HISTORY_HASH, USER_ID
+
+
+def bucket_of(user_id: Column, buckets: int) -> Column:
+    """The bucket of a user: 0 to buckets - 1, by Spark's xxhash64 of the id, the same on every cluster."""
+    return F.pmod(F.xxhash64(user_id), F.lit(buckets)).cast("int")
+
+
+def histories(events: DataFrame, *, max_items: int, buckets: int, now: datetime, partitions: int) -> DataFrame:
+    """Group `user_id, item_id, weight, event_at` to rows of `user_history`.
+
+    The newest event of an item wins, of two at the same time the one with the larger weight. One shuffle: both
+    groupings work on rows that lie together by user.
+    """
+    newest = (
+        events.repartition(partitions, USER_ID)
+        .groupBy(USER_ID, "item_id")
+        .agg(F.max(F.struct("event_at", "weight")).alias("last"))
+        .select(USER_ID, F.struct(F.col("last.event_at"), F.col("item_id"), F.col("last.weight")).alias("event"))
+    )
+    by_time = newest.groupBy(USER_ID).agg(F.sort_array(F.collect_list("event")).alias("events"))
+    length = F.size("events")
+    kept = F.when(length > max_items, F.slice("events", length - max_items + 1, max_items)).otherwise(F.col("events"))
+    return by_time.select(USER_ID, kept.alias("events")).transform(_as_arrays, buckets=buckets, now=now)
+
+
+def _as_arrays(rows: DataFrame, *, buckets: int, now: datetime) -> DataFrame:
+    arrays = rows.select(
+        USER_ID,
+        bucket_of(F.col(USER_ID), buckets).alias(BUCKET),
+        F.col("events.item_id").alias("item_ids"),
+        F.col("events.weight").alias("weights"),
+        F.col("events.event_at").alias("event_times"),
+    )
+    return arrays.select(
+        "*",
+        F.size("item_ids").alias("event_count"),
+        F.array_max("event_times").alias("last_event_at"),
+        F.xxhash64("item_ids", "weights", "event_times").alias(HISTORY_HASH),
+        F.lit(now).cast("timestamp").alias("updated_at"),
+    )
+
+
+def as_events(rows: DataFrame) -> DataFrame:
+    """Take rows of `user_history` apart again: `user_id, item_id, weight, event_at`."""
+    zipped = F.arrays_zip("item_ids", "weights", "event_times")
+    return rows.select(USER_ID, F.explode(zipped).alias("event")).select(
+        USER_ID,
+        F.col("event.item_ids").alias("item_id"),
+        F.col("event.weights").alias("weight"),
+        F.col("event.event_times").alias("event_at"),
+    )
+
+
+def merged(
+    known: DataFrame, incoming: DataFrame, *, max_items: int, buckets: int, now: datetime, partitions: int
+) -> DataFrame:
+    """Rows of `user_history` that the incoming ones change: new users, and users whose history becomes another.
+
+    Both frames have the table's columns; `user_id` is unique in each. Users that stay as they are do not come out.
+    """
+    touched = known.join(incoming.select(USER_ID), on=USER_ID, how="left_semi")
+    events = as_events(touched).unionByName(as_events(incoming))
+    together = histories(events, max_items=max_items, buckets=buckets, now=now, partitions=partitions)
+    before = touched.select(USER_ID, F.col(HISTORY_HASH).alias("_before"))
+    same = F.coalesce(F.col("_before") == F.col(HISTORY_HASH), F.lit(False))
+    return together.join(before, on=USER_ID, how="left").where(~same).drop("_before")

@@ -1,0 +1,193 @@
+"""Events in, `user_history` up to date, bad rows in `quarantine`. Doing it twice changes nothing."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame, Observation
+from pyspark.sql import functions as F
+
+from scoreline import schema
+from scoreline.context import Context
+from scoreline.errors import ConfigurationError, InputError
+from scoreline.events import bad, checked_events, good
+from scoreline.histories import histories, merged
+from scoreline.schema import BUCKET, USER_ID
+from scoreline.settings import EventsSettings
+from scoreline.sources import Database, read_source
+from scoreline.tables import Table, count, explained
+
+BUCKETS_PROPERTY = "scoreline.buckets"
+
+
+@dataclass(frozen=True)
+class IngestReport:
+    """What an ingest did; `rows_read = rows_good + rows_bad`, always."""
+
+    source: str
+    rows_read: int
+    rows_good: int
+    rows_bad: int
+    users_in_source: int
+    users_changed: int
+    version: int
+    reasons: dict[str, int]
+
+
+def ingest_events(context: Context, source: str) -> IngestReport:
+    """Read one source, quarantine what is bad, merge the rest into `user_history` in one commit.
+
+    Raises InputError when nothing usable is there or more than `events.max_bad_share` of the rows are bad; the tables
+    then stay as they were, but for the quarantine.
+    """
+    settings = _events_settings(context)
+    history = history_table(context)
+    quarantine = context.tables.table("quarantine")
+    quarantine.create(schema.quarantine())
+    checked = _checked(context, source, settings)
+    seen = Observation(f"ingest {uuid4().hex[:8]}")
+    counts = [F.count(F.lit(1)).alias("read"), F.count(F.when(F.size("reasons") == 0, 1)).alias("good")]
+    incoming = _incoming(context, good(checked.observe(seen, *counts))).persist(StorageLevel.MEMORY_AND_DISK)
+    try:
+        with explained(f"{source} could not be read"):
+            users = count(incoming)
+            # where nothing comes through, Spark optimises the observation away
+            found: Any = seen.get if users else checked.agg(*counts).first().asDict()  # type: ignore[union-attr]
+        rows_read, rows_good = int(found["read"]), int(found["good"])
+        reasons = _quarantine(context, quarantine, checked) if rows_good < rows_read else {}
+        _require_usable(source, rows_read, rows_good, reasons, settings)
+        changed = _merge(context, history, incoming) if users else 0
+    finally:
+        incoming.unpersist()
+    return IngestReport(source, rows_read, rows_good, rows_read - rows_good, users, changed, history.version(), reasons)
+
+
+def ingest_items(context: Context, source: str) -> int:
+    """Replace the catalogue `items` from a file; returns how many items it has. A bad or repeated id is left out."""
+    named = context.settings.items
+    if named is None:
+        raise ConfigurationError("The configuration has no items section, which says how the catalogue file looks.")
+    wanted = [c for c in (named.item_id, named.title, named.genres) if c]
+    rows = read_source(context.spark, source, named, wanted)
+    genres = F.col(named.genres) if named.genres else F.lit(None)
+    item_id = F.trim(F.col(named.item_id).cast("string")).try_cast(context.keys.item_type)
+    found = rows.select(
+        item_id.alias("item_id"),
+        F.col(named.title).cast("string").alias("title"),
+        genres.cast("string").alias("genres"),
+    )
+    table = context.tables.table("items")
+    table.create(schema.items(context.keys))
+    unique = (
+        found.where(F.col("item_id").isNotNull())
+        .groupBy("item_id")
+        .agg(F.min("title").alias("title"), F.min("genres").alias("genres"))
+    )
+    with explained(f"{source} could not be read"):
+        table.write(unique.coalesce(1), "overwrite")
+    return count(table.read())
+
+
+def history_table(context: Context) -> Table:
+    """`user_history`, created on first use; raises ConfigurationError if its buckets are not the configured ones."""
+    table = context.tables.table("user_history")
+    buckets = str(context.settings.histories.buckets)
+    table.create(schema.user_history(context.keys), {BUCKETS_PROPERTY: buckets})
+    found = table.properties().get(BUCKETS_PROPERTY, buckets)
+    if found != buckets:
+        raise ConfigurationError(
+            f"histories.buckets is {buckets}, but {table.location} was made with {found}. Buckets are fixed when the "
+            f"tables are created: set histories.buckets to {found}."
+        )
+    return table
+
+
+def _events_settings(context: Context) -> EventsSettings:
+    if context.settings.events is None:
+        raise ConfigurationError("The configuration has no events section, which says how the source of events looks.")
+    return context.settings.events
+
+
+def _checked(context: Context, source: str, settings: EventsSettings) -> DataFrame:
+    scratch = context.tables.table(f"_scratch_{uuid4().hex[:12]}").location
+    database = Database(settings.query, scratch) if settings.query else None
+    rows = read_source(context.spark, source, settings, settings.source_columns(), database=database)
+    return checked_events(rows, settings, context.keys, now=context.now)
+
+
+def _incoming(context: Context, events: DataFrame) -> DataFrame:
+    shape = context.settings.histories
+    rows = histories(
+        events,
+        max_items=shape.max_items,
+        buckets=shape.buckets,
+        now=context.now,
+        partitions=context.partitions,
+    )
+    return rows.select(*[field.name for field in schema.user_history(context.keys)])
+
+
+def _merge(context: Context, history: Table, incoming: DataFrame) -> int:
+    if history.version() == 0:
+        # sorted by bucket, so that a slice reads only the files, and in them the row groups, of its buckets
+        files = incoming.repartitionByRange(context.partitions, BUCKET).sortWithinPartitions(BUCKET, USER_ID)
+        history.write(files, "append")
+        return count(incoming)
+    shape = context.settings.histories
+    changed = merged(
+        history.read(),
+        incoming,
+        max_items=shape.max_items,
+        buckets=shape.buckets,
+        now=context.now,
+        partitions=context.partitions,
+    ).persist(StorageLevel.MEMORY_AND_DISK)
+    try:
+        if changes := count(changed):
+            _upsert(history, changed)
+        return changes
+    finally:
+        changed.unpersist()
+
+
+def _upsert(history: Table, changed: DataFrame) -> None:
+    (
+        history.delta()
+        .alias("old")
+        .merge(changed.alias("new"), "old.user_id = new.user_id")
+        .whenMatchedUpdateAll()
+        .whenNotMatchedInsertAll()
+        .execute()
+    )
+
+
+def _quarantine(context: Context, table: Table, checked: DataFrame) -> dict[str, int]:
+    rows = bad(checked, now=context.now).persist(StorageLevel.MEMORY_AND_DISK)
+    try:
+        (
+            table.delta()
+            .alias("old")
+            .merge(rows.alias("new"), "old.row_hash = new.row_hash")
+            .whenNotMatchedInsertAll()
+            .execute()
+        )
+        reasons = rows.select(F.explode("reasons").alias("reason"), "row_count").groupBy("reason")
+        found: list[Any] = reasons.agg(F.sum("row_count").alias("rows")).collect()
+    finally:
+        rows.unpersist()
+    return {row["reason"]: int(row["rows"]) for row in sorted(found, key=lambda row: (-row["rows"], row["reason"]))}
+
+
+def _require_usable(source: str, read: int, usable: int, reasons: dict[str, int], settings: EventsSettings) -> None:
+    if read == 0:
+        raise InputError(f"{source}: no event was found in it (a header at most); nothing was changed.")
+    share = (read - usable) / read
+    if usable and share <= settings.max_bad_share:
+        return
+    worst = "; ".join(f"{reason}: {rows}" for reason, rows in list(reasons.items())[:3])
+    raise InputError(
+        f"{source}: {read - usable} of {read} rows are bad ({worst}), more than events.max_bad_share = "
+        f"{settings.max_bad_share:g}. They are in the quarantine table; no history was changed. Check the column "
+        "mapping, or raise events.max_bad_share."
+    )

@@ -1,0 +1,59 @@
+"""Each run as an MLflow run: parameters, figures, input and output table versions, the model version."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+
+def log_run(
+    *,
+    tracking_uri: str,
+    experiment: str,
+    run_id: str,
+    params: Mapping[str, Any],
+    figures: Mapping[str, Any],
+    inputs: tuple[str, int | None],
+    output: tuple[str, int],
+    state: str,
+) -> str | None:
+    """Write the MLflow run of a finished scoring run and return its id; a failure is logged, the result stands."""
+    from scoreline.registry import quiet_mlflow
+
+    try:
+        with quiet_mlflow():
+            _use(tracking_uri, experiment)
+            return _log(run_id, params, figures, {"input": inputs, "output": output}, state)
+    except Exception:
+        log.exception("the MLflow run could not be written run_id=%s", run_id)
+        return None
+
+
+def _use(tracking_uri: str, experiment: str) -> None:
+    import mlflow
+
+    mlflow.set_tracking_uri(tracking_uri)
+    mlflow.set_experiment(experiment)
+
+
+def _log(
+    run_id: str,
+    params: Mapping[str, Any],
+    figures: Mapping[str, Any],
+    tables: Mapping[str, tuple[str, int | None]],
+    state: str,
+) -> str:
+    import mlflow
+    from mlflow.data.delta_dataset_source import DeltaDatasetSource
+    from mlflow.data.meta_dataset import MetaDataset
+
+    with mlflow.start_run(run_name=f"score {run_id}") as active:
+        mlflow.log_params(dict(params))
+        mlflow.log_metrics({k: float(v) for k, v in figures.items() if isinstance(v, int | float)})
+        mlflow.set_tags({"scoreline.run_id": run_id, "scoreline.state": state})
+        for context, (path, version) in tables.items():
+            source = DeltaDatasetSource(path=path, delta_table_version=version)
+            digest = "unversioned" if version is None else f"v{version}"
+            mlflow.log_input(MetaDataset(source, name=path.rsplit("/", 1)[-1], digest=digest), context=context)
+        return str(active.info.run_id)

@@ -1,0 +1,103 @@
+"""A fitted model as a folder: `meta.json` and one .npy file per array, memory-mapped when it is loaded."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from scoreline.errors import InputError
+from scoreline.models.catalogue import Catalogue
+from scoreline.models.histories import Histories
+from scoreline.models.imported_factors import ImportedFactors
+from scoreline.models.item_neighbours import ItemNeighbours
+from scoreline.models.latent_factors import LatentFactors
+from scoreline.models.popularity import Popularity
+from scoreline.models.topk import TopK
+
+__all__ = ["ESTIMATORS", "Estimator", "FittedModel", "load", "save"]
+
+_FORMAT = 1
+_META = "meta.json"
+
+
+class Estimator(Protocol):
+    """What every shipped model can do once it is fitted."""
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What to save."""
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The constructor's arguments."""
+
+    def recommend(
+        self,
+        histories: Histories,
+        *,
+        k: int,
+        exclude_seen: bool = True,
+        eligible: npt.NDArray[np.bool_] | None = None,
+    ) -> TopK:
+        """Lists for the users of a batch; an empty one where the model has nothing to say."""
+
+
+ESTIMATORS: dict[str, Any] = {
+    "popularity": Popularity,
+    "item_neighbours": ItemNeighbours,
+    "latent_factors": LatentFactors,
+    "imported_factors": ImportedFactors,
+}
+
+
+@dataclass(frozen=True)
+class FittedModel:
+    """A model, the catalogue its indexes mean, and the popularity list for users it says nothing about."""
+
+    catalogue: Catalogue
+    estimator: Estimator
+    popularity: Popularity
+
+    @property
+    def name(self) -> str:
+        """The estimator's key in `ESTIMATORS`."""
+        return next(name for name, kind in ESTIMATORS.items() if type(self.estimator) is kind)
+
+
+def save(model: FittedModel, folder: Path) -> None:
+    """Write `model` into `folder`, which is made if need be. No pickle."""
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {**model.catalogue.arrays(), **model.popularity.arrays(), **model.estimator.arrays()}
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array, allow_pickle=False)
+    meta = {
+        "format": _FORMAT,
+        "estimator": model.name,
+        "params": model.estimator.get_params(),
+        "items": len(model.catalogue),
+        "item_id": "long" if model.catalogue.is_long else "string",
+    }
+    (folder / _META).write_text(json.dumps(meta, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def load(folder: Path) -> FittedModel:
+    """The model in `folder`; its arrays stay on disk and are shared by every process that maps them."""
+    try:
+        meta = json.loads((folder / _META).read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise InputError(f"{folder / _META} is missing or is no JSON: this is no scoreline model") from error
+    if meta.get("format") != _FORMAT or meta.get("estimator") not in ESTIMATORS:
+        raise InputError(
+            f"{folder} has format {meta.get('format')!r}, estimator {meta.get('estimator')!r}; this version "
+            f"reads format {_FORMAT} with {', '.join(ESTIMATORS)}: train the model again, or use its version"
+        )
+    arrays = {path.stem: _map(path) for path in folder.glob("*.npy")}
+    estimator = ESTIMATORS[meta["estimator"]].from_arrays(arrays, **meta["params"])
+    return FittedModel(Catalogue.from_arrays(arrays), estimator, Popularity.from_arrays(arrays))
+
+
+def _map(path: Path) -> npt.NDArray[Any]:
+    """An array on disk as a plain read-only ndarray: memmap's subclass costs microseconds in every slice."""
+    array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array.view(np.ndarray)

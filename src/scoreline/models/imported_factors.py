@@ -1,0 +1,121 @@
+"""Factors trained elsewhere, scored like our own: implicit's and Spark's alternating least squares."""
+
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator
+
+from scoreline.errors import InputError
+from scoreline.models.factor_search import best_items
+from scoreline.models.histories import Histories
+from scoreline.models.norm_sorted import NormSortedItems
+from scoreline.models.topk import TopK
+
+__all__ = ["ImportedFactors"]
+
+_USERS_AT_ONCE = 256
+
+Objective = Literal["implicit", "spark_implicit", "spark_explicit"]
+
+
+class ImportedFactors(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """Item factors from elsewhere; a user is the regularised least-squares solution for its history.
+
+    That is the half-step of alternating least squares that the other library would do for this user, so a
+    history that it was trained on gives (up to rounding and convergence) its own user factors.
+
+    objective: whose equation. implicit: (YᵀY + λI + Σ (αw - 1) y yᵀ) u = Σ αw y. spark_implicit: αw and
+    1 + αw instead, and λ times the number n of events. spark_explicit: (Σ y yᵀ + λnI) u = Σ w y.
+    """
+
+    items_: NormSortedItems
+    gram_: npt.NDArray[np.float64]
+
+    def __init__(
+        self, *, objective: Objective = "implicit", regularization: float = 0.01, alpha: float = 1.0
+    ) -> None:
+        self.objective = objective
+        self.regularization = regularization
+        self.alpha = alpha
+
+    @classmethod
+    def from_implicit(cls, model: Any) -> Self:
+        """From a fitted `implicit.als.AlternatingLeastSquares` whose item order is the catalogue's."""
+        factors = np.asarray(model.item_factors)
+        return cls(regularization=model.regularization, alpha=model.alpha).with_factors(factors)
+
+    def with_factors(self, factors: npt.NDArray[np.floating]) -> Self:
+        """Take over `factors`, one row per item of the catalogue; a row of zeros for an item without any."""
+        if not self.regularization > 0:
+            raise InputError(
+                f"regularization is {self.regularization}: folding in a history needs more than 0"
+            )
+        self.items_ = NormSortedItems.from_factors(factors)
+        exact = np.asarray(factors, dtype=np.float64)
+        self.gram_ = exact.T @ exact
+        return self
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What to save."""
+        return {"gram": self.gram_, **self.items_.arrays()}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, npt.NDArray[Any]], **params: Any) -> Self:
+        """The model that `arrays()` described; `params` as given to the constructor."""
+        model = cls(**params)
+        model.items_, model.gram_ = NormSortedItems.from_arrays(arrays), arrays["gram"]
+        return model
+
+    def users(self, histories: Histories) -> npt.NDArray[np.float32]:
+        """float32[users, factors]: each user solved on its own; zero for a user without a known item."""
+        rank = self.items_.vectors.shape[1]
+        solved = np.zeros((len(histories), rank), dtype=np.float32)
+        for first in range(0, len(histories), _USERS_AT_ONCE):
+            part = histories.slice(first, min(first + _USERS_AT_ONCE, len(histories)))
+            left = np.empty((len(part), rank, rank))
+            right = np.empty((len(part), rank))
+            for user in range(len(part)):
+                left[user], right[user] = self._equation(part, user)
+            solved[first : first + len(part)] = np.linalg.solve(left, right[:, :, None])[:, :, 0]
+        return solved
+
+    def _equation(
+        self, histories: Histories, user: int
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Left and right side of one user's normal equations, in float64."""
+        own = slice(histories.offsets[user], histories.offsets[user + 1])
+        known = histories.items[own] >= 0
+        vectors = self.items_.vectors[self.items_.places[histories.items[own][known]]].astype(np.float64)
+        confidence = self.alpha * histories.weights[own][known].astype(np.float64)
+        left = np.zeros_like(self.gram_) if self.objective == "spark_explicit" else self.gram_.copy()
+        if self.objective == "implicit":
+            extra, target, ridge = np.abs(confidence) - 1, np.maximum(confidence, 0), self.regularization
+        elif self.objective == "spark_implicit":
+            extra, target = np.abs(confidence), np.where(confidence > 0, 1 + confidence, 0)
+            ridge = self.regularization * max(1, int(np.sum(confidence > 0)))
+        else:
+            weights = histories.weights[own][known].astype(np.float64)
+            extra, target, ridge = np.ones_like(weights), weights, self.regularization * max(1, len(weights))
+        left += (vectors * extra[:, None]).T @ vectors
+        left[np.diag_indices_from(left)] += ridge
+        return left, vectors.T @ target
+
+    def recommend(
+        self,
+        histories: Histories,
+        *,
+        k: int,
+        exclude_seen: bool = True,
+        eligible: npt.NDArray[np.bool_] | None = None,
+    ) -> TopK:
+        """The `k` best items for each user, all eligible ones if fewer; no list without a signal."""
+        seen_offsets, seen_items = histories.excluded(exclude_seen)
+        return best_items(
+            self.items_,
+            self.users(histories),
+            seen_offsets=seen_offsets,
+            seen_items=seen_items,
+            k=k,
+            eligible=eligible,
+        )

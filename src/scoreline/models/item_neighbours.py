@@ -1,0 +1,144 @@
+"""Item-to-item model: recommends what is watched together with what the user liked."""
+
+from collections.abc import Iterator
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+from sklearn.base import BaseEstimator
+
+from scoreline.models.histories import Histories
+from scoreline.models.neighbour_search import best_neighbours
+from scoreline.models.popularity import Popularity, completed
+from scoreline.models.strength import Weighting, strength
+from scoreline.models.topk import TopK, best_per_user
+
+__all__ = ["ItemNeighbours"]
+
+_PAIRS_AT_ONCE = 1 << 22  # bounds the memory of a block of the co-occurrence matrix
+
+
+class ItemNeighbours(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """The nearest items of each item by shrunk cosine; a history is scored by the sum over what it liked.
+
+    similarity(i, j) = x_i · x_j / (‖x_i‖ ‖x_j‖ + shrinkage), x_i the users' strengths of item i divided by
+    the square root of each user's number of likes, so that users who watch everything say less.
+    Source: Deshpande & Karypis, Item-Based Top-N Recommendation Algorithms, TOIS 2004.
+
+    neighbours: how many are kept per item. min_weight: events below it count as seen, not as liked.
+    """
+
+    neighbours_: npt.NDArray[np.int32]
+    similarities_: npt.NDArray[np.float32]
+    popularity_: Popularity
+
+    def __init__(
+        self,
+        *,
+        neighbours: int = 100,
+        shrinkage: float = 1.0,
+        min_weight: float | None = None,
+        weighting: Weighting = "binary",
+    ) -> None:
+        self.neighbours = neighbours
+        self.shrinkage = shrinkage
+        self.min_weight = min_weight
+        self.weighting = weighting
+
+    def fit(self, matrix: sp.csr_matrix, y: None = None) -> Self:
+        """Learn from `matrix`, users x items of weights. Memory: the result and a block of co-occurrences."""
+        liked = self._liked(matrix)
+        count = liked.shape[1]
+        norms = np.sqrt(np.asarray(liked.multiply(liked).sum(axis=0), dtype=np.float64).ravel())
+        columns = liked.T.tocsr()
+        width = min(self.neighbours, max(count - 1, 1))
+        self.neighbours_ = np.full((count, width), count, dtype=np.int32)
+        self.similarities_ = np.zeros((count, width), dtype=np.float32)
+        for first, last in _blocks(columns, liked):
+            nearest = self._nearest(columns[first:last] @ liked, first, norms, width)
+            rows = np.repeat(np.arange(first, last), nearest.lengths)
+            places = np.arange(len(rows)) - np.repeat(nearest.offsets[:-1], nearest.lengths)
+            self.neighbours_[rows, places] = nearest.items
+            self.similarities_[rows, places] = nearest.scores
+        self.popularity_ = Popularity().fit(matrix)
+        return self
+
+    def _liked(self, matrix: sp.csr_matrix) -> sp.csr_matrix:
+        liked = matrix.astype(np.float64)
+        liked.data = self._strength(matrix.data).astype(np.float64)
+        liked.eliminate_zeros()
+        per_user = np.maximum(np.diff(liked.indptr), 1)
+        liked.data /= np.sqrt(np.repeat(per_user, np.diff(liked.indptr)))
+        return liked
+
+    def _nearest(
+        self, products: sp.csr_matrix, first: int, norms: npt.NDArray[np.float64], width: int
+    ) -> TopK:
+        """The nearest items of some rows of the co-occurrence matrix, without the item itself."""
+        products.sort_indices()
+        rows = np.repeat(np.arange(products.shape[0]), np.diff(products.indptr))
+        scores = products.data / (norms[rows + first] * norms[products.indices] + self.shrinkage)
+        kept = np.flatnonzero((products.indices != rows + first) & (scores > 0))
+        others = products.indices[kept].astype(np.int32)
+        return best_per_user(rows[kept], others, scores[kept], user_count=products.shape[0], k=width)
+
+    def _strength(self, weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return strength(weights, min_weight=self.min_weight, weighting=self.weighting)
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What to save."""
+        own = {"neighbours": self.neighbours_, "similarities": self.similarities_}
+        return {**own, **self.popularity_.arrays()}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, npt.NDArray[Any]], **params: Any) -> Self:
+        """The fitted estimator that `arrays()` described; `params` as given to the constructor."""
+        model = cls(**params)
+        model.neighbours_, model.similarities_ = arrays["neighbours"], arrays["similarities"]
+        model.popularity_ = Popularity.from_arrays(arrays)
+        return model
+
+    def recommend(
+        self,
+        histories: Histories,
+        *,
+        k: int,
+        exclude_seen: bool = True,
+        eligible: npt.NDArray[np.bool_] | None = None,
+    ) -> TopK:
+        """The `k` best items for each user, completed with popular ones at score 0 where fewer are related.
+
+        A user to whom no item is related (no liked or known item, or all related ones excluded) gets no list.
+        """
+        related = best_neighbours(
+            self.neighbours_,
+            self.similarities_,
+            offsets=histories.offsets,
+            items=histories.items,
+            strengths=self._strength(histories.weights),
+            k=k,
+            exclude_seen=exclude_seen,
+            eligible=eligible,
+        )
+        return completed(
+            related,
+            self.popularity_.order_,
+            histories,
+            where=related.lengths > 0,
+            k=k,
+            exclude_seen=exclude_seen,
+            eligible=eligible,
+        )
+
+
+def _blocks(columns: sp.csr_matrix, liked: sp.csr_matrix) -> Iterator[tuple[int, int]]:
+    """Ranges of items whose rows of the co-occurrence matrix have a bounded number of multiplications."""
+    per_user = np.diff(liked.indptr)
+    work = np.concatenate([[0], np.cumsum(columns.astype(bool) @ per_user)])
+    first, count = 0, columns.shape[0]
+    while first < count:
+        last = int(np.searchsorted(work, work[first] + _PAIRS_AT_ONCE, side="right")) - 1
+        last = min(max(last, first + 1), count)
+        yield first, last
+        first = last

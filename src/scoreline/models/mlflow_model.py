@@ -1,0 +1,76 @@
+"""Log a fitted model to MLflow: code, arrays, signature, example and pinned requirements, and no pickle."""
+
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from scoreline.models import artifacts
+from scoreline.models.artifacts import FittedModel
+from scoreline.models.recommender import ARTIFACT, DEFAULTS
+
+__all__ = ["log_recommender", "signature_of"]
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_SCRIPT = Path(__file__).with_name("recommender_script.py")
+_NEEDED = ("mlflow", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "threadpoolctl")
+
+
+def log_recommender(model: FittedModel, *, registered_name: str | None = None) -> Any:
+    """Log `model` to the active MLflow run (or a new one), register it if named; gives mlflow's ModelInfo."""
+    import mlflow
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / ARTIFACT
+        artifacts.save(model, folder)
+        return mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(_SCRIPT),
+            artifacts={ARTIFACT: str(folder)},
+            code_paths=[str(_PACKAGE)],
+            signature=signature_of(model),
+            input_example=_example(model),
+            pip_requirements=_requirements(),
+            registered_model_name=registered_name,
+            metadata={"estimator": model.name, "items": len(model.catalogue)},
+        )
+
+
+def signature_of(model: FittedModel) -> Any:
+    """The contract of a recommender as an mlflow ModelSignature; ids have the type of the catalogue."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+    from mlflow.types.schema import Array
+
+    key = DataType.long if model.catalogue.is_long else DataType.string
+    inputs = [ColSpec(Array(key), "item_ids"), ColSpec(Array(DataType.double), "weights", required=False)]
+    outputs = [
+        ColSpec(Array(key), "item_ids"),
+        ColSpec(Array(DataType.float), "scores"),
+        ColSpec(DataType.string, "source"),
+    ]
+    params = [
+        ParamSpec("k", DataType.long, DEFAULTS["k"]),
+        ParamSpec("exclude_seen", DataType.boolean, DEFAULTS["exclude_seen"]),
+        ParamSpec("allowed_items", key, DEFAULTS["allowed_items"], shape=(-1,)),
+        ParamSpec("blocked_items", key, DEFAULTS["blocked_items"], shape=(-1,)),
+    ]
+    return ModelSignature(Schema(inputs), Schema(outputs), ParamSchema(params))
+
+
+def _example(model: FittedModel) -> pd.DataFrame:
+    ids = model.catalogue.ids.slice(0, 2).to_pylist()
+    return pd.DataFrame({"item_ids": [ids, ids[:1]], "weights": [[1.0] * len(ids), [1.0] * len(ids[:1])]})
+
+
+def _requirements() -> list[str]:
+    """Exactly what is installed here of what scoring imports."""
+    found = []
+    for name in _NEEDED:
+        try:
+            found.append(f"{name}=={version(name)}")
+        except PackageNotFoundError:  # mlflow may be installed as mlflow-skinny
+            continue
+    return found

@@ -1,0 +1,113 @@
+"""What most users watched: the baseline of every evaluation, and the fallback for users without a signal."""
+
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+from sklearn.base import BaseEstimator
+
+from scoreline.models.histories import Histories
+from scoreline.models.topk import TopK
+
+__all__ = ["Popularity", "completed", "first_unseen"]
+
+
+class Popularity(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """Recommends the items that most users have in their history.
+
+    popularity_: float32[items], users per item. order_: int32[items], most popular first, ties by item.
+    """
+
+    popularity_: npt.NDArray[np.float32]
+    order_: npt.NDArray[np.int32]
+
+    def fit(self, matrix: sp.csr_matrix, y: None = None) -> Self:
+        """Count the users of each item; `matrix` is users x items, stored entries are events."""
+        counts = np.bincount(matrix.indices, minlength=matrix.shape[1])
+        self.popularity_ = counts.astype(np.float32)
+        self.order_ = np.argsort(-counts, kind="stable").astype(np.int32)
+        return self
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What to save."""
+        return {"popularity": self.popularity_, "popularity_order": self.order_}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, npt.NDArray[Any]]) -> Self:
+        """The fitted estimator that `arrays()` described."""
+        model = cls()
+        model.popularity_, model.order_ = arrays["popularity"], arrays["popularity_order"]
+        return model
+
+    def recommend(
+        self,
+        histories: Histories,
+        *,
+        k: int,
+        exclude_seen: bool = True,
+        eligible: npt.NDArray[np.bool_] | None = None,
+    ) -> TopK:
+        """The `k` most popular items each user may get; the score is the number of users of the item."""
+        offsets, items = histories.excluded(exclude_seen)
+        users = np.repeat(np.arange(len(histories), dtype=np.int32), np.diff(offsets))
+        wanted = np.full(len(histories), k, dtype=np.int64)
+        lists = first_unseen(self.order_, users, items, wanted=wanted, eligible=eligible)
+        return TopK(lists.offsets, lists.items, self.popularity_[lists.items])
+
+
+def first_unseen(
+    order: npt.NDArray[np.int32],
+    users: npt.NDArray[np.int32],
+    items: npt.NDArray[np.int32],
+    *,
+    wanted: npt.NDArray[np.int64],
+    eligible: npt.NDArray[np.bool_] | None,
+) -> TopK:
+    """The first `wanted[u]` eligible items of `order` for each user u, without the pairs (users, items).
+
+    order: distinct items, best first. users ascending; items of -1 are ignored. Scores are 0.
+    """
+    if eligible is not None:
+        order = order[eligible[order]]
+    rank_of = np.full(int(order.max(initial=-1)) + 2, -1, dtype=np.int32)
+    rank_of[order] = np.arange(len(order), dtype=np.int32)
+    ranks = rank_of[np.minimum(items, len(rank_of) - 1)]  # the last slot says -1, for item -1 too
+    known = np.flatnonzero(ranks >= 0)
+    users, ranks = users[known], ranks[known]
+    # Among the first (wanted + excluded) ranks there are always enough: one ragged strip of cells per user.
+    widths = np.minimum(wanted + np.bincount(users, minlength=len(wanted)), len(order))
+    starts = np.cumsum(widths) - widths
+    free = np.ones(widths.sum(), dtype=np.bool_)
+    inside = ranks < widths[users]
+    free[starts[users[inside]] + ranks[inside]] = False
+    nth = np.cumsum(free)
+    before = np.concatenate([[0], nth])[starts]
+    cells = np.flatnonzero(free & (nth <= np.repeat(before + wanted, widths)))
+    owners = np.searchsorted(starts + widths, cells, side="right")
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=len(wanted)))])
+    return TopK(offsets, order[cells - starts[owners]], np.zeros(len(cells), np.float32))
+
+
+def completed(
+    lists: TopK,
+    order: npt.NDArray[np.int32],
+    histories: Histories,
+    *,
+    where: npt.NDArray[np.bool_],
+    k: int,
+    exclude_seen: bool,
+    eligible: npt.NDArray[np.bool_] | None,
+) -> TopK:
+    """`lists` with the first free items of `order`, at score 0, behind those `where` marks, up to `k`."""
+    wanted = np.where(where, np.maximum(k - lists.lengths, 0), 0)
+    if not wanted.any():
+        return lists
+    users = np.repeat(np.arange(len(lists), dtype=np.int32), lists.lengths)
+    items = lists.items
+    if exclude_seen:
+        users, items = np.concatenate([users, histories.users]), np.concatenate([items, histories.items])
+    known = np.flatnonzero((wanted[users] > 0) & (items >= 0))
+    known = known[np.argsort(users[known], kind="stable")]
+    more = first_unseen(order, users[known], items[known], wanted=wanted, eligible=eligible)
+    return lists.followed_by(more)

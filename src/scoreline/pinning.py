@@ -1,0 +1,72 @@
+"""Pin the model once, check that it fits the tables, and say what the workers are to do with it."""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+from pyspark.sql import types as T
+from pyspark.sql.pandas.types import from_arrow_type, to_arrow_schema
+
+from scoreline import registry, schema
+from scoreline.context import Context
+from scoreline.inputs import Inputs
+from scoreline.models.contract import Contract, check_contract
+from scoreline.rules import Rules
+from scoreline.schema import BUCKET, HISTORY_HASH, USER_ID
+from scoreline.score import ITEM_IDS, SCORES, SOURCE, ScoringTask
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """One model version, the work of the workers, and the table its results go to."""
+
+    model: registry.PinnedModel
+    task: ScoringTask
+    target_name: str
+    output_fields: list[T.StructField] | None
+
+
+def pin_model(context: Context, inputs: Inputs, rules: Rules) -> Pinned:
+    """Resolve the configured model to one version, fetch it, and check its signature against the input's columns.
+
+    Raises InputError for an unknown model or alias, or a signature that does not fit; no row has been read by then.
+    """
+    settings = context.settings
+    model = registry.pin(
+        settings.model.uri, tracking_uri=settings.tracking_uri, registry_uri=settings.mlflow.registry_uri
+    )
+    path = registry.download(model, settings.home / "models")
+    columns = to_arrow_schema(inputs.rows.schema)
+    contract = check_contract(registry.signature(path), columns)
+    output_fields = None if contract.kind == "recommender" else _fields(contract)
+    task = ScoringTask(
+        model_path=str(path),
+        kind=contract.kind,
+        carried=(USER_ID, BUCKET, HISTORY_HASH),
+        inputs=contract.inputs,
+        outputs=_outputs(context, contract),
+        staged=to_arrow_schema(schema.staged(context.keys, output_fields)),
+        params=rules.params(contract.params),
+        k=rules.k,
+        exclude_seen=rules.exclude_seen,
+        blocked=rules.blocked,
+        allowed=rules.allowed,
+        threads=int(context.spark.conf.get("spark.task.cpus", "1") or 1),
+    )
+    name = "recommendations" if contract.kind == "recommender" else "predictions"
+    return Pinned(model, task, name, output_fields)
+
+
+def _outputs(context: Context, contract: Contract) -> pa.Schema:
+    if contract.kind == "tabular":
+        return contract.outputs
+    fields = [pa.field(ITEM_IDS, pa.list_(context.keys.item_arrow)), pa.field(SCORES, pa.list_(pa.float32()))]
+    if SOURCE in contract.outputs.names:
+        fields.append(pa.field(SOURCE, pa.string()))
+    return pa.schema(fields)
+
+
+def _fields(contract: Contract) -> list[T.StructField]:
+    return [
+        T.StructField(field.name, from_arrow_type(field.type), True, {"comment": "output of the model"})
+        for field in contract.outputs
+    ]

@@ -1,0 +1,158 @@
+"""Who is due and why: a pure function of what the tables hold, the pinned model, the rules and the clock.
+
+Nothing here reads, writes or looks at the time.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal, get_args
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from scoreline.schema import BUCKET, HISTORY_HASH, USER_ID
+
+Reason = Literal["left", "new", "other_model", "other_rules", "changed", "too_old", "asked"]
+REASONS: tuple[Reason, ...] = get_args(Reason)
+MEANING: Mapping[Reason, str] = {
+    "left": "no history any more; the row is removed",
+    "new": "no recommendation yet",
+    "other_model": "made by another model version",
+    "other_rules": "made with other rules",
+    "changed": "history changed since",
+    "too_old": "older than scoring.max_age",
+    "asked": "up to date, but asked for by --everyone",
+}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What an up-to-date row says."""
+
+    model_name: str
+    model_version: str
+    rules_hash: str
+    max_age: timedelta | None
+    now: datetime
+    everyone: bool = False
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A group of buckets that is scored and staged as one; `users` of them are to be scored."""
+
+    number: int
+    buckets: tuple[int, ...]
+    users: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The due users by bucket and reason, and the slices a run works through."""
+
+    counts: Mapping[int, Mapping[str, int]]
+    slices: tuple[Slice, ...]
+    users: int
+    buckets: int
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """Due users per reason over all chosen buckets, in a fixed order, zero ones left out."""
+        totals = {reason: sum(c.get(reason, 0) for c in self.counts.values()) for reason in REASONS}
+        return {reason: count for reason, count in totals.items() if count}
+
+    @property
+    def due(self) -> int:
+        return sum(self.reasons.values())
+
+    @property
+    def to_score(self) -> int:
+        return sum(s.users for s in self.slices)
+
+    @property
+    def leaving(self) -> int:
+        return self.reasons.get("left", 0)
+
+    @property
+    def whole_table(self) -> bool:
+        """Whether each user with a history is to be scored, so that the table can be replaced as a whole."""
+        return self.to_score == self.users
+
+
+def due_users(histories: DataFrame, recommendations: DataFrame, wanted: Wanted) -> DataFrame:
+    """Compare the keys of both tables; gives `user_id, bucket, reason`, a row for each user that is due.
+
+    `histories` has `user_id, bucket, history_hash`, `recommendations` also `model_name, model_version, rules_hash,
+    scored_at`; `user_id` is unique in each. The first reason of `REASONS` that holds is given.
+    """
+    has = histories.select(USER_ID, BUCKET, F.col(HISTORY_HASH).alias("_wanted_hash"))
+    made = recommendations.select(
+        USER_ID,
+        F.col(BUCKET).alias("_old_bucket"),
+        F.col(HISTORY_HASH).alias("_made_hash"),
+        "model_name",
+        "model_version",
+        "rules_hash",
+        "scored_at",
+    )
+    both = has.join(made, on=USER_ID, how="full")
+    oldest = None if wanted.max_age is None else wanted.now - wanted.max_age
+    other_model = (F.col("model_name") != wanted.model_name) | (F.col("model_version") != wanted.model_version)
+    reason = (
+        F.when(F.col(BUCKET).isNull(), "left")
+        .when(F.col("_old_bucket").isNull(), "new")
+        .when(other_model, "other_model")
+        .when(F.col("rules_hash") != wanted.rules_hash, "other_rules")
+        .when(F.col("_made_hash") != F.col("_wanted_hash"), "changed")
+    )
+    if oldest is not None:
+        reason = reason.when(F.col("scored_at") <= F.lit(oldest), "too_old")
+    if wanted.everyone:
+        reason = reason.otherwise("asked")
+    bucket = F.coalesce(BUCKET, "_old_bucket").alias(BUCKET)
+    return both.select(USER_ID, bucket, reason.alias("reason")).where(F.col("reason").isNotNull())
+
+
+def choose_buckets(
+    due: Iterable[int], last_scored: Mapping[int, datetime], *, buckets: int, fraction: float
+) -> list[int]:
+    """The buckets of a run: of those with somebody due, the `fraction` of all buckets that have waited longest.
+
+    `last_scored` is the newest `scored_at` of a bucket; a bucket without one has waited for ever. Sorted by number.
+    """
+    waiting = sorted(set(due), key=lambda b: (last_scored[b].timestamp() if b in last_scored else -math.inf, b))
+    return sorted(waiting[: math.ceil(fraction * buckets)])
+
+
+def cut_slices(to_score: Mapping[int, int], *, slice_users: int) -> tuple[Slice, ...]:
+    """Group buckets, in order, into slices of at most `slice_users` users (a bucket is never split).
+
+    >>> [s.buckets for s in cut_slices({0: 5, 1: 4, 3: 9}, slice_users=10)]
+    [(0, 1), (3,)]
+    """
+    groups: list[list[int]] = []
+    filled = 0
+    for bucket in sorted(b for b, users in to_score.items() if users):
+        users = to_score[bucket]
+        if not groups or filled + users > slice_users:
+            groups.append([])
+            filled = 0
+        groups[-1].append(bucket)
+        filled += users
+    return tuple(Slice(i, tuple(group), sum(to_score[b] for b in group)) for i, group in enumerate(groups))
+
+
+def make_plan(
+    counts: Mapping[int, Mapping[str, int]],
+    chosen: Sequence[int],
+    *,
+    users: int,
+    buckets: int,
+    slice_users: int,
+) -> Plan:
+    """Put counts by bucket and reason, and the chosen buckets, together."""
+    kept = {b: counts[b] for b in chosen if b in counts}
+    to_score = {b: sum(n for reason, n in by.items() if reason != "left") for b, by in kept.items()}
+    return Plan(kept, cut_slices(to_score, slice_users=slice_users), users=users, buckets=buckets)

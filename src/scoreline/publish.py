@@ -1,0 +1,133 @@
+"""Replace rows of `recommendations` in one commit, fenced by a sequence number; and take it back.
+
+Each commit carries `txnAppId = scoreline/publish` with the run's sequence as `txnVersion`. Delta skips a commit whose
+version is not above the last one, silently: so a run that is older than what was published can't overwrite it, and
+after publishing we look whether the commit is ours.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from scoreline.errors import InputError, Superseded
+from scoreline.schema import USER_ID
+from scoreline.tables import Commit, Table, commit_settings
+
+log = logging.getLogger(__name__)
+
+APP = "scoreline/publish"
+_CONFLICT = ("DELTA_CONCURRENT", "ConcurrentModification", "DELTA_PROTOCOL_CHANGED", "DELTA_METADATA_CHANGED")
+_ATTEMPTS = 4
+
+
+def next_sequence(table: Table, now: datetime) -> int:
+    """Milliseconds since 1970, but above the last published number should the clock have gone back."""
+    last = max((int(c.note["sequence"]) for c in table.commits(limit=20) if "sequence" in c.note), default=0)
+    return max(int(now.timestamp() * 1000), last + 1)
+
+
+def replace_all(table: Table, rows: DataFrame, *, sequence: int, note: Mapping[str, Any]) -> int:
+    """Make `rows` the whole table; returns the version written, raises Superseded if a newer run has published."""
+    stamped = {**note, "sequence": sequence}
+    options = {"txnAppId": APP, "txnVersion": str(sequence), "userMetadata": json.dumps(stamped)}
+    return _published(table, stamped, lambda: table.write(rows, "overwrite", options))
+
+
+def replace_some(table: Table, rows: DataFrame, *, sequence: int, note: Mapping[str, Any]) -> int:
+    """Replace or add the users of `rows`, and remove those whose `_left` is true; as `replace_all` otherwise."""
+    stamped = {**note, "sequence": sequence}
+    columns = {c: F.col(f"new.{c}") for c in rows.columns if c != "_left"}
+
+    def merge() -> None:
+        with commit_settings(table.spark, app=APP, version=sequence, note=stamped):
+            (
+                table.delta()
+                .alias("old")
+                .merge(rows.alias("new"), f"old.{USER_ID} = new.{USER_ID}")
+                .whenMatchedDelete("new._left")
+                .whenMatchedUpdate(set=columns)
+                .whenNotMatchedInsert("NOT new._left", values=columns)
+                .execute()
+            )
+
+    return _published(table, stamped, merge)
+
+
+def _published(table: Table, note: Mapping[str, Any], commit: Callable[[], None]) -> int:
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            commit()
+            break
+        except PySparkException as error:
+            # of two racing publishers one gets a conflict, often the newer: it tries again, and the fence decides
+            if attempt == _ATTEMPTS or not any(sign in str(error) for sign in _CONFLICT):
+                raise
+            log.warning("publish conflict, attempt=%d", attempt)
+            time.sleep(0.2 * attempt)
+    ours = [c for c in table.commits(limit=50) if c.note.get("sequence") == note["sequence"]]
+    if not ours:
+        raise Superseded(
+            f"{table.location}: a newer run or rollback has published since this run began; its rows stay, this run's "
+            "were not published. Run again to score whoever is still due."
+        )
+    return ours[0].version
+
+
+def published_commits(table: Table) -> list[Commit]:
+    """The commits that published a run, newest first."""
+    return [c for c in table.commits() if c.note.get("kind") == "publish"]
+
+
+def rollback(table: Table, *, now: datetime, run_id: str | None = None) -> tuple[Commit, int]:
+    """Bring the table back to the state after an earlier run (default: the one before the current).
+
+    First an empty commit raises the fence, so that a run which began earlier can't publish afterwards; then the table
+    is restored. Returns the commit restored and the new version. Raises InputError if there is nothing to go back to.
+    """
+    target = _rollback_target(table, run_id)
+    sequence = next_sequence(table, now)
+    note = {
+        "kind": "rollback",
+        "to_version": target.version,
+        "to_run": target.note.get("run_id"),
+        "sequence": sequence,
+    }
+    options = {"txnAppId": APP, "txnVersion": str(sequence), "userMetadata": json.dumps(note)}
+    table.write(table.spark.createDataFrame([], table.read().schema), "append", options)
+    table.delta().restoreToVersion(target.version)
+    return target, table.version()
+
+
+def _rollback_target(table: Table, run_id: str | None) -> Commit:
+    commits = table.commits()
+    runs = [c for c in commits if c.note.get("kind") == "publish"]
+    listed = ", ".join(str(c.note.get("run_id")) for c in runs[:10]) or "none"
+    if run_id is not None:
+        found = [c for c in runs if c.note.get("run_id") == run_id]
+        if not found:
+            raise InputError(
+                f"No run {run_id} was published to {table.location}. Published runs, newest first: {listed}."
+            )
+        return found[0]
+    current = _shown_version(commits)
+    earlier = [c for c in runs if c.version < current]
+    if not earlier:
+        raise InputError(f"{table.location} has no run before the current one. Published runs: {listed}.")
+    return earlier[0]
+
+
+def _shown_version(commits: list[Commit]) -> int:
+    """The version of the run whose rows readers see now: a rollback shows an older one."""
+    for commit in commits:
+        if commit.note.get("kind") == "rollback":
+            return int(commit.note["to_version"])
+        if commit.note.get("kind") == "publish":
+            return commit.version
+    return -1

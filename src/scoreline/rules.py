@@ -1,0 +1,87 @@
+"""The rules of a pipeline: what is asked of the model besides the history. Who was scored by other rules is due."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import functions as F
+
+from scoreline.context import Context
+from scoreline.errors import InputError
+from scoreline.settings import fingerprint
+from scoreline.tables import explained, quoted
+
+
+@dataclass(frozen=True)
+class Rules:
+    """k, exclusions and item lists, read once at the run's start; `hash` changes when any of them does."""
+
+    k: int
+    exclude_seen: bool
+    allowed: pa.Array | None
+    blocked: pa.Array | None
+
+    @property
+    def hash(self) -> str:
+        lists = [None if ids is None else ids.to_pylist() for ids in (self.allowed, self.blocked)]
+        return fingerprint([self.k, self.exclude_seen, *lists])
+
+    def params(self, understood: frozenset[str]) -> dict[str, Any]:
+        """What is passed to the model: those of its params that we know."""
+        given = {
+            "k": self.k,
+            "exclude_seen": self.exclude_seen,
+            "allowed_items": [] if self.allowed is None else self.allowed.to_pylist(),
+            "blocked_items": [] if self.blocked is None else self.blocked.to_pylist(),
+        }
+        return {name: value for name, value in given.items() if name in understood}
+
+
+def read_rules(context: Context) -> Rules:
+    """The rules as the configuration and its item lists say now; raises InputError for a list that cannot be read."""
+    scoring = context.settings.scoring
+    return Rules(
+        k=scoring.k,
+        exclude_seen=scoring.exclude_seen,
+        allowed=_item_list(context, scoring.allowed_items, "scoring.allowed_items"),
+        blocked=_item_list(context, scoring.blocked_items, "scoring.blocked_items"),
+    )
+
+
+def _item_list(context: Context, source: str | None, key: str) -> pa.Array | None:
+    """Ids from a text file (one per line), or from the column `item_id` of a table; sorted, each once."""
+    if source is None:
+        return None
+    local = Path(source).expanduser()
+    if local.is_file():
+        lines = [line.strip() for line in local.read_text(encoding="utf-8").splitlines()]
+        ids: list[Any] = [line for line in lines if line and line != "item_id"]
+    else:
+        ids = _ids_of_table(context, source, key)
+    if context.keys.item == "long":
+        ids = [_whole(value, source, key) for value in ids]
+    if not ids:
+        raise InputError(f"{key}: {source} has no item in it. Remove the key to have no such rule.")
+    return pa.array(sorted(set(ids)), context.keys.item_arrow)
+
+
+def _ids_of_table(context: Context, source: str, key: str) -> list[Any]:
+    if "/" in source or "." not in source:
+        raise InputError(
+            f"{key}: {source} is no file; expected a text file with an id per line, or catalog.schema.table."
+        )
+    with explained(f"{key}: {source} could not be read"):
+        rows = context.spark.read.table(".".join(quoted(part) for part in source.split(".")))
+        return [
+            row[0] for row in rows.select(F.col("item_id").cast("string")).distinct().collect() if row[0] is not None
+        ]
+
+
+def _whole(value: str, source: str, key: str) -> int:
+    try:
+        return int(value)
+    except ValueError:
+        raise InputError(
+            f"{key}: {source} has {value!r}, and item ids are whole numbers (keys.item_id: long)."
+        ) from None

@@ -1,0 +1,91 @@
+"""The Spark session: built here for a laptop, taken as it is where one exists (Databricks, a notebook, a test).
+
+Under `spark-submit` the master and the jars come from the command; what is set here is what scoring needs anywhere.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from scoreline.errors import ConfigurationError
+from scoreline.jars import delta_coordinate, delta_jars
+from scoreline.java import ensure_java
+
+# Settings of a running session. Each has its reason in docs/architecture.md, "The session".
+RUNTIME = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.ansi.enabled": "true",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+    "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",
+    "spark.databricks.delta.snapshotPartitions": "2",
+}
+# Settings that are fixed once the session exists.
+_LOG4J = Path(__file__).with_name("log4j2.properties").as_uri()
+
+STATIC = {
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+}
+LOCAL = {
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.driver.memory": "4g",
+    "spark.driver.maxResultSize": "0",  # `train` brings the histories to the driver
+    "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_LOG4J}",
+    "spark.sql.shuffle.partitions": "8",
+}
+
+
+def get_session(app_name: str, extra: Mapping[str, str | int | float | bool] | None = None) -> SparkSession:
+    """The session to work in, with Delta and UTC; `extra` are `spark.*` settings of the pipeline, which win.
+
+    An active session is taken with its own static settings and never stopped by us. Raises ConfigurationError when
+    Java or Delta cannot be had, or when the session that exists lacks Delta.
+    """
+    wanted = {key: _text(value) for key, value in (extra or {}).items()}
+    session = SparkSession.getActiveSession() or _build(app_name, wanted)
+    for key, value in {**RUNTIME, **wanted}.items():
+        if session.conf.isModifiable(key):
+            session.conf.set(key, value)
+    _require_delta(session)
+    return session
+
+
+def submitted() -> bool:
+    """Whether `spark-submit` or a platform started this process, so that master and jars are its business."""
+    return "PYSPARK_GATEWAY_PORT" in os.environ or "DATABRICKS_RUNTIME_VERSION" in os.environ
+
+
+def _build(app_name: str, wanted: Mapping[str, str]) -> SparkSession:
+    settings = {**STATIC, **RUNTIME}
+    if not submitted():
+        ensure_java()
+        # loopback: a laptop's host name often resolves to nothing or to a VPN
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        jars = ",".join(str(jar) for jar in delta_jars())
+        settings |= {**LOCAL, "spark.master": "local[*]", "spark.jars": jars}
+    builder = SparkSession.builder.appName(app_name)
+    for key, value in {**settings, **wanted}.items():
+        builder = builder.config(key, value)
+    return builder.getOrCreate()
+
+
+def _require_delta(session: SparkSession) -> None:
+    extensions = session.conf.get("spark.sql.extensions", "") or ""
+    if "DeltaSparkSessionExtension" in extensions or "DATABRICKS_RUNTIME_VERSION" in os.environ:
+        return
+    raise ConfigurationError(
+        "The Spark session that exists has no Delta Lake. Start it with "
+        f"--packages {delta_coordinate()} --conf spark.sql.extensions={STATIC['spark.sql.extensions']} "
+        f"--conf spark.sql.catalog.spark_catalog={STATIC['spark.sql.catalog.spark_catalog']}."
+    )
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,260 @@
+"""What a pipeline's YAML file may say: one frozen model, an unknown key is an error.
+
+Nothing here reads a file or the environment (`scoreline.configuration` does) and nothing starts Spark.
+"""
+
+import hashlib
+import json
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+
+KeyType = Literal["long", "string"]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=128)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def parse_duration(value: object) -> object:
+    """Turn `30m`, `12h`, `7d` or `2w` into a timedelta; anything else is left to pydantic to refuse.
+
+    >>> parse_duration("36h")
+    datetime.timedelta(days=1, seconds=43200)
+    """
+    if isinstance(value, str) and (match := re.fullmatch(r"(\d+)\s*([smhdw])", value.strip())):
+        return timedelta(**{_UNITS[match[2]]: int(match[1])})
+    if isinstance(value, timedelta) or value is None:
+        return value
+    raise ValueError("a duration is a whole number and a unit of s, m, h, d or w, such as 12h or 7d")
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+
+
+class Section(BaseModel):
+    """A part of the file: frozen, and strict about keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TablesSettings(Section):
+    """Where the Delta tables are: a folder (`root`), or a schema of a catalogue (`catalog: main.movies`)."""
+
+    root: str | None = Field(default=None, min_length=1)
+    catalog: Annotated[str, Field(pattern=r"^[^`\s]+$")] | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.root is None) == (self.catalog is None):
+            raise ValueError("give either root (a folder or URI) or catalog (catalog.schema), not both or none")
+        return self
+
+
+class MlflowSettings(Section):
+    """Tracking and registry; without URIs they live in SQLite beside the tables."""
+
+    tracking_uri: str | None = None
+    registry_uri: str | None = None
+    experiment: str | None = None
+
+
+class KeysSettings(Section):
+    """The type of ids. Ids with leading zeros or letters are strings."""
+
+    user_id: KeyType = "long"
+    item_id: KeyType = "long"
+
+
+class EventColumns(Section):
+    """Which column of the source is what; `weight` and `kind` may be absent."""
+
+    user_id: str
+    item_id: str
+    time: str
+    weight: str | None = None
+    kind: str | None = None
+
+
+class EventsSettings(Section):
+    """How the source of events looks and which of its values are believable."""
+
+    format: Literal["csv", "json", "parquet", "delta"] = "csv"
+    separator: str = Field(default=",", min_length=1, max_length=8)
+    quote: str = Field(default='"', max_length=1, description="empty for files that quote nothing")
+    encoding: str = "UTF-8"
+    fields: list[str] | None = Field(default=None, description="names of the fields of a file without header")
+    columns: EventColumns
+    time: str = Field(
+        default="epoch_seconds",
+        description="epoch_seconds, epoch_millis, iso, or a Spark datetime pattern such as yyyy-MM-dd HH:mm:ss",
+    )
+    weight_range: tuple[float, float] = (0.0, 1_000_000.0)
+    kinds: dict[str, float] | None = Field(default=None, description="weight of each kind of event")
+    not_before: int = Field(default=1970, ge=1900, le=2100, description="earliest believable year")
+    future_tolerance: Duration = timedelta(days=1)
+    query: str | None = Field(default=None, description="SQL for a database source")
+    max_bad_share: Fraction = 0.2
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.columns.kind and not self.kinds:
+            raise ValueError("columns.kind needs kinds: a weight for each kind of event")
+        if self.columns.kind and self.columns.weight:
+            raise ValueError("give columns.weight or columns.kind, not both")
+        low, high = self.weight_range
+        if not low < high:
+            raise ValueError(f"weight_range is [lowest, highest], found [{low}, {high}]")
+        if self.fields and (missing := set(self.source_columns()) - set(self.fields)):
+            raise ValueError(f"columns {sorted(missing)} are not among fields {self.fields}")
+        return self
+
+    def source_columns(self) -> list[str]:
+        """The mapped columns of the source, in a fixed order."""
+        named = self.columns
+        return [c for c in (named.user_id, named.item_id, named.time, named.weight, named.kind) if c]
+
+
+class ItemsSettings(Section):
+    """The catalogue file with titles, used by `show` and the demo; scoring does not need it."""
+
+    format: Literal["csv", "json", "parquet", "delta"] = "csv"
+    separator: str = Field(default=",", min_length=1, max_length=8)
+    quote: str = Field(default='"', max_length=1)
+    encoding: str = "UTF-8"
+    fields: list[str] | None = None
+    item_id: str
+    title: str
+    genres: str | None = None
+
+
+class HistoriesSettings(Section):
+    """The shape of `user_history`. `buckets` is fixed when the tables are created."""
+
+    max_items: int = Field(default=1000, ge=1, le=1_000_000)
+    buckets: int = Field(default=64, ge=1, le=100_000)
+
+
+class InputSettings(Section):
+    """A table of features to score instead of `user_history`, for a model that is no recommender."""
+
+    path: str | None = None
+    table: str | None = None
+    format: Literal["delta", "parquet"] = "delta"
+    key: str
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.path is None) == (self.table is None):
+            raise ValueError("give either path or table, not both or none")
+        return self
+
+
+class SplitSettings(Section):
+    """The temporal hold-out: the last `holdout` of all events (`time`) or of each user's (`user`)."""
+
+    by: Literal["time", "user"] = "time"
+    holdout: float = Field(default=0.2, gt=0, lt=1)
+
+
+class TrainSettings(Section):
+    """How `scoreline train` makes a model."""
+
+    estimator: Literal["item_neighbours", "latent_factors", "popularity"] = "item_neighbours"
+    params: dict[str, float | int | str | bool] = {}
+    split: SplitSettings = SplitSettings()
+    metric: Literal["ndcg_at_10", "recall_at_20"] = "ndcg_at_10"
+    promote_margin: Fraction = 0.02
+    max_users: int | None = Field(default=None, ge=1, description="train on a sample of so many users")
+
+
+class ModelSettings(Section):
+    """Which MLflow model is scored, and how a new version of it is trained."""
+
+    uri: str = Field(pattern=r"^(models:/|runs:/|[./A-Za-z])", description="models:/name@alias, models:/name/3, …")
+    train: TrainSettings = TrainSettings()
+
+
+class ScoringSettings(Section):
+    """What is asked of the model, and how a run works through the users."""
+
+    k: int = Field(default=20, ge=1, le=10_000)
+    exclude_seen: bool = True
+    allowed_items: str | None = Field(default=None, description="file or table with the only items to recommend")
+    blocked_items: str | None = Field(default=None, description="file or table with items never to recommend")
+    max_age: Duration | None = None
+    slice_users: int = Field(default=500_000, ge=1)
+    batch_rows: int = Field(default=4_096, ge=1, le=1_000_000)
+
+
+class AuditSettings(Section):
+    """Limits outside of which a run is not published. None switches a limit off."""
+
+    max_failed_share: Fraction = 0.001
+    max_failed_floor: int = Field(default=5, ge=0, description="so many failures are always tolerated")
+    max_empty_share: Fraction | None = 0.01
+    max_fallback_share: Fraction | None = None
+    max_top_item_share: Fraction | None = None
+    min_overlap: Fraction | None = None
+    sample_users: int = Field(default=20_000, ge=1, description="users behind coverage, top share and overlap")
+
+
+class ExportSettings(Section):
+    """The application's database. Passwords come by `${ENV}`."""
+
+    url: SecretStr
+    table: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")] = "recommendations"
+
+
+class Settings(Section):
+    """One pipeline: `conf/<name>.yaml`."""
+
+    name: Name
+    tables: TablesSettings
+    mlflow: MlflowSettings = MlflowSettings()
+    keys: KeysSettings = KeysSettings()
+    events: EventsSettings | None = None
+    items: ItemsSettings | None = None
+    histories: HistoriesSettings = HistoriesSettings()
+    input: InputSettings | None = None
+    model: ModelSettings
+    scoring: ScoringSettings = ScoringSettings()
+    audit: AuditSettings = AuditSettings()
+    export: ExportSettings | None = None
+    spark: dict[str, str | int | float | bool] = Field(
+        default={}, description="spark.* settings, passed on as they are"
+    )
+
+    @model_validator(mode="after")
+    def _spark_keys(self) -> Self:
+        if wrong := [key for key in self.spark if not key.startswith("spark.")]:
+            raise ValueError(f"keys of spark start with 'spark.', found {wrong}")
+        return self
+
+    @property
+    def home(self) -> Path:
+        """The local folder for what is not a Delta table: MLflow's embedded store, the lock, fetched models."""
+        if self.tables.root and "://" not in self.tables.root:
+            return Path(self.tables.root).expanduser().absolute()
+        return Path.home() / ".scoreline" / self.name
+
+    @property
+    def tracking_uri(self) -> str:
+        return self.mlflow.tracking_uri or f"sqlite:///{self.home / 'mlflow.db'}"
+
+    @property
+    def experiment(self) -> str:
+        return self.mlflow.experiment or self.name
+
+
+def fingerprint(value: Any) -> str:
+    """A short stable hash of anything JSON can hold.
+
+    >>> fingerprint({"k": 20}) == fingerprint({"k": 20}), len(fingerprint([]))
+    (True, 16)
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

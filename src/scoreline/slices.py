@@ -1,0 +1,79 @@
+"""Score and stage a run, slice by slice: scan, map, append. No shuffle, one pass, the figures observed on the way."""
+
+import logging
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+from pyspark.sql import Column, DataFrame, Observation
+from pyspark.sql import functions as F
+
+from scoreline import audit, schema
+from scoreline.context import Context
+from scoreline.opening import Opened
+from scoreline.plan import Slice
+from scoreline.progress import Progress
+from scoreline.schema import BUCKET, USER_ID
+from scoreline.score import score_batches
+from scoreline.staging import LEFT, Staging, stage
+from scoreline.tables import explained
+
+log = logging.getLogger(__name__)
+
+
+def stage_slices(
+    context: Context, opened: Opened, staging: Staging, due: DataFrame, progress: Progress
+) -> dict[str, int]:
+    """Stage every slice that an earlier attempt has not; returns the figures of the whole run, summed."""
+    slices = staging.manifest.slices
+    parts: list[Mapping[str, Any]] = [_figures_of_earlier(staging)] if staging.done else []
+    finished = sum(part.users for part in slices if part.number in staging.done)
+    with progress.work(sum(part.users for part in slices), done=finished) as advance:
+        for part in slices:
+            if part.number not in staging.done:
+                rows = scored_slice(context, opened, part, due, whole_table=staging.manifest.whole_table)
+                parts.append(_staged(staging, rows, part.number))
+                advance(part.users)
+    if staging.manifest.reasons.get("left") and LEFT not in staging.done:
+        parts.append(_staged(staging, _departures(context, opened, due), LEFT))
+    return audit.added(parts)
+
+
+def scored_slice(context: Context, opened: Opened, part: Slice, due: DataFrame, *, whole_table: bool) -> DataFrame:
+    """The staged rows of one slice. Where only some users are due, their keys are joined by broadcast."""
+    rows = opened.inputs.rows.where(_inside(part))
+    if not whole_table:
+        keys = due.where(_inside(part) & (F.col("reason") != "left")).select(USER_ID)
+        rows = rows.join(F.broadcast(keys), on=USER_ID, how="left_semi")
+    task = opened.pinned.task
+    columns = dict.fromkeys([*task.carried, *task.inputs])
+    staged = schema.staged(context.keys, opened.pinned.output_fields)
+    return rows.select(*columns).mapInArrow(partial(score_batches, task), staged)
+
+
+def _inside(part: Slice) -> Column:
+    first, last = part.buckets[0], part.buckets[-1]
+    if len(part.buckets) == last - first + 1:
+        return F.col(BUCKET).between(first, last)
+    return F.col(BUCKET).isin(list(part.buckets))
+
+
+def _staged(staging: Staging, rows: DataFrame, number: int) -> Mapping[str, Any]:
+    seen = Observation(f"slice {number} {uuid4().hex[:8]}")
+    with explained(f"slice {number} of run {staging.manifest.run_id} could not be scored"):
+        stage(staging.table, rows.observe(seen, *audit.figures(rows)), number=number, manifest=staging.manifest)
+    log.info("staged run_id=%s slice=%d figures=%s", staging.manifest.run_id, number, seen.get)
+    return seen.get
+
+
+def _figures_of_earlier(staging: Staging) -> Mapping[str, Any]:
+    staged = staging.table.read()
+    return staged.agg(*audit.figures(staged)).first().asDict()  # type: ignore[union-attr]
+
+
+def _departures(context: Context, opened: Opened, due: DataFrame) -> DataFrame:
+    known = {USER_ID: F.col(USER_ID), BUCKET: F.col(BUCKET), "outcome": F.lit("left")}
+    fields = schema.staged(context.keys, opened.pinned.output_fields)
+    columns = [known.get(f.name, F.lit(None)).cast(f.dataType).alias(f.name) for f in fields]
+    return due.where(F.col("reason") == "left").select(*columns)

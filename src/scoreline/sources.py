@@ -1,0 +1,212 @@
+"""Read rows from files, tables and databases as they are: nothing parsed, nothing dropped.
+
+Each reader gives the source's columns plus SOURCE (where the row came from), RAW (the row as text) and MALFORMED (true
+for a line that does not fit the format).
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from scoreline.errors import InputError
+from scoreline.tables import explained, quoted
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SOURCE = "_source"
+RAW = "_raw"
+MALFORMED = "_malformed"
+
+_URL = re.compile(r"^[a-z][a-z0-9+]*://", re.IGNORECASE)
+_STORAGE = ("file", "hdfs", "s3", "s3a", "gs", "abfs", "abfss", "wasbs", "dbfs", "viewfs")
+_CHUNK_ROWS = 200_000
+
+
+class Layout(Protocol):
+    """The part of the settings that says how a file looks; events and items both have it."""
+
+    @property
+    def format(self) -> str: ...
+    @property
+    def separator(self) -> str: ...
+    @property
+    def quote(self) -> str: ...
+    @property
+    def encoding(self) -> str: ...
+    @property
+    def fields(self) -> list[str] | None: ...
+
+
+@dataclass(frozen=True)
+class Database:
+    """What a database source needs besides its URL."""
+
+    query: str
+    scratch: str
+
+
+def read_source(
+    spark: SparkSession, source: str, layout: Layout, wanted: list[str], *, database: Database | None = None
+) -> DataFrame:
+    """Read a file, folder or glob, a `catalog.schema.table`, or a database URL (SQLAlchemy's or `jdbc:`).
+
+    `wanted` are the columns that have to be there. Raises InputError for a missing source or column, an empty file or a
+    separator that does not fit.
+    """
+    if source.startswith("jdbc:") or _is_database(source):
+        rows = _read_database(spark, source, database)
+    elif _is_table(source):
+        with explained(f"Table {source} could not be read"):
+            rows = spark.read.table(".".join(quoted(part) for part in source.split("."))).withColumn(
+                SOURCE, F.lit(source)
+            )
+    else:
+        rows = _read_files(spark, source, layout)
+    _require_columns(rows, wanted, source, layout)
+    return _with_raw(rows, layout)
+
+
+def _is_database(source: str) -> bool:
+    return bool(_URL.match(source)) and source.split(":", 1)[0].lower() not in _STORAGE
+
+
+def _is_table(source: str) -> bool:
+    return (
+        bool(re.fullmatch(r"\w+(\.\w+){1,2}", source))
+        and not Path(source).exists()
+        and "/" not in source
+        and (
+            source.rsplit(".", 1)[1].lower()
+            not in ("csv", "dat", "txt", "tsv", "json", "jsonl", "ndjson", "parquet", "gz")
+        )
+    )
+
+
+def _read_files(spark: SparkSession, path: str, layout: Layout) -> DataFrame:
+    _require_file(path)
+    readers = {"csv": _read_csv, "json": _read_json}
+    with explained(f"{path} could not be read as {layout.format}"):
+        if layout.format in readers:
+            return readers[layout.format](spark, path, layout)
+        return spark.read.format(layout.format).load(path).withColumn(SOURCE, _file_name())
+
+
+def _file_name() -> Column:
+    return F.col("_metadata.file_path")
+
+
+def _require_file(path: str) -> None:
+    if "://" in path:
+        return
+    parent = Path(path).parent
+    if any(sign in path for sign in "*?[{"):
+        return
+    if not Path(path).exists():
+        there = sorted(p.name for p in parent.iterdir())[:8] if parent.is_dir() else []
+        hint = f" {parent} has: {', '.join(there)}." if there else ""
+        raise InputError(f"{path}: no such file or folder.{hint}")
+    if Path(path).is_file() and Path(path).stat().st_size == 0:
+        raise InputError(f"{path}: the file is empty; expected at least a row.")
+
+
+def _read_csv(spark: SparkSession, path: str, layout: Layout) -> DataFrame:
+    options = {
+        "sep": layout.separator,
+        "quote": layout.quote,
+        "escape": layout.quote,
+        "encoding": layout.encoding,
+        "header": str(layout.fields is None).lower(),
+    }
+    fields = layout.fields or spark.read.options(**options).csv(path).columns
+    if len(set(fields)) < len(fields):
+        raise InputError(f"{path}: the header names a column twice: {', '.join(fields)}.")
+    text = T.StructType([T.StructField(name, T.StringType()) for name in [*fields, MALFORMED]])
+    reader = spark.read.schema(text).options(**options)
+    # enforceSchema=false: a file of the folder whose header has another order is an error, not shifted values
+    reader = reader.option("mode", "PERMISSIVE").option("columnNameOfCorruptRecord", MALFORMED)
+    reader = reader.option("enforceSchema", str(layout.fields is not None).lower()).option("columnPruning", "false")
+    return reader.csv(path).withColumn(SOURCE, _file_name())
+
+
+def _read_json(spark: SparkSession, path: str, layout: Layout) -> DataFrame:
+    fields = [f for f in spark.read.option("primitivesAsString", "true").json(path).columns if f != "_corrupt_record"]
+    text = T.StructType([T.StructField(name, T.StringType()) for name in [*fields, MALFORMED]])
+    reader = spark.read.schema(text).option("mode", "PERMISSIVE").option("columnNameOfCorruptRecord", MALFORMED)
+    return reader.json(path).withColumn(SOURCE, _file_name())
+
+
+def _read_database(spark: SparkSession, url: str, database: Database | None) -> DataFrame:
+    if database is None:
+        raise InputError("A database source needs events.query in the configuration: the SELECT that gives the events.")
+    name = re.sub(r"//[^@/]*@", "//", url).split("?")[0]
+    if url.startswith("jdbc:"):
+        with explained(f"{name} could not be read"):
+            return (
+                spark.read.format("jdbc").options(url=url, query=database.query).load().withColumn(SOURCE, F.lit(name))
+            )
+    return _fetch(spark, url, name, database).withColumn(SOURCE, F.lit(name))
+
+
+def _fetch(spark: SparkSession, url: str, name: str, database: Database) -> DataFrame:
+    """Bring a query's rows over in chunks, so that the driver never holds more than one."""
+    import pandas as pd
+    import sqlalchemy
+
+    try:
+        engine = sqlalchemy.create_engine(url)
+        with engine.connect().execution_options(stream_results=True) as connection:
+            chunks = pd.read_sql_query(
+                sqlalchemy.text(database.query),
+                connection,
+                chunksize=_CHUNK_ROWS,
+                dtype_backend="numpy_nullable",
+            )
+            empty = True
+            for chunk in chunks:
+                _as_text(spark, chunk).write.mode("append").parquet(database.scratch)
+                empty = False
+    except (sqlalchemy.exc.SQLAlchemyError, ImportError) as error:
+        # SQLAlchemy's text may hold the URL with its password; its first line without parameters does not
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+        raise InputError(f"{name} could not be read: {reason}") from None
+    if empty:
+        raise InputError(f"{name}: the query gave no rows.")
+    return spark.read.parquet(database.scratch)
+
+
+def _as_text(spark: SparkSession, chunk: "pd.DataFrame") -> DataFrame:
+    # everything as text: the types are the business of the parser, and chunks must agree
+    names = [str(name) for name in chunk.columns]
+    text = chunk.astype(object).where(chunk.notna(), None).map(lambda value: None if value is None else str(value))
+    return spark.createDataFrame(text, T.StructType([T.StructField(name, T.StringType()) for name in names]))
+
+
+def _require_columns(rows: DataFrame, wanted: list[str], source: str, layout: Layout) -> None:
+    found = [c for c in rows.columns if c not in (SOURCE, MALFORMED)]
+    missing = [c for c in wanted if c not in found]
+    if not missing:
+        return
+    hint = f" Is {layout.separator!r} the right separator?" if layout.format == "csv" and len(found) == 1 else ""
+    raise InputError(
+        f"{source}: expected column{'s' * (len(missing) > 1)} {', '.join(missing)}, found {', '.join(found) or 'none'}."
+        f"{hint} The configuration maps the columns of the source."
+    )
+
+
+def _with_raw(rows: DataFrame, layout: Layout) -> DataFrame:
+    fields = [c for c in rows.columns if c not in (SOURCE, MALFORMED)]
+    separator = layout.separator if layout.format == "csv" else ","
+    joined = F.concat_ws(separator, *[F.coalesce(F.col(quoted(c)).cast("string"), F.lit("")) for c in fields])
+    malformed = F.col(MALFORMED) if MALFORMED in rows.columns else F.lit(None).cast("string")
+    return rows.select(
+        *[F.col(quoted(c)) for c in fields],
+        F.col(SOURCE),
+        F.coalesce(malformed, joined).alias(RAW),
+        malformed.isNotNull().alias(MALFORMED),
+    )

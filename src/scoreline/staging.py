@@ -1,0 +1,100 @@
+"""Staged slices of a run: one idempotent append each, found again after a crash.
+
+The staging table's name is a fingerprint of everything the run depends on. A run with the same pinned inputs therefore
+finds what an interrupted one has done and goes on; with other inputs it finds nothing. There is no state to repair.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pyspark.sql import DataFrame
+
+from scoreline.context import Context
+from scoreline.plan import Slice
+from scoreline.settings import fingerprint
+from scoreline.tables import Table
+
+log = logging.getLogger(__name__)
+
+PREFIX = "_staging_"
+LEFT = -1  # the slice that holds the departures
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What the first attempt of a run decided; a later attempt keeps to it."""
+
+    run_id: str
+    started_at: str
+    slices: tuple[Slice, ...]
+    reasons: Mapping[str, int]
+    whole_table: bool
+
+    @property
+    def began(self) -> datetime:
+        return datetime.fromisoformat(self.started_at)
+
+    @property
+    def to_score(self) -> int:
+        return sum(part.users for part in self.slices)
+
+
+@dataclass(frozen=True)
+class Staging:
+    """The staging table of one run, and the slices that were in it when the run took it up."""
+
+    table: Table
+    manifest: Manifest
+    done: frozenset[int] = frozenset()
+
+    @classmethod
+    def new(cls, context: Context, pinned: Mapping[str, Any], manifest: Manifest) -> "Staging":
+        return cls(_table(context, pinned), manifest)
+
+
+def find_staging(context: Context, pinned: Mapping[str, Any]) -> Staging | None:
+    """What an interrupted run with the same pinned inputs has left, None if there is nothing."""
+    table = _table(context, pinned)
+    if not table.exists():
+        return None
+    notes = [commit.note for commit in table.commits() if "manifest" in commit.note]
+    if not notes:
+        return None
+    return Staging(table, _manifest(notes[-1]["manifest"]), frozenset(int(note["slice"]) for note in notes))
+
+
+def _table(context: Context, pinned: Mapping[str, Any]) -> Table:
+    return context.tables.table(PREFIX + fingerprint(pinned))
+
+
+def _manifest(found: Mapping[str, Any]) -> Manifest:
+    slices = tuple(Slice(s["number"], tuple(s["buckets"]), s["users"]) for s in found["slices"])
+    return Manifest(**{**found, "slices": slices})
+
+
+def stage(table: Table, rows: DataFrame, *, number: int, manifest: Manifest) -> None:
+    """Append one slice; doing it twice appends once."""
+    note = {"slice": number, "manifest": asdict(manifest)}
+    options = {"txnAppId": f"{table.name}/{number}", "txnVersion": "1", "userMetadata": json.dumps(note)}
+    table.write(rows, "append", options)
+
+
+def clean_staging(context: Context, *, older_than: timedelta = timedelta(days=1)) -> int:
+    """Drop staging tables whose last write is older than `older_than`; returns how many."""
+    dropped = 0
+    for name in context.tables.names(PREFIX):
+        table = context.tables.table(name)
+        if table.exists() and datetime.now(UTC) - _utc(table.commits(limit=1)[0].at) < older_than:
+            continue
+        table.drop()
+        log.info("dropped staging=%s", table.location)
+        dropped += 1
+    return dropped
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC)

@@ -1,0 +1,223 @@
+"""Delta tables by name, in a folder or in a catalogue: the one module that reads and writes them.
+
+A table in a folder is `<root>/<name>`; in a catalogue `<catalog.schema>.<name>`. All identifiers reach SQL quoted.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from delta.tables import DeltaTable
+from pyspark.errors import AnalysisException, PySparkException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from scoreline.errors import InputError, RunFailed
+from scoreline.settings import TablesSettings
+
+_PROPERTIES = {"delta.enableDeletionVectors": "true", "delta.dataSkippingNumIndexedCols": "2"}
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One entry of a table's history; `note` is what we wrote into its user metadata, {} for a stranger's commit."""
+
+    version: int
+    at: datetime
+    operation: str
+    note: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Table:
+    """One Delta table; the session is an argument of construction, so that methods say only what they do."""
+
+    spark: SparkSession
+    name: str
+    location: str
+    in_catalog: bool
+
+    @property
+    def identifier(self) -> str:
+        """The table as SQL says it, quoted."""
+        parts = self.location.split(".") if self.in_catalog else ["delta", self.location]
+        return ".".join(quoted(part) for part in parts)
+
+    def exists(self) -> bool:
+        if self.in_catalog:
+            return bool(self.spark.catalog.tableExists(self.identifier))
+        return bool(DeltaTable.isDeltaTable(self.spark, self.location))
+
+    def create(self, schema: T.StructType, properties: Mapping[str, str] | None = None) -> None:
+        """Create the table empty unless it exists; raises InputError if it exists with other columns or types."""
+        if self.exists():
+            self._check_schema(schema)
+            return
+        builder = DeltaTable.createIfNotExists(self.spark).addColumns(schema)
+        builder = builder.tableName(self.identifier) if self.in_catalog else builder.location(self.location)
+        for key, value in {**_PROPERTIES, **(properties or {})}.items():
+            builder = builder.property(key, value)
+        builder.execute()
+
+    def _check_schema(self, schema: T.StructType) -> None:
+        found = {field.name: field.dataType for field in self.read().schema}
+        for field in schema:
+            if field.name not in found:
+                raise InputError(f"Table {self.location} has no column {field.name}; it has {', '.join(found)}.")
+            if found[field.name].simpleString() != field.dataType.simpleString():
+                raise InputError(
+                    f"Table {self.location}: column {field.name} is {found[field.name].simpleString()}, and the "
+                    f"configuration makes it {field.dataType.simpleString()}. Change keys in the configuration, or use "
+                    "another place for the tables."
+                )
+
+    def read(self, version: int | None = None) -> DataFrame:
+        reader = self.spark.read.format("delta")
+        if version is not None:
+            reader = reader.option("versionAsOf", version)
+        return reader.table(self.identifier) if self.in_catalog else reader.load(self.location)
+
+    def delta(self) -> DeltaTable:
+        if self.in_catalog:
+            return DeltaTable.forName(self.spark, self.identifier)
+        return DeltaTable.forPath(self.spark, self.location)
+
+    def write(self, rows: DataFrame, mode: str, options: Mapping[str, str] | None = None) -> None:
+        writer = rows.write.format("delta").mode(mode).options(**(options or {}))
+        if self.in_catalog:
+            writer.saveAsTable(self.identifier)
+        else:
+            writer.save(self.location)
+
+    def properties(self) -> dict[str, str]:
+        return dict(self.delta().detail().select("properties").first()[0])
+
+    def version(self) -> int:
+        """The newest version."""
+        return self.commits(limit=1)[0].version
+
+    def commits(self, limit: int | None = None) -> list[Commit]:
+        """The table's history, newest first."""
+        history = self.delta().history() if limit is None else self.delta().history(limit)
+        rows = history.select("version", "timestamp", "operation", "userMetadata").collect()
+        return [Commit(r["version"], r["timestamp"], r["operation"], _note(r["userMetadata"])) for r in rows]
+
+    def drop(self) -> None:
+        """Remove the table and its files."""
+        if self.in_catalog:
+            self.spark.sql(f"DROP TABLE IF EXISTS {self.identifier}")
+            return
+        path, files = _hadoop(self.spark, self.location)
+        files.delete(path, True)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables of one pipeline."""
+
+    spark: SparkSession
+    settings: TablesSettings
+
+    def table(self, name: str) -> Table:
+        if self.settings.catalog:
+            return Table(self.spark, name, f"{self.settings.catalog}.{name}", in_catalog=True)
+        root = str(self.settings.root)
+        base = root if "://" in root else str(_absolute(root))
+        return Table(self.spark, name, f"{base.rstrip('/')}/{name}", in_catalog=False)
+
+    def names(self, prefix: str) -> list[str]:
+        """Names of the tables, or what is left of them, that begin with `prefix`."""
+        if self.settings.catalog:
+            schema = ".".join(quoted(part) for part in self.settings.catalog.split("."))
+            found = [row["tableName"] for row in self.spark.sql(f"SHOW TABLES IN {schema}").collect()]
+        else:
+            found = _folders(self.spark, self.table("x").location.rsplit("/", 1)[0])
+        return sorted(name for name in found if name.startswith(prefix))
+
+    def existing(self, name: str, *, made_by: str) -> Table:
+        """The table, which has to be there; `made_by` is the command that makes it."""
+        table = self.table(name)
+        if not table.exists():
+            raise InputError(f"There is no table {table.location} yet. Make it with: {made_by}")
+        return table
+
+
+def _hadoop(spark: SparkSession, location: str) -> tuple[Any, Any]:
+    # through Hadoop's file systems, so that it works wherever the tables are
+    path = spark._jvm.org.apache.hadoop.fs.Path(location)  # type: ignore[union-attr]
+    return path, path.getFileSystem(spark._jsparkSession.sessionState().newHadoopConf())
+
+
+def _folders(spark: SparkSession, location: str) -> list[str]:
+    path, files = _hadoop(spark, location)
+    return [entry.getPath().getName() for entry in files.listStatus(path)] if files.exists(path) else []
+
+
+def _absolute(root: str) -> str:
+    from pathlib import Path
+
+    return str(Path(root).expanduser().absolute())
+
+
+def quoted(name: str) -> str:
+    """One part of an identifier, quoted for Spark SQL.
+
+    >>> quoted("odd`name")
+    '`odd``name`'
+    """
+    return "`" + name.replace("`", "``") + "`"
+
+
+def _note(text: str | None) -> Mapping[str, Any]:
+    try:
+        note = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return note if isinstance(note, dict) else {}
+
+
+@contextmanager
+def commit_settings(spark: SparkSession, *, app: str, version: int, note: Mapping[str, Any]) -> Iterator[None]:
+    """Stamp the commits of a MERGE, which takes no options, through the session; restored afterwards."""
+    settings = {
+        "spark.databricks.delta.write.txnAppId": app,
+        "spark.databricks.delta.write.txnVersion": str(version),
+        "spark.databricks.delta.commitInfo.userMetadata": json.dumps(note),
+    }
+    for key, value in settings.items():
+        spark.conf.set(key, value)
+    try:
+        yield
+    finally:
+        for key in settings:
+            spark.conf.unset(key)
+
+
+@contextmanager
+def explained(action: str) -> Iterator[None]:
+    """Turn what Spark throws at a user into one message; the full text goes to the debug log."""
+    import logging
+
+    try:
+        yield
+    except AnalysisException as error:
+        logging.getLogger(__name__).debug("analysis failed", exc_info=True)
+        raise InputError(f"{action}: {_first_line(error)}") from None
+    except PySparkException as error:
+        logging.getLogger(__name__).debug("spark failed", exc_info=True)
+        raise RunFailed(f"{action}: {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    text = re.sub(r"\s+", " ", str(error).split("\n\tat ")[0].split("JVM stacktrace")[0]).strip()
+    return text if len(text) < 500 else text[:497] + "..."
+
+
+def count(rows: DataFrame) -> int:
+    """How many rows, as a column of an aggregate so that it also runs where `count` is not offered."""
+    return int(rows.agg(F.count(F.lit(1))).first()[0])  # type: ignore[index]

@@ -1,0 +1,93 @@
+"""Train a model on `user_history`, register it, and move the alias that runs look at."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import functions as F
+
+from scoreline import registry
+from scoreline.context import Context
+from scoreline.errors import ConfigurationError, InputError
+from scoreline.schema import USER_ID
+from scoreline.settings import Settings
+from scoreline.tables import explained
+from scoreline.training import TrainingReport, train
+
+_ALIAS = re.compile(r"^models:/([^/@]+)@([^/@]+)$")
+
+
+@dataclass(frozen=True)
+class Taught:
+    """A trained version and what became of the alias."""
+
+    training: TrainingReport
+    promotion: registry.Promotion | None
+
+
+def train_model(context: Context, *, promote: bool = True, force: bool = False) -> Taught:
+    """Train, evaluate and register a version, then make it the champion unless it is worse than the present one.
+
+    Raises InputError if there is no history, or if the promotion is refused; the version is registered even then.
+    """
+    settings = context.settings
+    name, _ = _registered(settings)
+    wanted = settings.model.train
+    training = train(
+        histories(context),
+        estimator=wanted.estimator,
+        params=dict(wanted.params),
+        split_by=wanted.split.by,
+        holdout=wanted.split.holdout,
+        name=name,
+        tracking_uri=settings.tracking_uri,
+        registry_uri=settings.mlflow.registry_uri,
+        experiment=settings.experiment,
+        data_version=f"user_history version {context.tables.table('user_history').version()}",
+    )
+    if not promote:
+        return Taught(training, None)
+    return Taught(training, promote_model(settings, version=training.version, force=force))
+
+
+def histories(context: Context) -> pa.Table:
+    """`user_id, item_ids, weights, event_times` of all users, or of a sample by bucket, on the driver."""
+    table = context.tables.existing("user_history", made_by="scoreline ingest --events FILE")
+    rows = table.read()
+    most = context.settings.model.train.max_users
+    if most is not None:
+        # whole buckets: the same users each time, whatever else is in the table
+        share = min(1.0, most / max(1, rows.count()))
+        rows = rows.where(F.col("bucket") < max(1, int(share * context.settings.histories.buckets)))
+    with explained("user_history could not be read"):
+        found = rows.select(USER_ID, "item_ids", "weights", "event_times").toArrow()
+    if found.num_rows == 0:
+        raise InputError(f"{table.location} has no user in it yet. Ingest first: scoreline ingest --events FILE")
+    return found
+
+
+def promote_model(settings: Settings, *, version: str | None, force: bool) -> registry.Promotion:
+    """Move the configured alias to a version (default: the newest); refused if it is worse beyond the margin."""
+    name, alias = _registered(settings)
+    wanted = settings.model.train
+    return registry.promote(
+        name,
+        version,
+        alias,
+        metric=wanted.metric,
+        margin=wanted.promote_margin,
+        force=force,
+        tracking_uri=settings.tracking_uri,
+        registry_uri=settings.mlflow.registry_uri,
+    )
+
+
+def _registered(settings: Settings) -> tuple[str, Any]:
+    match = _ALIAS.match(settings.model.uri)
+    if match is None:
+        raise ConfigurationError(
+            f"model.uri is {settings.model.uri}; training and promoting need an alias to move, such as "
+            "models:/movies@champion."
+        )
+    return match[1], match[2]

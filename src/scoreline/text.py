@@ -1,0 +1,156 @@
+"""Reports as people read them: plain lines for the terminal, JSON for machines."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from scoreline.export import ExportReport
+from scoreline.ingest import IngestReport
+from scoreline.lookup import Line, Status, UserView
+from scoreline.plan import MEANING, Plan
+from scoreline.registry import Promotion
+from scoreline.run import RunReport
+from scoreline.teach import Taught
+from scoreline.undo import RollbackReport
+
+
+def as_json(report: Any) -> str:
+    """A report's fields as one line of JSON."""
+    plain = dataclasses.asdict(report) if dataclasses.is_dataclass(report) and not isinstance(report, type) else report
+    return json.dumps(plain, default=_plain, ensure_ascii=False)
+
+
+def _plain(value: object) -> object:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def ingested(report: IngestReport) -> str:
+    lines = [
+        f"{report.source}: {report.rows_read:,} rows read, {report.rows_good:,} good, {report.rows_bad:,} quarantined",
+        *[f"  {count:,} rows: {reason}" for reason, count in report.reasons.items()],
+        f"{report.users_in_source:,} users in it, {report.users_changed:,} histories changed "
+        f"(user_history version {report.version})",
+    ]
+    return "\n".join(lines)
+
+
+def planned(plan: Plan, model: str) -> str:
+    if plan.due == 0:
+        return f"Nothing is due: all {plan.users:,} users are up to date with {model}."
+    lines = [f"{plan.due:,} users are due with {model}:"]
+    lines += [f"  {count:>12,}  {reason:<12} {MEANING[reason]}" for reason, count in plan.reasons.items()]  # type: ignore[index]
+    how = "replace the whole table" if plan.whole_table else "merge them into the table"
+    return "\n".join([*lines, f"A run would score {plan.to_score:,} users in {len(plan.slices)} slice(s) and {how}."])
+
+
+def ran(report: RunReport) -> str:
+    if report.state == "nothing_due":
+        return f"Nothing is due: everyone is up to date with {report.model}. Nothing was written."
+    found = report.figures
+    scored, seconds = found["scored"], report.seconds.get("score", 0.0)
+    lines = [
+        f"Run {report.run_id}: {scored:,} users scored with {report.model}, {found['failed']:,} failed"
+        + (f", {found['left']:,} removed" if found.get("left") else ""),
+        "  due: " + ", ".join(f"{count:,} {reason}" for reason, count in report.reasons.items()),
+        f"  {scored / seconds:,.0f} users per second while scoring; "
+        + ", ".join(f"{step} {lap:.1f} s" for step, lap in report.seconds.items())
+        if seconds
+        else "",
+        f"  audit: {audited(found)}",
+        f"  published to {report.table} version {report.version}",
+    ]
+    if report.resumed_slices:
+        lines.insert(1, f"  {report.resumed_slices} slice(s) of an interrupted run were taken over")
+    return "\n".join(line for line in lines if line)
+
+
+def audited(found: Mapping[str, Any]) -> str:
+    """The figures of a run in one line."""
+    scored = max(found["scored"], 1)
+    parts = [f"{found['violations']} seen or forbidden items"]
+    if "items" in found:
+        parts += [f"{found['items'] / scored:.1f} items per list", f"{found['empty']} empty lists"]
+    parts.append(f"{found['fallback'] / scored:.1%} fallbacks")
+    if found.get("distinct_items"):
+        parts.append(f"{found['distinct_items']:,} different items")
+    if found.get("top_item_share") is not None:
+        parts.append(f"top item in {found['top_item_share']:.1%} of the lists")
+    if found.get("overlap_at_k") is not None:
+        parts.append(f"{found['overlap_at_k']:.0%} overlap with the lists replaced")
+    return ", ".join(parts)
+
+
+def trained(report: Taught) -> str:
+    training = report.training
+    model, baseline = training.metrics, training.baseline
+    lines = [
+        f"{training.name} version {training.version} ({training.estimator}), trained on {training.users:,} users and "
+        f"{training.items:,} items",
+        f"  tested on {training.test_users:,} users, {training.split}",
+        "  " + f"{'':<24}{'model':>10}{'popularity':>12}",
+        *[f"  {name:<24}{model[name]:>10.4f}{baseline.get(name, float('nan')):>12.4f}" for name in model],
+    ]
+    return "\n".join(lines + ([promoted(report.promotion)] if report.promotion else []))
+
+
+def promoted(report: Promotion) -> str:
+    before = f" (was version {report.previous})" if report.previous else ""
+    return f"{report.name}@{report.alias} is version {report.version}{before}"
+
+
+def exported(report: ExportReport) -> str:
+    if report.previous == report.version:
+        return f"{report.target} shows version {report.version} already; nothing was sent."
+    sent = f"{report.replaced:,} users replaced, {report.removed:,} removed"
+    return f"{report.target}: {sent}; it shows version {report.version}"
+
+
+def rolled_back(report: RollbackReport) -> str:
+    return (
+        f"{report.table} shows run {report.run_id} again ({report.model} version {report.model_version}), as table "
+        f"version {report.version}.\nThe next run scores again whoever is due: to stay with this model, promote it first "
+        f"(scoreline promote --version {report.model_version}). Export to bring the application back, too."
+    )
+
+
+def user(view: UserView) -> str:
+    lines = [f"User {view.user_id}", "  watched last:", *[f"    {_line(line)}" for line in view.history]]
+    if view.recommended is None:
+        return "\n".join([*lines, "  nothing is recommended yet: scoreline run"])
+    lines.append(f"  recommended ({view.made_by}):")
+    return "\n".join(lines + [f"    {rank:>3}. {_line(line)}" for rank, line in enumerate(view.recommended, start=1)])
+
+
+def _line(line: Line) -> str:
+    when = f"  {line.at:%Y-%m-%d}" if line.at else ""
+    return f"{line.title or line.item_id}  ({line.value:.4g}){when}"
+
+
+def state(found: Status) -> str:
+    lines = ["tables"]
+    lines += [
+        f"  {t['table']:<16} {t['rows']:>12,} rows   version {t['version']:<5} {_when(t['changed_at'])}"
+        for t in found.tables
+    ]
+    if found.published:
+        p = found.published
+        lines.append(
+            f"published  run {p.get('run_id')} with {p.get('model')} version {p.get('model_version')}, "
+            f"table version {p['version']}"
+        )
+    if found.freshness and found.freshness.get("oldest"):
+        lines.append(
+            f"freshness  rows scored between {_when(found.freshness['oldest'])} and {_when(found.freshness['newest'])}"
+        )
+    lines.append("last runs")
+    lines += [
+        f"  {r['run_id']:<24} {r['kind']:<9} {r['state']:<12} {r['users']:>10,} users  {_when(r['started_at'])}"
+        for r in found.runs
+    ]
+    return "\n".join(lines)
+
+
+def _when(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

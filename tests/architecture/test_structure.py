@@ -1,0 +1,78 @@
+"""The structure as a contract: what decides does no I/O, workers need no Spark, jobs stay small."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "src" / "scoreline"
+
+# modules that decide: plain functions of their arguments
+PURE = ("plan", "audit", "histories", "events", "settings", "schema")
+READS_AND_WRITES = {
+    "pathlib", "os", "subprocess", "sqlalchemy", "mlflow", "delta", "requests", "tempfile", "shutil", "io",
+    "scoreline.tables", "scoreline.session", "scoreline.context", "scoreline.sources", "scoreline.registry",
+}  # fmt: skip
+# names, not actions: a quoted identifier, the names of columns, a path that is never opened
+HARMLESS = {
+    ("events", "scoreline.tables"),
+    ("events", "scoreline.sources"),
+    ("settings", "pathlib"),
+}
+
+
+def imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def package_of(name: str) -> str:
+    return ".".join(name.split(".")[:2]) if name.startswith("scoreline") else name.split(".", maxsplit=1)[0]
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_a_module_that_decides_does_no_io(module: str) -> None:
+    used = {package_of(name) for name in imports(PACKAGE / f"{module}.py")}
+    assert {name for name in used & READS_AND_WRITES if (module, name) not in HARMLESS} == set()
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_a_module_that_decides_starts_no_work(module: str) -> None:
+    tree = ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8")))
+    calls = {node.func.attr for node in tree if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)}
+    assert calls & {"collect", "first", "toPandas", "toArrow", "show", "save", "load", "now", "getOrCreate"} == set()
+
+
+def test_what_runs_in_workers_needs_no_spark() -> None:
+    workers = [PACKAGE / "score.py", PACKAGE / "engine.py", *(PACKAGE / "models").glob("*.py")]
+    assert [p.name for p in workers if any(name.startswith("pyspark") for name in imports(p))] == []
+
+
+def test_one_module_builds_the_session_and_one_touches_the_environment_of_java() -> None:
+    text = {p.name: p.read_text(encoding="utf-8") for p in PACKAGE.rglob("*.py")}
+    assert [name for name, code in text.items() if "SparkSession.builder" in code] == ["session.py"]
+    assert [name for name, code in text.items() if '"JAVA_HOME"] =' in code] == ["java.py"]
+
+
+def test_jobs_are_arguments_and_one_call() -> None:
+    long = {p.name: len(p.read_text().splitlines()) for p in (ROOT / "jobs").glob("*.py")}
+    assert {name: lines for name, lines in long.items() if lines > 25} == {}
+
+
+def test_no_machine_path_is_committed() -> None:
+    import subprocess
+
+    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    if not files:
+        pytest.skip("no git checkout here")
+    secret = "/" + "work/"
+    text = [f for f in files if Path(f).suffix in {".py", ".md", ".yaml", ".yml", ".toml", ".txt", ".ipynb", ""}]
+    assert [
+        f for f in text if (ROOT / f).is_file() and secret in (ROOT / f).read_text(encoding="utf-8", errors="replace")
+    ] == []

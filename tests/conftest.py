@@ -1,0 +1,43 @@
+"""One Spark session for the whole suite, started only when a test asks for it."""
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from scoreline.session import LOCAL, get_session
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+# Start-up and small jobs: less compilation, fewer partitions. One test of the whole job keeps code generation on.
+QUICK = {
+    "spark.master": "local[2]",
+    "spark.sql.shuffle.partitions": "2",
+    "spark.default.parallelism": "2",
+    "spark.databricks.delta.snapshotPartitions": "1",
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.driver.extraJavaOptions": " ".join(
+        [LOCAL["spark.driver.extraJavaOptions"], "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
+    ),
+}
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    warehouse = str(tmp_path_factory.mktemp("warehouse"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        session = get_session("scoreline tests", {**QUICK, "spark.sql.warehouse.dir": warehouse})
+    yield session
+    session.stop()
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The real data sets beside the checkout."""
+    if not DATA.is_dir():
+        pytest.skip(f"needs the real data sets in {DATA}, which are not here")
+    return DATA

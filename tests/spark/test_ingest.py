@@ -1,0 +1,250 @@
+"""Ingest on real Delta tables: whatever the order, the cut or the repetition of files, the histories are the same."""
+
+import json
+import random
+import sqlite3
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chispa import assert_df_equality
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from builders import NOW, context, write_events
+from scoreline.errors import ConfigurationError, InputError
+from scoreline.ingest import ingest_events
+
+T0 = 1_700_000_000
+
+
+def histories_of(made: Any) -> DataFrame:
+    return made.tables.table("user_history").read().drop("updated_at")
+
+
+def quarantined(made: Any) -> list[tuple[str, list[str], int]]:
+    rows = made.tables.table("quarantine").read().collect()
+    return sorted((row["raw_row"], row["reasons"], row["row_count"]) for row in rows)
+
+
+def test_a_history_is_in_order_of_time_each_item_once(spark: SparkSession, tmp_path: Path) -> None:
+    made = context(spark, tmp_path / "t")
+    rows = [(1, 10, 3, T0 + 5), (1, 20, 4, T0 + 1), (1, 10, 5, T0 + 9), (1, 30, 1, T0 + 2), (2, 10, 2, T0)]
+    report = ingest_events(made, write_events(tmp_path / "e.csv", rows))
+    found = {r["user_id"]: (r["item_ids"], r["weights"], r["event_count"]) for r in histories_of(made).collect()}
+    assert found == {1: ([20, 30, 10], [4.0, 1.0, 5.0], 3), 2: ([10], [2.0], 1)}
+    assert (report.rows_read, report.rows_good, report.users_changed) == (5, 5, 2)
+
+
+def test_pieces_in_any_order_give_what_one_ordered_ingest_gives(spark: SparkSession, tmp_path: Path) -> None:
+    """Overlapping pieces, shuffled, with truncation to four items: an in-memory replay is the truth."""
+    dice = random.Random(3)
+    events = [
+        (dice.randint(1, 12), dice.randint(1, 9), dice.randint(0, 10), T0 + dice.randint(0, 60)) for _ in range(300)
+    ]
+    made = context(spark, tmp_path / "t", histories={"buckets": 8, "max_items": 4})
+    for piece in range(3):
+        ingest_events(made, write_events(tmp_path / f"{piece}.csv", dice.sample(events, 170) + events[piece::3]))
+    found = {r["user_id"]: (r["item_ids"], r["weights"]) for r in histories_of(made).collect()}
+    assert found == _replayed(events, max_items=4)
+
+
+def _replayed(events: list[tuple[int, int, int, int]], *, max_items: int) -> dict[int, tuple[list[int], list[float]]]:
+    newest: dict[int, dict[int, tuple[int, int]]] = {}
+    for user, item, weight, at in events:
+        items = newest.setdefault(user, {})
+        items[item] = max(items.get(item, (-1, -1)), (at, weight))
+    replayed = {}
+    for user, items in newest.items():
+        kept = sorted((at, item, weight) for item, (at, weight) in items.items())[-max_items:]
+        replayed[user] = ([item for _, item, _ in kept], [float(weight) for _, _, weight in kept])
+    return replayed
+
+
+def test_the_same_file_twice_changes_nothing(spark: SparkSession, tmp_path: Path) -> None:
+    source = write_events(tmp_path / "e.csv", [(1, 10, 3, T0), (2, 20, 4, T0), ("x", 1, 1, T0)])
+    keep = {
+        "max_bad_share": 0.5,
+        "columns": {"user_id": "user", "item_id": "item", "weight": "rating", "time": "at"},
+    }
+    made = context(spark, tmp_path / "t", events=keep)
+    first = ingest_events(made, source)
+    made_again = context(spark, tmp_path / "t", now=NOW + timedelta(hours=1), events=keep)
+    second = ingest_events(made_again, source)
+    assert (first.users_changed, second.users_changed) == (2, 0)
+    assert first.version == second.version
+    assert quarantined(made_again) == [("x,1,1," + str(T0), ["user_id is not a whole number"], 1)]
+
+
+def test_only_changed_histories_are_rewritten(spark: SparkSession, tmp_path: Path) -> None:
+    made = context(spark, tmp_path / "t")
+    ingest_events(made, write_events(tmp_path / "1.csv", [(u, 10, 3, T0) for u in range(1, 21)]))
+    before = made.tables.table("user_history").read()
+    later = context(spark, tmp_path / "t", now=NOW + timedelta(hours=1))
+    report = ingest_events(
+        later, write_events(tmp_path / "2.csv", [(3, 11, 5, T0 + 1), (4, 10, 3, T0), (99, 1, 1, T0)])
+    )
+    after = later.tables.table("user_history").read()
+    assert report.users_changed == 2
+    touched = after.where(F.col("updated_at") > F.lit(NOW)).select("user_id")
+    assert sorted(r[0] for r in touched.collect()) == [3, 99]
+    same = ~F.col("user_id").isin(3, 99)
+    assert_df_equality(after.where(same), before.where(same), ignore_row_order=True)
+
+
+def test_every_bad_row_is_quarantined_with_its_reasons(spark: SparkSession, tmp_path: Path) -> None:
+    future = int((NOW + timedelta(days=3)).timestamp())
+    bad: dict[tuple[Any, ...], list[str]] = {
+        ("", 10, 3, T0): ["user_id is missing"],
+        ("1.5", 10, 3, T0): ["user_id is not a whole number"],
+        (1, "", 3, T0): ["item_id is missing"],
+        (1, "ten", 3, T0): ["item_id is not a whole number"],
+        (1, 10, "good", T0): ["weight is not a number"],
+        (1, 10, "NaN", T0): ["weight is not a number"],
+        (1, 10, "Infinity", T0): ["weight is outside 0 to 10"],
+        (1, 10, 11, T0): ["weight is outside 0 to 10"],
+        (1, 10, 3, "yesterday"): ["time is not readable"],
+        (1, 10, 3, "1e300"): ["time is not readable"],
+        (1, 10, 3, future): ["time is in the future"],
+        ("9" * 30, 10, 3, T0): ["user_id is not a whole number"],
+        ("x", "", "y", "z"): [
+            "item_id is missing", "time is not readable", "user_id is not a whole number", "weight is not a number",
+        ],
+        (1, 10, 3): ["malformed line"],
+        (1, 10, 3, T0, "extra"): ["malformed line"],
+    }  # fmt: skip
+    good = [(u, 10, 3, T0) for u in range(1, 8)]
+    columns = {"user_id": "user", "item_id": "item", "weight": "rating", "time": "at"}
+    made = context(spark, tmp_path / "t", events={"columns": columns, "weight_range": [0, 10], "max_bad_share": 0.9})
+    report = ingest_events(made, write_events(tmp_path / "e.csv", good + list(bad)))
+    found = {raw: sorted(reasons) for raw, reasons, _ in quarantined(made)}
+    assert found == {",".join(str(v) for v in row): reasons for row, reasons in bad.items()}
+    assert (report.rows_read, report.rows_good, report.rows_bad) == (22, 7, 15)
+    assert sorted(r["user_id"] for r in histories_of(made).collect()) == list(range(1, 8))
+
+
+def test_too_many_bad_rows_change_no_history(spark: SparkSession, tmp_path: Path) -> None:
+    made = context(spark, tmp_path / "t")
+    rows = [(1, 10, 99, T0), (2, 10, 98, T0), (3, 10, 5, T0)]
+    with pytest.raises(InputError, match=r"2 of 3 rows are bad \(weight is outside 0 to 10: 2\).*max_bad_share"):
+        ingest_events(made, write_events(tmp_path / "e.csv", rows))
+    assert histories_of(made).isEmpty()
+    assert len(quarantined(made)) == 2
+
+
+STRING_KEYS = {"user_id": "string", "item_id": "string"}
+
+
+def test_string_ids_keep_zeros_quotes_and_unicode(spark: SparkSession, tmp_path: Path) -> None:
+    made = context(spark, tmp_path / "t", keys=STRING_KEYS)
+    lines = ["0110912", "'; DROP TABLE x", '"say ""hi"""', "żółw 🐢", "a`b"]
+    path = tmp_path / "e.csv"
+    path.write_text("user,item,rating,at\n" + "".join(f"u{i},{line},3,{T0}\n" for i, line in enumerate(lines)))
+    ingest_events(made, str(path))
+    found = {r["user_id"]: r["item_ids"] for r in histories_of(made).collect()}
+    assert found == {
+        "u0": ["0110912"],
+        "u1": ["'; DROP TABLE x"],
+        "u2": ['say "hi"'],
+        "u3": ["żółw 🐢"],
+        "u4": ["a`b"],
+    }
+
+
+def test_json_parquet_database_and_folder_give_the_same_history(spark: SparkSession, tmp_path: Path) -> None:
+    rows = [(1, 10, 3.0, T0), (1, 20, 4.0, T0 + 1), (2, 10, 5.0, T0)]
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    write_events(folder / "a.csv", rows[:2])
+    write_events(folder / "b.csv", rows[2:])
+    named = [dict(zip(("user", "item", "rating", "at"), row, strict=True)) for row in rows]
+    (tmp_path / "e.json").write_text("".join(json.dumps(row) + "\n" for row in named))
+    spark.createDataFrame(rows, "user long, item long, rating double, at long").write.parquet(
+        str(tmp_path / "e.parquet")
+    )
+    with sqlite3.connect(tmp_path / "app.db") as database:
+        database.execute("CREATE TABLE ratings (user INTEGER, item INTEGER, rating REAL, at INTEGER)")
+        database.executemany("INSERT INTO ratings VALUES (?, ?, ?, ?)", rows)
+    database.close()
+    columns = {"user_id": "user", "item_id": "item", "weight": "rating", "time": "at"}
+    sources = {
+        "csv": str(folder),
+        "json": str(tmp_path / "e.json"),
+        "parquet": str(tmp_path / "e.parquet"),
+        "delta": f"sqlite:///{tmp_path / 'app.db'}",
+    }
+    expected = None
+    for kind, source in sources.items():
+        events = {"format": kind, "columns": columns, "query": "SELECT * FROM ratings"}
+        made = context(spark, tmp_path / kind, events=events)
+        ingest_events(made, source)
+        expected = expected or histories_of(made)
+        assert_df_equality(histories_of(made), expected, ignore_row_order=True)
+
+
+def test_kinds_give_weights_and_iso_times_are_utc(spark: SparkSession, tmp_path: Path) -> None:
+    events = {
+        "columns": {"user_id": "user", "item_id": "item", "kind": "kind", "time": "at"},
+        "kinds": {"play": 1, "like": 3},
+        "time": "iso",
+        "max_bad_share": 0.5,
+    }
+    made = context(spark, tmp_path / "t", events=events)
+    lines = [
+        (1, 1, "play", "2026-01-01T00:00:00Z"),
+        (1, 2, "like", "2026-01-01T01:00:00+02:00"),
+        (1, 3, "hate", "2026-01-01"),
+    ]
+    ingest_events(made, write_events(tmp_path / "e.csv", lines, header="user,item,kind,at"))
+    row = histories_of(made).select("item_ids", "weights", F.col("event_times").cast("array<string>")).first()
+    assert row is not None
+    assert tuple(row) == ([2, 1], [3.0, 1.0], ["2025-12-31 23:00:00", "2026-01-01 00:00:00"])
+    assert [reasons for _, reasons, _ in quarantined(made)] == [["weight is not a number"]]
+
+
+def test_a_user_with_100000_events_keeps_the_newest(spark: SparkSession, tmp_path: Path) -> None:
+    made = context(spark, tmp_path / "t", histories={"buckets": 8, "max_items": 500})
+    ingest_events(made, write_events(tmp_path / "e.csv", [(1, i, 3, T0 + i) for i in range(100_000)] + [(2, 5, 1, T0)]))
+    row = histories_of(made).where("user_id = 1").first()
+    assert row is not None
+    assert row["item_ids"] == list(range(99_500, 100_000))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such file or folder"),
+        ("", "the file is empty"),
+        ("user,item,rating,at\n", "no event was found"),
+        ("user;item;rating;at\n1;2;3;4\n", "Is ',' the right separator"),
+        ("user,item,at\n1,2,3\n", "expected column rating, found user, item, at"),
+    ],
+)
+def test_a_source_that_does_not_fit_says_why(
+    spark: SparkSession, tmp_path: Path, content: str | None, message: str
+) -> None:
+    made = context(spark, tmp_path / "t")
+    path = tmp_path / "e.csv"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(InputError, match=message):
+        ingest_events(made, str(path))
+
+
+def test_files_of_a_folder_with_another_column_order_are_refused(spark: SparkSession, tmp_path: Path) -> None:
+    folder = tmp_path / "f"
+    folder.mkdir()
+    write_events(folder / "a.csv", [(1, 10, 3, T0)] * 50)
+    write_events(folder / "b.csv", [(10, 1, 3, T0)], header="item,user,rating,at")
+    with pytest.raises(Exception, match=r"(?i)header"):
+        ingest_events(context(spark, tmp_path / "t"), str(folder))
+
+
+def test_other_buckets_or_key_types_are_refused(spark: SparkSession, tmp_path: Path) -> None:
+    source = write_events(tmp_path / "e.csv", [(1, 10, 3, T0)])
+    ingest_events(context(spark, tmp_path / "t"), source)
+    with pytest.raises(ConfigurationError, match="made with 8"):
+        ingest_events(context(spark, tmp_path / "t", histories={"buckets": 16}), source)
+    with pytest.raises(InputError, match="column user_id is bigint"):
+        ingest_events(context(spark, tmp_path / "t", keys=STRING_KEYS), source)
