@@ -1,4 +1,4 @@
-"""A small world for the online path: payments, their features, a model logged to MLflow, a server if one is asked for."""
+"""A small world for the online path: payments, their features, a model in MLflow, a server if one is asked for."""
 
 from __future__ import annotations
 
@@ -75,7 +75,11 @@ def payment(world: World) -> Callable[..., dict[str, Any]]:
 def scorer(world: World) -> Callable[..., Scorer]:
     def build(rules: dict[str, Any] | None = None, **changes: Any) -> Scorer:
         followed = rules_of({"limits": {"max_clock_difference_s": None}} | (rules or {}))
-        usual: dict[str, Any] = {"kernel": world.kernel, "source": SnapshotSource(world.snapshot), "model_version": "m/1"}
+        usual: dict[str, Any] = {
+            "kernel": world.kernel,
+            "source": SnapshotSource(world.snapshot),
+            "model_version": "m/1",
+        }
         return Scorer(rules=followed, **(usual | changes))
 
     return build
@@ -108,7 +112,6 @@ def registry(world: World) -> Iterator[Registry]:
     mlflow.set_experiment("fraud")
 
     def log(estimator: Any = None, alias: str | None = "champion") -> str:
-        mlflow.set_tracking_uri(uri)
         return log_fraud_model(
             estimator or world.estimator, world.data.test_features, name="card_fraud", rules=Rules(), alias=alias
         )
@@ -119,10 +122,18 @@ def registry(world: World) -> Iterator[Registry]:
 
 
 @pytest.fixture(scope="session")
-def live(world: World, registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """One server for the tests that only ask; snapshot and clock are today's."""
-    with serving(world, registry, tmp_path_factory.mktemp("live")) as server:
+def one_server(world: World, registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    with serving(world, registry, tmp_path_factory.mktemp("live"), workers=2) as server:
         yield server
+
+
+@pytest.fixture
+def live(one_server: Live) -> Live:
+    """The one server of the tests, two workers; started again if a test stopped it."""
+    if one_server.server.returncode() is not None:
+        one_server.server.start()
+        one_server.server.wait_until_ready()
+    return one_server
 
 
 @dataclass(frozen=True)
@@ -137,7 +148,13 @@ class Live:
 
 @contextmanager
 def serving(
-    world: World, registry: Registry, folder: Path, *, workers: int = 1, rules: dict[str, Any] | None = None, **server: Any
+    world: World,
+    registry: Registry,
+    folder: Path,
+    *,
+    workers: int = 1,
+    rules: dict[str, Any] | None = None,
+    **server: Any,
 ) -> Iterator[Live]:
     from scoreline.online.serving import Server
     from scoreline.online.settings import ServerSettings, ServingSettings

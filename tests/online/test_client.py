@@ -70,7 +70,10 @@ def ask(url: str, payment: dict[str, Any] | None = None, **settings: Any) -> Aut
 
 
 def test_the_models_answer_is_returned() -> None:
-    with server(lambda handler, body: answer(handler, 200, model_row(decision="deny", fraud_probability=0.97))) as (url, _):
+    with server(lambda handler, body: answer(handler, 200, model_row(decision="deny", fraud_probability=0.97))) as (
+        url,
+        _,
+    ):
         found = ask(url)
     assert (found.decision, found.decision_source, found.model_version) == ("deny", "model", "m/1")
     assert not found.flagged
@@ -188,7 +191,10 @@ def test_after_failures_in_a_row_the_server_is_left_alone_and_tried_again_later(
     def handle(handler: BaseHTTPRequestHandler, _: dict[str, Any]) -> None:
         answer(handler, *((200, model_row()) if healthy.is_set() else (500, b"")))
 
-    with server(handle) as (url, times), FraudClient(ClientSettings(url=url, failures_to_open=3, open_for_s=0.5)) as client:
+    with (
+        server(handle) as (url, times),
+        FraudClient(ClientSettings(url=url, failures_to_open=3, open_for_s=0.5)) as client,
+    ):
         causes = [client.authorize(PAYMENT).cause for _ in range(10)]
         asked = len(times)
         healthy.set()
@@ -200,9 +206,10 @@ def test_after_failures_in_a_row_the_server_is_left_alone_and_tried_again_later(
 
 
 def test_refusals_do_not_open_the_circuit() -> None:
-    with server(lambda handler, _: answer(handler, 400, b"")) as (url, times), FraudClient(
-        ClientSettings(url=url, failures_to_open=2)
-    ) as client:
+    with (
+        server(lambda handler, _: answer(handler, 400, b"")) as (url, times),
+        FraudClient(ClientSettings(url=url, failures_to_open=2)) as client,
+    ):
         causes = {client.authorize(PAYMENT).cause for _ in range(6)}
     assert (causes, len(times)) == ({"status_400"}, 6)
 
@@ -214,7 +221,10 @@ def test_more_callers_than_places_fall_back_at_once() -> None:
         release.wait(5)
         answer(handler, 200, model_row())
 
-    with server(handle) as (url, _), FraudClient(ClientSettings(url=url, max_in_flight=1, read_timeout_s=3, deadline_s=3)) as client:
+    with (
+        server(handle) as (url, _),
+        FraudClient(ClientSettings(url=url, max_in_flight=1, read_timeout_s=3, deadline_s=3)) as client,
+    ):
         first: list[Authorization] = []
         waiting = threading.Thread(target=lambda: first.append(client.authorize(PAYMENT)))
         waiting.start()

@@ -7,12 +7,20 @@ from pydantic import ValidationError
 
 from scoreline.online.decisions import Band, Bands, decide
 
-BANDS = Bands(bands=(Band(below=100, review=0.5, deny=0.9), Band(below=1000, review=0.3, deny=0.8), Band(review=0.1, deny=0.6)))
+BANDS = Bands(
+    bands=(Band(below=100, review=0.5, deny=0.9), Band(below=1000, review=0.3, deny=0.8), Band(review=0.1, deny=0.6))
+)
 
 
 @pytest.mark.parametrize(
     ("probability", "amount", "decision"),
-    [(0.49, 99.99, "allow"), (0.5, 99.99, "review"), (0.9, 99.99, "deny"), (0.31, 100.0, "review"), (0.6, 1000.0, "deny")],
+    [
+        (0.49, 99.99, "allow"),
+        (0.5, 99.99, "review"),
+        (0.9, 99.99, "deny"),
+        (0.31, 100.0, "review"),
+        (0.6, 1000.0, "deny"),
+    ],
 )
 def test_thresholds_depend_on_the_amount(probability: float, amount: float, decision: str) -> None:
     assert decide(probability, amount, BANDS)[0] == decision

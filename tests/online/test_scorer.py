@@ -39,7 +39,14 @@ class Constant:
 
 def test_a_fine_payment_is_scored(scorer: Build, payment: Payment) -> None:
     (answer,) = scorer().answers([payment()])
-    assert list(answer) == ["transaction_id", "fraud_probability", "decision", "reasons", "model_version", "features_as_of"]
+    assert list(answer) == [
+        "transaction_id",
+        "fraud_probability",
+        "decision",
+        "reasons",
+        "model_version",
+        "features_as_of",
+    ]
     assert answer["transaction_id"] == "t-1"
     assert answer["fraud_probability"] is not None
     assert (answer["model_version"], answer["features_as_of"]) == ("m/1", TODAY.isoformat())
@@ -76,7 +83,9 @@ def test_a_broken_score_is_reviewed_and_stays_json(scorer: Build, payment: Payme
     json.dumps(answer, allow_nan=False)
 
 
-def test_a_bug_is_a_review_and_not_a_stack_trace(scorer: Build, payment: Payment, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_bug_is_a_review_and_not_a_stack_trace(
+    scorer: Build, payment: Payment, caplog: pytest.LogCaptureFixture
+) -> None:
     kernel = Constant(ZeroDivisionError("card 4111111111111111"))
     (answer,) = scorer(kernel=kernel).answers([payment()])
     assert (answer["decision"], answer["reasons"]) == ("review", ["internal_error"])
@@ -101,7 +110,12 @@ def test_a_snapshot_that_breaks_while_it_is_read_is_a_review(scorer: Build, paym
 
 
 def test_one_bad_row_does_not_harm_the_others(scorer: Build, payment: Payment) -> None:
-    rows = [payment(transaction_id="a"), "nonsense", payment(transaction_id="b", amount="x"), payment(transaction_id="d")]
+    rows = [
+        payment(transaction_id="a"),
+        "nonsense",
+        payment(transaction_id="b", amount="x"),
+        payment(transaction_id="d"),
+    ]
     answers = scorer(kernel=Constant(0.0)).answers(rows)
     assert [(answer["transaction_id"], answer["decision"]) for answer in answers] == [
         ("a", "allow"), (None, "review"), ("b", "review"), ("d", "allow"),
@@ -159,7 +173,9 @@ def test_a_challenger_is_written_down_and_never_returned(scorer: Build, payment:
 def test_a_broken_or_slow_challenger_does_not_matter(scorer: Build, payment: Payment, tmp_path: Path) -> None:
     outcomes: list[str] = []
     rules = scorer().rules.decisions
-    broken = Challenger(Constant(ValueError()), version="m/2", bands=rules, log=tmp_path / "a", size=2, count=outcomes.append)
+    broken = Challenger(
+        Constant(ValueError()), version="m/2", bands=rules, log=tmp_path / "a", size=2, count=outcomes.append
+    )
     judge = scorer(kernel=Constant(0.01), shadow=broken)
     decisions = {judge.answers([payment()])[0]["decision"] for _ in range(50)}
     broken.drain()

@@ -83,7 +83,13 @@ def test_a_model_address_of_another_kind_is_refused(tmp_path: Path, uri: str) ->
 
 
 def test_authorize_prints_a_decision_even_without_a_server(tmp_path: Path) -> None:
-    payment = {"transaction_id": "t", "card_id": "c", "terminal_id": "m", "amount": 5, "occurred_at": "2026-03-10T12:00:00Z"}
+    payment = {
+        "transaction_id": "t",
+        "card_id": "c",
+        "terminal_id": "m",
+        "amount": 5,
+        "occurred_at": "2026-03-10T12:00:00Z",
+    }
     (tmp_path / "t.json").write_text(json.dumps(payment))
     url = "http://127.0.0.1:9/invocations"
     found = CliRunner().invoke(authorize, [str(tmp_path / "t.json"), "--config", str(SHIPPED), "--url", url])

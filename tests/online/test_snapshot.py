@@ -1,4 +1,3 @@
-import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -70,7 +69,7 @@ def test_a_missing_file_is_no_snapshot_until_it_comes(tmp_path: Path) -> None:
     assert source.current() is None
     publish(write(tmp_path / "a.sqlite"), tmp_path / "current.sqlite")
     assert source.current() is not None
-    os.unlink(tmp_path / "current.sqlite")
+    (tmp_path / "current.sqlite").unlink()
     assert source.current() is None
 
 

@@ -12,7 +12,9 @@ DAY = pd.Timedelta(days=1)
 START = pd.Timestamp("2026-01-01", tz="UTC")
 
 payments = st.lists(
-    st.tuples(st.sampled_from("abc"), st.sampled_from("xy"), st.integers(1, 500), st.integers(0, 45 * 86_400), st.booleans()),
+    st.tuples(
+        st.sampled_from("abc"), st.sampled_from("xy"), st.integers(1, 500), st.integers(0, 45 * 86_400), st.booleans()
+    ),
     min_size=1,
     max_size=60,
 )
@@ -57,7 +59,9 @@ def test_no_feature_depends_on_a_label_of_the_last_week(rows: list[tuple[str, st
     found = frame(rows)
     last = found.tail(1)
     week_before = last["occurred_at"].iloc[0].floor("D") - LABEL_DELAY_DAYS * DAY
-    relabelled = found.assign(is_fraud=found["is_fraud"].where(found["occurred_at"] < week_before, 1 - found["is_fraud"]))
+    relabelled = found.assign(
+        is_fraud=found["is_fraud"].where(found["occurred_at"] < week_before, 1 - found["is_fraud"])
+    )
     one, other = training_matrix(TransactionLog(found), last), training_matrix(TransactionLog(relabelled), last)
     np.testing.assert_array_equal(one, other)
 

@@ -45,7 +45,9 @@ def serve(config: Path, print_env: bool) -> None:
 @_config
 @click.option("--url", help="Instead of the configured one.")
 @click.option("--api-key", envvar="SCORELINE_API_KEY", help="Sent as X-Api-Key, for the proxy.")
-@click.option("--ca", type=click.Path(exists=True, path_type=Path), help="Certificate to trust instead of the system's.")
+@click.option(
+    "--ca", type=click.Path(exists=True, path_type=Path), help="Certificate to trust instead of the system's."
+)
 def authorize(transaction: Any, config: Path, url: str | None, api_key: str | None, ca: Path | None) -> None:
     """Ask for a decision on the TRANSACTION in a JSON file ("-": standard input) and print it."""
     from scoreline.online.client import FraudClient

@@ -1,9 +1,9 @@
 """The card system's side: ask the model in time, or decide without it.
 
-    authorize(transaction)
-      ├─ a well-formed answer in time              → the model's decision            source "model"
-      ├─ no answer (down, hung, slow, overloaded)  → by amount, small ones allowed   source "fallback"
-      └─ refused (any 4xx) or not understood       → by amount, never "allow"        source "fallback"
+authorize(transaction)
+  ├─ a well-formed answer in time              → the model's decision            source "model"
+  ├─ no answer (down, hung, slow, overloaded)  → by amount, small ones allowed   source "fallback"
+  └─ refused (any 4xx) or not understood       → by amount, never "allow"        source "fallback"
 """
 
 import json
@@ -141,7 +141,8 @@ class FraudClient:
         if self.breaker.opened:
             return self._without_model(transaction, "circuit_open")
         try:
-            return self.breaker.call(self._ask_in_time, transaction)
+            found: Authorization = self.breaker.call(self._ask_in_time, transaction)
+            return found
         except _Unavailable as error:
             refused = str(error) == "status_429"  # however busy the server is: no 4xx ends as "allow"
             return self._without_model(transaction, str(error), at_least="review" if refused else "allow")

@@ -91,18 +91,12 @@ def posted(log: TransactionLog, rows: pd.DataFrame) -> list[dict[str, Any]]:
     """Transactions as a card system would post them, its own counters of the last 24 hours included."""
     time = epoch_seconds(rows["occurred_at"])
     counters = log.by_card.between(rows["card_id"], time - DAY_S, time)
-    return [
-        {
-            "transaction_id": row.transaction_id,
-            "card_id": row.card_id,
-            "terminal_id": row.terminal_id,
-            "amount": row.amount,
-            "occurred_at": row.occurred_at.isoformat(),
-            "card_count_24h": int(count),
-            "card_amount_24h": round(float(amount), 2),
-        }
-        for row, (count, amount) in zip(rows.itertuples(), counters, strict=True)
-    ]
+    sent = rows[["transaction_id", "card_id", "terminal_id", "amount"]].assign(
+        occurred_at=[moment.isoformat() for moment in rows["occurred_at"]],
+        card_count_24h=counters[:, 0].astype(int),
+        card_amount_24h=counters[:, 1].round(2),
+    )
+    return [{str(key): value for key, value in row.items()} for row in sent.to_dict("records")]
 
 
 def _log_model(
@@ -137,7 +131,8 @@ def _send(transactions: list[dict[str, Any]], rows: pd.DataFrame, settings: Clie
     sources = Counter(answer.decision_source for answer in answers)
     yield f"decisions  {dict(decisions)} by {dict(sources)}"
     milliseconds = np.array(seconds) * 1000
-    yield f"latency    p50 {np.percentile(milliseconds, 50):.1f} ms, p99 {np.percentile(milliseconds, 99):.1f} ms, one at a time"
+    p50, p99 = np.percentile(milliseconds, [50, 99])
+    yield f"latency    p50 {p50:.1f} ms, p99 {p99:.1f} ms, one at a time"
     for scenario, what in _SCENARIOS.items():
         mine = [answer.decision for answer, kind in zip(answers, rows["scenario"], strict=True) if kind == scenario]
         stopped = sum(decision != "allow" for decision in mine)

@@ -46,8 +46,8 @@ class LinearKernel:
 class TreesKernel:
     """All trees of an ensemble walked at once, one level a step; a leaf points at itself, so no step is conditional.
 
-    `boosted` adds the leaves up to log-odds, otherwise they are averaged. `single` compares in float32, as scikit-learn's
-    forests do (its histogram gradient boosting compares in float64).
+    `boosted` adds the leaves up to log-odds, otherwise they are averaged. `single` compares in float32, as
+    scikit-learn's forests do (its histogram gradient boosting compares in float64).
     """
 
     roots: NDArray[np.intp]

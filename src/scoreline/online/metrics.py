@@ -1,7 +1,8 @@
 """Prometheus figures of a served model, collected over all workers.
 
-MLflow's server has no `/metrics`, so the model opens a port of its own: the first worker of a machine takes it and answers
-for all, through the files that `PROMETHEUS_MULTIPROC_DIR` names. When that worker goes, the next one to start takes it.
+MLflow's server has no `/metrics`, so the model opens a port of its own: the first worker of a machine takes it and
+answers for all, through the files that `PROMETHEUS_MULTIPROC_DIR` names. When that worker goes, the next one to start
+takes it.
 """
 
 import errno
@@ -29,7 +30,9 @@ SECONDS = Histogram("fraud_model_seconds", "Time inside the model, by request", 
 DECISIONS = Counter("fraud_decisions", "Rows answered", ["decision"])
 REVIEWS = Counter("fraud_reasons", "Reasons given with the answers", ["reason"])
 SHADOW = Counter("fraud_shadow", "Rows for the challenger", ["outcome"])
-CLIENT_DECISIONS = Counter("fraud_client_decisions", "Decisions as the client returned them", ["decision", "source", "cause"])
+CLIENT_DECISIONS = Counter(
+    "fraud_client_decisions", "Decisions as the client returned them", ["decision", "source", "cause"]
+)
 
 
 def observe(answers: Sequence[Answer], seconds: float) -> None:
@@ -58,7 +61,7 @@ def serve_metrics(host: str, port: int, source: SnapshotSource | None) -> None:
     """Answer scrapes on a thread of this process, unless another worker does already."""
     registry = CollectorRegistry() if "PROMETHEUS_MULTIPROC_DIR" in os.environ else REGISTRY
     if registry is not REGISTRY:
-        MultiProcessCollector(registry)
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     if source is not None:
         registry.register(_FeatureAge(source))
     try:

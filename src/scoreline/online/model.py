@@ -28,8 +28,8 @@ warnings.filterwarnings("ignore", message=".*inferred as AnyType")  # MLflow say
 class FraudModel(PythonModel):  # type: ignore[misc]  # mlflow is untyped
     """Judges posted transactions.
 
-    `predict` takes `list[Any]`, not `list[Transaction]`: MLflow would check a typed list itself, refuse the whole request
-    for one bad row and repeat that row, card number and all, in its error. Rows are checked against
+    `predict` takes `list[Any]`, not `list[Transaction]`: MLflow would check a typed list itself, refuse the whole
+    request for one bad row and repeat that row, card number and all, in its error. Rows are checked against
     `scoreline.online.transactions.Transaction` here, each for itself, and a bad one is answered "review".
     """
 
@@ -49,13 +49,13 @@ class FraudModel(PythonModel):  # type: ignore[misc]  # mlflow is untyped
             observers=_observers(rules, source),
             shadow=_challenger(rules),
         )
-        # What start-up allocated stays for good: without this the collector walks all of MLflow's modules again and again.
+        # What start-up allocated stays for good; else the collector walks all of MLflow's modules again and again.
         gc.collect()
         gc.freeze()
 
     def predict(self, model_input: list[Any]) -> list[dict[str, Any]]:
         """One answer per posted row."""
-        return list[dict[str, Any]](self.answers(model_input))
+        return [dict(answer) for answer in self.answers(model_input)]
 
     def answers(self, rows: list[Any]) -> list[Answer]:
         """The same, typed."""

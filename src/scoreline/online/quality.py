@@ -29,7 +29,7 @@ _SAMPLE_ROWS: Final = 5_000
 
 
 def load_transactions(path: Path) -> pd.DataFrame:
-    """`transaction_id, card_id, terminal_id, amount, occurred_at, is_fraud` from Parquet with our names or the Handbook's.
+    """`transaction_id, card_id, terminal_id, amount, occurred_at, is_fraud` from Parquet, our names or the Handbook's.
 
     Ids become text; times without a zone are UTC. Pickled days are code, so they are not read: convert them first, by
     `pandas.concat(map(pandas.read_pickle, sorted(Path("data").glob("*.pkl")))).to_parquet("handbook.parquet")`.

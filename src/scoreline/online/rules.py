@@ -55,7 +55,11 @@ class Rules(_Frozen):
     """All of them."""
 
     decisions: Bands = Bands(
-        bands=(Band(below=100, review=0.5, deny=0.9), Band(below=1000, review=0.3, deny=0.8), Band(review=0.1, deny=0.6))
+        bands=(
+            Band(below=100, review=0.5, deny=0.9),
+            Band(below=1000, review=0.3, deny=0.8),
+            Band(review=0.1, deny=0.6),
+        )
     )
     features: FeatureRules = FeatureRules()
     limits: Limits = Limits()

@@ -119,8 +119,12 @@ class Scorer:
             epoch_s=np.array([row.occurred_at.timestamp() // 1 for row, _, _ in known]),
             card=np.array([card for _, card, _ in known]),
             terminal=np.array([terminal for _, _, terminal in known]),
-            count_24h=np.array([nan if row.card_count_24h is None else row.card_count_24h for row, _, _ in known], float),
-            amount_24h=np.array([nan if row.card_amount_24h is None else row.card_amount_24h for row, _, _ in known], float),
+            count_24h=np.array(
+                [nan if row.card_count_24h is None else row.card_count_24h for row, _, _ in known], float
+            ),
+            amount_24h=np.array(
+                [nan if row.card_amount_24h is None else row.card_amount_24h for row, _, _ in known], float
+            ),
         )
         probabilities = self.kernel.probabilities(features).tolist()
         judged = []

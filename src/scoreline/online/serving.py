@@ -1,8 +1,8 @@
 """`mlflow models serve` with everything set, stopped gracefully and moved to a new model version while it serves.
 
-The alias is turned into one version first, that version is fetched into `state_dir`, and the server is given the name
-`state_dir/current`. To swap, the new version is fetched and loaded once on trial, the name is moved, and uvicorn is told
-(SIGHUP) to replace its workers one by one: each new one is ready before its predecessor leaves.
+The alias is turned into one version first, that version is fetched into `state_dir`, and the server is given the
+name `state_dir/current`. To swap, the new version is fetched and loaded once on trial, the name is moved, and uvicorn
+is told (SIGHUP) to replace its workers one by one: each new one is ready before its predecessor leaves.
 """
 
 import hashlib
@@ -49,7 +49,7 @@ class FetchedModel:
 
 
 def folder_sha256(folder: Path) -> str:
-    """One digest over the names and contents of a model's files; what the download adds beside the model is left out."""
+    """One digest over the names and contents of a model's files, without what the download adds beside them."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name != "registered_model_meta" and "__pycache__" not in path.parts:
@@ -71,7 +71,9 @@ def fetch_model(uri: str, *, into: Path, tracking_uri: str | None, sha256: str |
 def _fetched(uri: str, into: Path, tracking_uri: str | None) -> Path:
     if "://" not in uri and not uri.startswith("models:"):
         if not (Path(uri) / "MLmodel").exists():
-            raise InputError(f"{uri} holds no MLflow model (no file MLmodel); give models:/name@alias or a model's folder")
+            raise InputError(
+                f"{uri} holds no MLflow model (no file MLmodel); give models:/name@alias or a model's folder"
+            )
         return Path(uri).resolve()
     named = _REGISTERED.match(uri)
     if named is None:
@@ -183,7 +185,7 @@ class Server:
         return self._process.poll() if self._process else 0
 
     def run(self) -> int:
-        """Serve until SIGTERM or SIGINT; SIGHUP looks for a new version, as does the clock if `follow_alias_s` is set."""
+        """Serve until SIGTERM or SIGINT; look for a new version at SIGHUP and every `follow_alias_s`, if set."""
 
         def on_signal(number: int, _: FrameType | None) -> None:
             self._stop = self._stop or number != signal.SIGHUP

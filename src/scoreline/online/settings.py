@@ -11,7 +11,7 @@ from scoreline.errors import ConfigurationError
 from scoreline.online.client import ClientSettings
 from scoreline.online.rules import Rules, Shadow
 
-__all__ = ["ServerSettings", "ServingSettings", "environment", "env_file", "load_settings"]
+__all__ = ["ServerSettings", "ServingSettings", "env_file", "environment", "load_settings"]
 
 
 class _Frozen(BaseModel):

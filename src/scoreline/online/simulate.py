@@ -45,7 +45,7 @@ def simulate(
     terminal = np.concatenate(reach)[starts[card] + pick]
 
     order = np.argsort(day * DAY_S + second, kind="stable")
-    card, terminal, day, second, amount = (part[order] for part in (card, terminal, day, second, amount))
+    card, terminal, day, second, amount = card[order], terminal[order], day[order], second[order], amount[order]
     amount, scenario = _with_fraud(rng, amount, card, terminal, day, sizes=(cards, terminals, days))
     seconds = pd.to_timedelta((day * DAY_S + second).astype(np.int64), unit="s")
     return pd.DataFrame(

@@ -1,8 +1,8 @@
 """What is known of cards and terminals tonight, as one immutable SQLite file that the server reads.
 
-The nightly job writes a new file beside the old one and moves the name over (`publish`); a server that still has the old
-file open goes on reading it, and takes the new one at its next look. Nothing is ever changed in place, so readers need no
-locks (`immutable=1`).
+The nightly job writes a new file beside the old one and moves the name over (`publish`); a server that still has the
+old file open goes on reading it, and takes the new one at its next look. Nothing is ever changed in place, so readers
+need no locks (`immutable=1`).
 """
 
 import logging
@@ -80,7 +80,9 @@ class Snapshot:
             found, as_of = self._connection().execute("SELECT format, as_of FROM meta").fetchone()
             self._check(found)
         except (sqlite3.Error, TypeError) as error:
-            raise InputError(f"{path.name} is no feature snapshot ({error}); write it by jobs/build_card_features.py") from None
+            raise InputError(
+                f"{path.name} is no feature snapshot ({error}); write it by jobs/build_card_features.py"
+            ) from None
         self.as_of = datetime.fromisoformat(as_of)
         self.as_of_text: str = as_of
         self.as_of_s = self.as_of.timestamp()

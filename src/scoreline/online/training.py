@@ -1,7 +1,7 @@
 """The estimators, their fast kernels, and the temporal protocol by which they are compared.
 
-The protocol is that of the public Fraud Detection Handbook: train on a week, leave a week in which frauds are still being
-reported, test on the week after; payments of cards already known to be compromised are left out of the test.
+The protocol is that of the public Fraud Detection Handbook: train on a week, leave a week in which frauds are still
+being reported, test on the week after; payments of cards already known to be compromised are left out of the test.
 """
 
 from collections.abc import Callable, Sequence
@@ -169,7 +169,9 @@ def _numpy_kernel(estimator: Any) -> Kernel | None:
     return None
 
 
-_Tree = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]  # feature, threshold, left, right, value
+_Tree = tuple[
+    NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]
+]  # feature, threshold, left, right, value
 
 
 def _plain_tree(estimator: DecisionTreeClassifier) -> _Tree:

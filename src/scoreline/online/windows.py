@@ -1,4 +1,4 @@
-"""Counts and sums over windows of time, in memory: for training, for a laptop and as the truth the Spark job is held to."""
+"""Counts and sums over windows of time, in memory: for training, and as the truth the Spark job is held to."""
 
 from collections.abc import Callable
 from typing import Final, NamedTuple
@@ -18,7 +18,7 @@ Longs = NDArray[np.int64]
 class _Series(NamedTuple):
     """Events sorted by key and time, with running totals, so that any window's sum is a difference of two entries."""
 
-    keys: pd.Index  # type: ignore[type-arg]
+    keys: pd.Index
     codes: Longs
     times: Longs
     totals: Floats
@@ -56,7 +56,8 @@ class TransactionLog:
 
 def epoch_seconds(moments: "pd.Series[pd.Timestamp]") -> Longs:
     """Whole seconds since 1970, UTC."""
-    return moments.dt.tz_convert("UTC").dt.tz_localize(None).astype("datetime64[s]").astype("int64").to_numpy()
+    utc = moments.dt.tz_convert("UTC").dt.tz_localize(None)
+    return utc.to_numpy("datetime64[s]").astype(np.int64)
 
 
 def card_features(log: TransactionLog, card: "pd.Series[str] | pd.Index[str]", midnight: Longs) -> Floats:
