@@ -16,7 +16,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWar
 def test_malformed_bodies(live: Live, count: int) -> None:
     session, found = requests.Session(), Counter[str]()
     for body in bodies(live.payment, count=count, seed=count):
-        response = session.post(live.url, data=body, headers={"Content-Type": "application/json"}, timeout=10)
+        response = _post(session, live.url, body)
         assert "Traceback" not in response.text, body
         assert "stack_trace" not in response.text, body
         if response.status_code == 200:
@@ -33,3 +33,12 @@ def test_malformed_bodies(live: Live, count: int) -> None:
     assert good.status_code == 200
     assert found["review"] > count / 10
     assert found["400"] > count / 20
+
+
+def _post(session: requests.Session, url: str, body: bytes) -> requests.Response:
+    """After a 500 uvicorn closes a connection that it had promised to keep, so the next request may need another."""
+    headers = {"Content-Type": "application/json"}
+    try:
+        return session.post(url, data=body, headers=headers, timeout=10)
+    except requests.ConnectionError:
+        return session.post(url, data=body, headers=headers, timeout=10)
