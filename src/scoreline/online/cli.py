@@ -103,6 +103,54 @@ def fraud_train(
         click.echo(line)
 
 
+_transactions = click.option("--transactions", required=True, help="Delta or Parquet folder of transactions.")
+_as_of = click.option("--as-of", required=True, help="The midnight up to which to count, such as 2026-03-10 (UTC).")
+_tables = click.option("--tables", required=True, help="Folder of the feature tables.")
+
+
+@click.command("fraud-features")
+@_transactions
+@_as_of
+@_tables
+@click.option("--snapshots", type=click.Path(path_type=Path), required=True, help="Folder of the SQLite snapshots.")
+def fraud_features(transactions: str, as_of: str, tables: str, snapshots: Path) -> None:
+    """Tonight's card and terminal features, as tables and as the snapshot that the server reads (Spark)."""
+    from scoreline.online.jobs import build_features, midnight
+    from scoreline.session import get_session
+
+    moment = midnight(as_of)
+    spark = get_session("card features")
+    click.echo(build_features(spark, transactions=transactions, as_of=moment, tables=tables, snapshots=snapshots))
+
+
+@click.command("fraud-score")
+@_transactions
+@_as_of
+@_tables
+@_config
+@click.option("--output", required=True, help="Delta folder for the decisions; replaced.")
+def fraud_score(transactions: str, as_of: str, tables: str, config: Path, output: str) -> None:
+    """Decide on all transactions of the day after --as-of, with the model and the rules that are served (Spark)."""
+    from scoreline.online.jobs import midnight, score_table
+    from scoreline.online.serving import fetch_model
+    from scoreline.online.settings import load_settings
+    from scoreline.session import get_session
+
+    settings, moment = load_settings(config), midnight(as_of)
+    into = settings.state_dir / "models"
+    model = fetch_model(settings.model, into=into, tracking_uri=settings.tracking_uri, sha256=settings.model_sha256)
+    count = score_table(
+        get_session("score transactions"),
+        transactions=transactions,
+        tables=tables,
+        as_of=moment,
+        model=model,
+        rules=settings.rules,
+        output=output,
+    )
+    click.echo(f"{count} decisions by {model.version} in {output}")
+
+
 @click.command("fraud-demo")
 @click.option("--folder", type=click.Path(path_type=Path), default=Path("data/fraud-demo"), show_default=True)
 @click.option("--estimator", default="random_forest", show_default=True)
@@ -118,4 +166,4 @@ def fraud_demo(folder: Path, estimator: str, cards: int, workers: int, payments:
         click.echo(line)
 
 
-COMMANDS: list[click.Command] = [serve, authorize, fraud_train, fraud_demo]
+COMMANDS: list[click.Command] = [serve, authorize, fraud_train, fraud_features, fraud_score, fraud_demo]

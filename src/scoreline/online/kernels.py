@@ -93,6 +93,9 @@ class OnnxKernel:
         self.graph = graph
         self.session: Any = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
+    def __reduce__(self) -> tuple[type["OnnxKernel"], tuple[bytes]]:
+        return OnnxKernel, (self.graph,)  # a session does not travel to Spark's workers, its graph does
+
     def probabilities(self, features: Floats) -> Floats:
         found = self.session.run(None, {"features": features})[0]
         return np.asarray(found, dtype=np.float64).ravel()

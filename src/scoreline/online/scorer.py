@@ -5,7 +5,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -13,16 +13,32 @@ from scoreline.online.decisions import decide
 from scoreline.online.features import CARD_COLUMNS, TERMINAL_COLUMNS, Floats, feature_matrix
 from scoreline.online.kernels import Kernel
 from scoreline.online.rules import Rules
-from scoreline.online.snapshot import Snapshot, SnapshotSource
 from scoreline.online.transactions import Answer, Decision, Transaction, parse, safe_id
 
-__all__ = ["Judged", "Scorer"]
+__all__ = ["Judged", "Known", "Scorer", "Source"]
 
 _log = logging.getLogger(__name__)
 _UNKNOWN_CARD = (0.0,) * len(CARD_COLUMNS)
 _UNKNOWN_TERMINAL = (0.0,) * len(TERMINAL_COLUMNS)
 
 Observer = Callable[[Sequence[Answer], float], None]
+
+
+class Known(Protocol):
+    """What is known of cards and terminals as of a moment: a snapshot, or the rows of a batch."""
+
+    @property
+    def as_of_s(self) -> float: ...
+    @property
+    def as_of_text(self) -> str: ...
+    def card(self, card_id: str) -> tuple[float, ...] | None: ...
+    def terminal(self, terminal_id: str) -> tuple[float, ...] | None: ...
+
+
+class Source(Protocol):
+    """Where to find it now."""
+
+    def current(self) -> Known | None: ...
 
 
 class Judged(NamedTuple):
@@ -38,7 +54,7 @@ class Scorer:
     """A kernel with its rules; answers any list of posted rows and never raises."""
 
     kernel: Kernel
-    source: SnapshotSource | None
+    source: Source | None
     rules: Rules
     model_version: str
     clock: Callable[[], float] = time.time
@@ -52,19 +68,22 @@ class Scorer:
         if len(rows) > self.rules.limits.max_rows:
             found = [self._review(row, ("too_many_rows",)) for row in rows]
         else:
-            try:
-                found = self._judge(rows)
-            except Exception as error:  # the last line of defence: a card must not wait for our bug to be fixed
-                frames = "".join(traceback.format_tb(error.__traceback__))
-                _log.error("error=%s rows=%d\n%s", type(error).__name__, len(rows), frames)
-                found = [self._review(row, ("internal_error",)) for row in rows]
+            found = self.judge(rows, self.source)
         seconds = time.perf_counter() - began
         for observe in self.observers:
             observe(found, seconds)
         return found
 
-    def _judge(self, rows: Sequence[object]) -> list[Answer]:
-        snapshot = self.source.current() if self.source else None
+    def judge(self, rows: Sequence[object], source: Source | None) -> list[Answer]:
+        """Answers with what `source` knows; an error is a review, for a card must not wait until our bug is fixed."""
+        try:
+            return self._judge(rows, source.current() if source else None)
+        except Exception as error:
+            frames = "".join(traceback.format_tb(error.__traceback__))
+            _log.error("error=%s rows=%d\n%s", type(error).__name__, len(rows), frames)
+            return [self._review(row, ("internal_error",)) for row in rows]
+
+    def _judge(self, rows: Sequence[object], snapshot: Known | None) -> list[Answer]:
         found: list[Answer | None] = [None] * len(rows)
         at: list[int] = []
         known: list[tuple[Transaction, tuple[float, ...], tuple[float, ...]]] = []
@@ -92,7 +111,7 @@ class Scorer:
         return [answer for answer in found if answer is not None]
 
     def _objections(
-        self, transaction: Transaction, snapshot: Snapshot, card: object | None, terminal: object | None
+        self, transaction: Transaction, snapshot: Known, card: object | None, terminal: object | None
     ) -> tuple[str, ...]:
         """Why this transaction cannot be left to the model."""
         limits, features = self.rules.limits, self.rules.features
@@ -111,7 +130,7 @@ class Scorer:
         return tuple(reason for holds, reason in checks if holds)
 
     def _score(
-        self, known: Sequence[tuple[Transaction, tuple[float, ...], tuple[float, ...]]], snapshot: Snapshot
+        self, known: Sequence[tuple[Transaction, tuple[float, ...], tuple[float, ...]]], snapshot: Known
     ) -> list[Judged]:
         nan = self._nan
         features = feature_matrix(
@@ -135,7 +154,7 @@ class Scorer:
             judged.append(Judged(row, inputs, answer))
         return judged
 
-    def _review(self, row: object, reasons: tuple[str, ...], snapshot: Snapshot | None = None) -> Answer:
+    def _review(self, row: object, reasons: tuple[str, ...], snapshot: Known | None = None) -> Answer:
         return self._answer(safe_id(row), "review", reasons, None, snapshot)
 
     def _answer(
@@ -144,7 +163,7 @@ class Scorer:
         decision: Decision,
         reasons: tuple[str, ...],
         probability: float | None,
-        snapshot: Snapshot | None,
+        snapshot: Known | None,
     ) -> Answer:
         return {
             "transaction_id": transaction_id,
