@@ -123,7 +123,8 @@ def registry(world: World) -> Iterator[Registry]:
 
 @pytest.fixture(scope="session")
 def one_server(world: World, registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    with serving(world, registry, tmp_path_factory.mktemp("live"), workers=2) as server:
+    rules = {"metrics": {"port": free_port()}}
+    with serving(world, registry, tmp_path_factory.mktemp("live"), workers=2, rules=rules) as server:
         yield server
 
 

@@ -124,6 +124,28 @@ def test_the_client_understands_the_server(live: Live) -> None:
     assert found.decision_source == "model"
 
 
+def test_prometheus_finds_the_figures_of_all_workers(live: Live) -> None:
+    def scrape() -> dict[str, float]:
+        port = live.server.settings.rules.metrics.port
+        text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
+        lines = [line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#")]
+        return {name: float(value) for name, value in lines}
+
+    before = scrape()
+    for _ in range(30):  # each on a connection of its own, so that both workers get some
+        judge(live, card_id="nobody")
+    after = scrape()
+
+    def grew(name: str) -> float:
+        return after[name] - before.get(name, 0)
+
+    assert grew("fraud_requests_total") == 30
+    assert grew('fraud_decisions_total{decision="review"}') == 30
+    assert grew('fraud_reasons_total{reason="unknown_card"}') == 30
+    assert grew("fraud_model_seconds_count") == 30
+    assert 0 <= after["fraud_feature_age_seconds"] < 2 * 86_400
+
+
 def test_features_that_go_missing_or_old_are_reviews_and_come_back(live: Live) -> None:
     before = live.snapshot.resolve()
     gone = live.snapshot.with_name("gone")
