@@ -45,6 +45,14 @@ def test_a_version_can_be_given_and_is_never_empty(folder: Path, world: World, p
     assert version_of(Path("/nowhere/kernel")) == "unregistered"
 
 
+def test_a_snapshot_may_lie_inside_the_model(folder: Path, world: World, payment: Any) -> None:
+    model = FraudModel()
+    artifacts = {"kernel": str(folder), "snapshot": str(world.snapshot)}
+    config = {"limits": {"max_clock_difference_s": None}}
+    model.load_context(SimpleNamespace(model_config=config, artifacts=artifacts))
+    assert model.predict([payment()])[0]["fraud_probability"] is not None
+
+
 def test_an_unknown_rule_does_not_start(folder: Path) -> None:
     with pytest.raises(ConfigurationError, match="model_config: feature: Extra inputs"):
         loaded(folder, {"feature": {}})

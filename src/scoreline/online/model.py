@@ -38,8 +38,10 @@ class FraudModel(PythonModel):  # type: ignore[misc]  # mlflow is untyped
         rules = rules_of(context.model_config)
         folder = Path(context.artifacts["kernel"])
         source = None
-        if rules.features.snapshot is not None:
-            source = SnapshotSource(rules.features.snapshot, recheck_s=rules.features.recheck_s)
+        # A managed service that mounts nothing gets the snapshot inside the model: a new version each night.
+        snapshot = rules.features.snapshot or context.artifacts.get("snapshot")
+        if snapshot is not None:
+            source = SnapshotSource(Path(snapshot), recheck_s=rules.features.recheck_s)
             source.current()
         self.scorer = Scorer(
             kernel=kernel_of(folder),

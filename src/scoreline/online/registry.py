@@ -41,8 +41,12 @@ def log_fraud_model(
     alias: str | None = None,
     metrics: Mapping[str, float] | None = None,
     params: Mapping[str, Any] | None = None,
+    snapshot: Path | None = None,
 ) -> str:
-    """Log and register the estimator's fast kernel, checked against it on `sample`; the version's number."""
+    """Log and register the estimator's fast kernel, checked against it on `sample`; the version's number.
+
+    `snapshot` puts a feature snapshot inside the model, for services that can mount none.
+    """
     import mlflow
 
     kernel = fast_kernel(estimator, sample)
@@ -62,7 +66,7 @@ def log_fraud_model(
         info = mlflow.pyfunc.log_model(
             name="model",
             python_model=str(Path(__file__).with_name("served.py")),
-            artifacts={"kernel": str(folder)},
+            artifacts={"kernel": str(folder)} | ({"snapshot": str(snapshot.resolve())} if snapshot else {}),
             code_paths=[str(_serving_code(Path(scratch)))],
             model_config=rules.model_dump(mode="json"),
             input_example=[_example()],
