@@ -4,13 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from scoreline.schema import RECOMMENDATIONS, USER_ID
+from scoreline.lists import common_count
+from scoreline.schema import RECOMMENDATIONS
 from scoreline.settings import AuditSettings
-
-_IDS = f"{RECOMMENDATIONS}.item_id"
 
 
 @dataclass(frozen=True)
@@ -51,38 +53,41 @@ def added(parts: list[Mapping[str, Any]]) -> dict[str, int]:
     return {name: sum(int(part.get(name) or 0) for part in parts) for name in names}
 
 
-def item_figures(sample: DataFrame) -> DataFrame:
-    """One row about the items recommended to a sample of users (`user_id, recommendations`).
+def item_figures(sample: pa.Table) -> dict[str, Any]:
+    """About the items recommended to a sample of users (`user_id, item_ids`).
 
     `sampled_users`, `distinct_items`, `top_item_share` (of the sampled users, the item recommended most often).
     """
-    items = sample.select(F.explode(F.concat(F.array(F.lit(None)), F.col(_IDS))).alias("item_id"))
-    # the null that each list begins with counts the users in the same pass
-    per_item = items.groupBy("item_id").agg(F.count(F.lit(1)).alias("users"))
-    users = F.max(F.when(F.col("item_id").isNull(), F.col("users")))
-    top = F.max(F.when(F.col("item_id").isNotNull(), F.col("users")))
-    return per_item.agg(
-        F.coalesce(users, F.lit(0)).alias("sampled_users"),
-        F.count("item_id").alias("distinct_items"),
-        (top / users).alias("top_item_share"),
-    )
+    counts = pc.value_counts(_column(sample, "item_ids").flatten())
+    most = pc.max(counts.field("counts")).as_py() if len(counts) else 0
+    users = sample.num_rows
+    return {"sampled_users": users, "distinct_items": len(counts), "top_item_share": most / users if users else None}
 
 
-def overlap(sample: DataFrame, published: DataFrame) -> DataFrame:
-    """One row: `overlap_at_k`, the mean share of a list that was in the list it replaces; null if none is replaced.
+def overlap_figures(sample: pa.Table, published: pa.Table) -> dict[str, Any]:
+    """How much of the sampled lists was in the lists they replace; both tables have `user_id, item_ids`.
 
-    Both frames have `user_id, recommendations`; the share is of the longer list.
+    `overlap_at_k` is the mean over users of |old and new| / length of the longer; None if no list is replaced.
     """
-    old = published.select(USER_ID, F.col(_IDS).alias("old"))
-    new = sample.select(USER_ID, F.col(_IDS).alias("new"))
-    both = new.join(old, on=USER_ID, how="inner")
-    longer = F.greatest(F.size("old"), F.size("new"))
-    share = F.when(longer > 0, F.size(F.array_intersect("old", "new")) / longer)
-    return both.agg(F.avg(share).alias("overlap_at_k"), F.count(F.lit(1)).alias("overlap_users"))
+    place = pc.index_in(_column(sample, "user_id"), value_set=_column(published, "user_id"))
+    both = place.is_valid()
+    new = _column(sample, "item_ids").filter(both)
+    old = _column(published, "item_ids").take(place.drop_null())
+    longer = np.maximum(_lengths(new), _lengths(old))
+    shares = common_count(old, new)[longer > 0] / longer[longer > 0]
+    return {"overlap_at_k": float(shares.mean()) if len(shares) else None, "overlap_users": len(shares)}
+
+
+def _column(table: pa.Table, name: str) -> pa.Array:
+    return table.column(name).combine_chunks()
+
+
+def _lengths(lists: pa.Array) -> Any:
+    return pc.fill_null(lists.value_lengths(), 0).to_numpy(zero_copy_only=False)
 
 
 def judge(found: Mapping[str, Any], limits: AuditSettings) -> list[Gate]:
-    """All gates of a run. `found` has the summed figures, `wanted` (users) and, of a sample, those of items and overlap."""
+    """All gates of a run. `found` has the summed figures, `wanted` (users) and those of the sample."""
     wanted = int(found["wanted"])
     scored, failed = int(found["scored"]), int(found["failed"])
     tolerated = max(limits.max_failed_floor, int(limits.max_failed_share * wanted))

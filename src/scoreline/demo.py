@@ -6,11 +6,12 @@ import click
 
 from scoreline import text
 from scoreline.context import Context, open_context
+from scoreline.errors import InputError
 from scoreline.export import export
 from scoreline.ingest import ingest_events, ingest_items
 from scoreline.lookup import show_users
 from scoreline.progress import for_terminal
-from scoreline.registry import latest_version
+from scoreline.registry import pin
 from scoreline.run import run
 from scoreline.settings import Settings
 from scoreline.simulate import Service, write_more_events, write_service
@@ -19,7 +20,11 @@ from scoreline.teach import train_model
 
 def run_demo(settings: Settings, *, users: int, config: Path) -> None:
     """Generate, ingest, train, score, publish and export; a second time says that nothing is due."""
-    folder = settings.home.parent
+    folder = (
+        settings.home.parent.relative_to(Path.cwd())
+        if settings.home.is_relative_to(Path.cwd())
+        else settings.home.parent
+    )
     service = Service(users=users)
     _say(f"A streaming service with {service.users:,} users and {service.items:,} titles, in {folder}")
     events, items = write_service(folder, service)
@@ -29,19 +34,27 @@ def run_demo(settings: Settings, *, users: int, config: Path) -> None:
     click.echo(text.ingested(ingest_events(context, str(events))))
     ingest_items(context, str(items))
     _say("Train and register")
-    if (version := latest_version(settings.tracking_uri, settings.mlflow.registry_uri, settings.name)) is None:
-        click.echo(text.trained(train_model(context)))
-    else:
-        click.echo(f"version {version} is there already")
+    click.echo(_trained_once(context))
     _say("Score, audit, publish")
     click.echo(text.ran(run(context, progress=for_terminal(quiet=False))))
     _say("Export to the application's database")
     click.echo(text.exported(export(context)))
     _say("Some users")
     for view in show_users(context, ["1", "2", "3"], recent=5):
-        click.echo(text.user(view))
+        click.echo(text.user(view, most=8))
     _say("What to try next")
     click.echo(_next_steps(context, config, folder))
+
+
+def _trained_once(context: Context) -> str:
+    settings = context.settings
+    try:
+        champion = pin(
+            settings.model.uri, tracking_uri=settings.tracking_uri, registry_uri=settings.mlflow.registry_uri
+        )
+    except InputError:
+        return text.trained(train_model(context))
+    return f"{settings.model.uri} is version {champion.version} already"
 
 
 def _say(heading: str) -> None:
@@ -64,5 +77,5 @@ def _next_steps(context: Context, config: Path, folder: Path) -> str:
         (f".venv/bin/scoreline rollback {command}", "back to the run before"),
     )
     wide = max(len(step) for step, _ in steps)
-    tables = f"tables {context.settings.tables.root}, MLflow {context.settings.tracking_uri}"
+    tables = f"Tables are in {context.settings.home}, MLflow in {context.settings.tracking_uri}."
     return "\n".join([tables, *[f"  {step:<{wide}}  # {why}" for step, why in steps]])

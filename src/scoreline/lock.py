@@ -25,8 +25,8 @@ def exclusive(settings: Settings, work: str) -> Iterator[None]:
             file.seek(0)
             holder = file.read().strip() or "another process"
             raise RunInProgress(
-                f"Another {work} works on the tables of {settings.name} ({holder}). Nothing was done; try again when it "
-                "is over."
+                f"Another {work} works on the tables of {settings.name} ({holder}). Nothing was done; try again when "
+                "it is over."
             ) from None
         file.truncate(0)
         file.write(f"process {os.getpid()}, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC")

@@ -34,7 +34,7 @@ def pin_model(context: Context, inputs: Inputs, rules: Rules) -> Pinned:
     model = registry.pin(
         settings.model.uri, tracking_uri=settings.tracking_uri, registry_uri=settings.mlflow.registry_uri
     )
-    path = registry.download(model, settings.home / "models")
+    path = registry.download(model, settings.model_folder)
     columns = to_arrow_schema(inputs.rows.schema)
     contract = check_contract(registry.signature(path), columns)
     output_fields = None if contract.kind == "recommender" else _fields(contract)

@@ -115,6 +115,11 @@ def due_users(histories: DataFrame, recommendations: DataFrame, wanted: Wanted) 
     return both.select(USER_ID, bucket, reason.alias("reason")).where(F.col("reason").isNotNull())
 
 
+def all_new(histories: DataFrame) -> DataFrame:
+    """`due_users` where nothing is published yet."""
+    return histories.select(USER_ID, BUCKET, F.lit("new").alias("reason"))
+
+
 def choose_buckets(
     due: Iterable[int], last_scored: Mapping[int, datetime], *, buckets: int, fraction: float
 ) -> list[int]:

@@ -1,76 +1,200 @@
-"""MLflow's registry: an alias resolved once to one version, fetched, and moved with a reason on record."""
+"""MLflow's registry: an alias resolved once to one version, and moved unless that would be a step back."""
 
-import contextlib
-import getpass
-import hashlib
-import io
-import logging
-import os
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from getpass import getuser
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from scoreline.errors import InputError
+from scoreline.model_files import PinnedModel, digest, download, signature
+from scoreline.quiet import quiet_mlflow, registry_of
 
-__all__ = ["PinnedModel", "download", "pin", "promote", "quiet_mlflow", "signature"]
+__all__ = ["TAG", "PinnedModel", "Promotion", "download", "pin", "promote", "quiet_mlflow", "signature"]
 
-_METRIC_TAG = "scoreline."
+TAG = "scoreline."
+_MANY = 20
 
 
 @dataclass(frozen=True)
-class PinnedModel:
-    """One immutable version of a model.
-
-    name, version: as registered; a run's model has the run id as version, a folder the digest of its files.
-    uri: what to load, without an alias. source_uri: what was asked for. run_id: the run that logged it, if any.
-    """
+class Promotion:
+    """An alias, the version it points to now, and the one it pointed to before (None: the alias is new)."""
 
     name: str
+    alias: str
     version: str
-    uri: str
-    run_id: str | None
-    source_uri: str
-
-
-@contextlib.contextmanager
-def quiet_mlflow() -> Iterator[None]:
-    """Without MLflow's and alembic's chatter, telemetry and warnings; what it raises still comes through."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    chatty = [logging.getLogger(name) for name in ("mlflow", "alembic")]
-    levels = [logger.level for logger in chatty]
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        import mlflow  # noqa: F401  # sets the level of its logger when it is imported
-
-        for logger in chatty:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(chatty, levels, strict=True):
-                logger.setLevel(level)
+    previous: str | None
 
 
 def pin(model_uri: str, *, tracking_uri: str, registry_uri: str | None = None) -> PinnedModel:
     """The one version that `model_uri` means now.
 
-    model_uri: `models:/name@alias`, `models:/name/3`, `runs:/<run id>/<path>`, or a folder with an MLflow model.
-    Raises `InputError` for what is not there, saying what is.
+    model_uri: `models:/name@alias`, `models:/name/3`, `runs:/<run id>/<path>`, or a folder with an MLflow
+    model. Raises `InputError` for what is not there, saying what is.
     """
+    uris = (tracking_uri, registry_uri)
     if model_uri.startswith("models:/"):
-        with quiet_mlflow():
-            return _pin_registered(model_uri, _client(tracking_uri, registry_uri))
+        found = _Registry.open(*uris).version(model_uri)
+        uri, identity = f"models:/{found.name}/{found.version}", f"{found.source} {found.creation_timestamp}"
+        return PinnedModel(
+            found.name, str(found.version), uri, found.run_id or None, model_uri, identity, *uris
+        )
     if model_uri.startswith("runs:/"):
+        run_id, _, path = model_uri.removeprefix("runs:/").partition("/")
+        _Registry.open(*uris).require_run(run_id)
+        return PinnedModel(path or "model", run_id, model_uri, run_id, model_uri, model_uri, *uris)
+    folder = Path(model_uri.removeprefix("file://")).expanduser().absolute()
+    if not (folder / "MLmodel").is_file():
+        raise InputError(
+            f"{model_uri} is no MLflow model: there is no {folder / 'MLmodel'}. Give a folder that "
+            f"mlflow.pyfunc.save_model wrote, or models:/name@alias, models:/name/3, runs:/<run id>/<path>"
+        )
+    found_digest = digest(folder)
+    return PinnedModel(folder.name, found_digest[:12], str(folder), None, model_uri, found_digest, *uris)
+
+
+def promote(
+    name: str,
+    version: str | None,
+    alias: str,
+    *,
+    metric: str = "ndcg_at_10",
+    margin: float = 0.0,
+    force: bool = False,
+    tracking_uri: str,
+    registry_uri: str | None = None,
+) -> Promotion:
+    """Point `alias` of model `name` to `version` (None: the newest).
+
+    Refused with `InputError`, unless `force`, when the version's `metric` is below (1 - margin) times that of
+    the version the alias points to now, or unknown while that one's is known. Who, when and from which
+    version goes into the version's tags.
+    """
+    registry = _Registry.open(tracking_uri, registry_uri)
+    candidate = registry.version(f"models:/{name}/{version}") if version else registry.newest(name)
+    chosen, previous = str(candidate.version), registry.alias(name, alias)
+    if previous not in (None, chosen) and not force:
+        champion = registry.version(f"models:/{name}/{previous}")
+        _require_no_worse(candidate, champion, metric=metric, margin=margin)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    record = {"by": _who(), "at": now, "from": previous or "", "forced": str(force).lower()}
+    registry.move(name, alias, chosen, {f"{TAG}promoted_{key}": value for key, value in record.items()})
+    return Promotion(name, alias, chosen, previous)
+
+
+def _require_no_worse(candidate: Any, champion: Any, *, metric: str, margin: float) -> None:
+    new, old = (found.tags.get(f"{TAG}{metric}") for found in (candidate, champion))
+    if old is None or (new is not None and float(new) >= float(old) * (1 - margin)):
+        return
+    said = "is not known" if new is None else f"is {float(new):.4f}"
+    raise InputError(
+        f"version {candidate.version} of {candidate.name} was not promoted: its {metric} {said}, that of "
+        f"version {champion.version}, which the alias points to now, is {float(old):.4f} "
+        f"(margin {margin:.0%}). Promote it all the same with --force, or keep the present one"
+    )
+
+
+def _who() -> str:
+    try:
+        return getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return "unknown"
+
+
+@dataclass(frozen=True)
+class _Registry:
+    """MLflow's client with errors that say what there is. Every call is quiet."""
+
+    client: Any
+    where: str
+
+    @classmethod
+    def open(cls, tracking_uri: str, registry_uri: str | None) -> "_Registry":
+        where = registry_of(tracking_uri, registry_uri)
         with quiet_mlflow():
-            return _pin_run(model_uri, _client(tracking_uri, registry_uri))
-    return _pin_folder(model_uri)
+            from mlflow import MlflowClient
+
+            try:
+                return cls(MlflowClient(tracking_uri, where), where)
+            except Exception as error:  # mlflow's own, or whatever its store raises
+                _raise_unreachable(where, error)
+
+    def version(self, model_uri: str) -> Any:
+        """The record of `models:/name@alias` or `models:/name/3`."""
+        name, at, alias = model_uri.removeprefix("models:/").partition("@")
+        number = ""
+        if not at:
+            name, _, number = name.rpartition("/")
+            if not name or not number.isdecimal():
+                raise InputError(f"{model_uri} names no version: write models:/name@alias or models:/name/3")
+        with quiet_mlflow():
+            try:
+                if at:
+                    return self.client.get_model_version_by_alias(name, alias)
+                return self.client.get_model_version(name, number)
+            except Exception as error:
+                if not _is_missing(error):
+                    _raise_unreachable(self.where, error)
+                raise self._missing(name, f"alias {alias}" if at else f"version {number}") from error
+
+    def newest(self, name: str) -> Any:
+        """The record of the highest version."""
+        with quiet_mlflow():
+            versions = self.client.search_model_versions(f"name='{name}'")
+            if not versions:
+                raise self._missing(name, "version")
+        return max(versions, key=lambda found: int(found.version))
+
+    def alias(self, name: str, alias: str) -> str | None:
+        """The version an alias points to, None if there is no such alias."""
+        with quiet_mlflow():
+            found = self.client.get_registered_model(name).aliases.get(alias)
+        return None if found is None else str(found)
+
+    def move(self, name: str, alias: str, version: str, tags: dict[str, str]) -> None:
+        """Point the alias to the version, and tag that."""
+        with quiet_mlflow():
+            self.client.set_registered_model_alias(name, alias, version)
+            for key, value in tags.items():
+                self.client.set_model_version_tag(name, version, key, value)
+
+    def require_run(self, run_id: str) -> None:
+        """Raise unless there is a run of this id."""
+        with quiet_mlflow():
+            try:
+                self.client.get_run(run_id)
+            except Exception as error:
+                if not _is_missing(error):
+                    _raise_unreachable(self.where, error)
+                raise InputError(f"MLflow at {self.where} has no run {run_id}: correct model.uri") from error
+
+    def _missing(self, name: str, asked: str) -> InputError:
+        """What is not there, and what there is instead."""
+        models = {model.name for model in self.client.search_registered_models()}
+        if name not in models:
+            known = f"it has {', '.join(sorted(models)[:_MANY])}" if models else "it has no model yet"
+            return InputError(
+                f"the registry at {self.where} has no model {name}; {known}: correct the name, or train and "
+                f"register one (scoreline train)"
+            )
+        found = self.client.search_model_versions(f"name='{name}'")
+        versions = sorted(int(version.version) for version in found)[-_MANY:]
+        aliases = self.client.get_registered_model(name).aliases
+        listed = ", ".join(f"{alias} (version {version})" for alias, version in sorted(aliases.items()))
+        return InputError(
+            f"model {name} has no {asked}; it has versions "
+            f"{', '.join(map(str, versions)) or 'none'} "
+            f"and aliases {listed or 'none'}: correct model.uri, or set the alias (scoreline promote)"
+        )
 
 
-def download(model: PinnedModel, into: Path, *, tracking_uri: str, registry_uri: str | None = None) -> Path:
-    """The folder with the model's files, fetched to `into`/name/version unless it is there already."""
-    ...
+def _is_missing(error: Exception) -> bool:
+    return getattr(error, "error_code", "") in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+
+
+def _raise_unreachable(where: str, error: Exception) -> NoReturn:
+    said = (str(error).splitlines() or [type(error).__name__])[0][:200].rstrip(".")
+    raise InputError(
+        f"MLflow at {where} cannot be reached: {said}. Check mlflow.tracking_uri and mlflow.registry_uri, "
+        f"the network, and the credentials in the environment"
+    ) from error

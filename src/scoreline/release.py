@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -12,6 +13,7 @@ from scoreline.opening import Opened
 from scoreline.publish import next_sequence, replace_all, replace_some
 from scoreline.schema import BUCKET, HISTORY_HASH, RECOMMENDATIONS, USER_ID
 from scoreline.staging import Manifest, Staging
+from scoreline.tables import collected
 
 
 def audit_figures(context: Context, opened: Opened, staging: Staging, counted: Mapping[str, int]) -> dict[str, Any]:
@@ -20,22 +22,22 @@ def audit_figures(context: Context, opened: Opened, staging: Staging, counted: M
     if opened.pinned.task.kind != "recommender" or not counted.get("scored"):
         return figures
     inside = F.col(BUCKET).isin(_sample(staging.manifest, context.settings.audit.sample_users))
-    sample = staging.table.read().where(inside & (F.col("outcome") == "scored"))
-    figures |= _only_row(audit.item_figures(sample))
-    figures |= _only_row(audit.overlap(sample, opened.published().where(inside)))
-    return figures
+    sample = _lists(staging.table.read().where(inside & (F.col("outcome") == "scored")))
+    replaced = _lists(opened.published().where(inside))
+    return figures | audit.item_figures(sample) | audit.overlap_figures(sample, replaced)
+
+
+def _lists(rows: DataFrame) -> pa.Table:
+    """`user_id, item_ids` on the driver: the sample's size is bounded by `audit.sample_users`."""
+    return collected(rows.select(USER_ID, F.col(f"{RECOMMENDATIONS}.item_id").alias("item_ids")))
 
 
 def _sample(manifest: Manifest, users: int) -> list[int]:
-    """Buckets, spread over the run, that hold about `users` users; all buckets if the run is smaller."""
+    """Buckets, spread over the run, in which the table has about `users` users, due or not: all that is read."""
     buckets = [bucket for part in manifest.slices for bucket in part.buckets]
-    wanted = max(1, round(len(buckets) * users / max(manifest.to_score, 1)))
+    wanted = max(1, manifest.buckets * users // max(manifest.users, 1))
     step = max(1, len(buckets) // wanted)
     return buckets[::step][:wanted]
-
-
-def _only_row(rows: DataFrame) -> dict[str, Any]:
-    return dict(rows.first().asDict())  # type: ignore[union-attr]
 
 
 def record_failures(context: Context, opened: Opened, staging: Staging) -> None:

@@ -87,6 +87,8 @@ def _new_staging(context: Context, opened: Opened, plan: Plan) -> Staging:
         slices=plan.slices,
         reasons=plan.reasons,
         whole_table=plan.whole_table,
+        users=plan.users,
+        buckets=plan.buckets,
     )
     return Staging.new(context, opened.dependencies(context), manifest)
 
@@ -131,7 +133,8 @@ def _require_passed(context: Context, staging: Staging, figures: Mapping[str, An
     if broken:
         said = "\n".join(f"  - {gate}" for gate in broken)
         raise AuditRefused(
-            f"The audit refused to publish run {staging.manifest.run_id}; the table keeps its last good state.\n{said}\n"
+            f"The audit refused to publish run {staging.manifest.run_id}; the table keeps its last good state.\n"
+            f"{said}\n"
             f"The staged rows are kept in {staging.table.location} (columns outcome, code and message)."
         )
 

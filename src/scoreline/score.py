@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scoreline.engine import BadOutput, Engine, load_engine
+from scoreline.lists import codes_of, common_count
 
 ITEM_IDS, SCORES, SOURCE = "item_ids", "scores", "source"
-_BITMAP_CELLS = 1 << 22  # about the size of a core's cache, in bytes
 
 
 @dataclass(frozen=True)
@@ -108,14 +108,10 @@ def _require_lists(outputs: pa.RecordBatch, k: int) -> None:
         raise BadOutput("LENGTHS_DIFFER", "item_ids and scores have different lengths")
     if lengths.max(initial=0) > k:
         raise BadOutput("TOO_MANY_ITEMS", f"{lengths.max()} items recommended, {k} asked for")
-    codes = _codes(ids.flatten())
+    codes = codes_of(ids.flatten())
     pairs = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths) * (codes.max(initial=0) + 1) + codes
     if len(np.unique(pairs)) < len(pairs):
         raise BadOutput("DUPLICATE_ITEM", "an item is recommended twice to the same user")
-
-
-def _codes(values: pa.Array) -> np.ndarray[Any, Any]:
-    return pc.dictionary_encode(values).indices.to_numpy().astype(np.int64)  # type: ignore[no-any-return]
 
 
 def _scored(task: ScoringTask, rows: pa.RecordBatch, outputs: pa.RecordBatch) -> pa.RecordBatch:
@@ -169,38 +165,5 @@ def _violations(task: ScoringTask, rows: pa.RecordBatch, recommended: pa.Array) 
             wrong = pc.is_in(items, value_set=allowed).to_numpy(zero_copy_only=False) != wanted
             found += np.bincount(owner[wrong], minlength=rows.num_rows).astype(np.int32)
     if task.exclude_seen and ITEM_IDS in rows.schema.names:
-        found += seen_count(rows.column(ITEM_IDS), recommended)
+        found += common_count(rows.column(ITEM_IDS), recommended)
     return found
-
-
-def seen_count(seen: pa.Array, recommended: pa.Array) -> np.ndarray[Any, Any]:
-    """Per row, how many of the recommended items are among the seen ones; both list arrays of ids, int32 out.
-
-    A bitmap of (rows x distinct ids), some rows at a time: sorting the pairs instead takes several times as long.
-    """
-    n = len(seen)
-    left, right = _lengths(seen), _lengths(recommended)
-    codes = _codes(pa.concat_arrays([seen.flatten(), recommended.flatten()]))
-    width = int(codes.max(initial=0)) + 1
-    seen_codes, found_codes = codes[: left.sum()], codes[left.sum() :]
-    left_at, right_at = np.concatenate([[0], left.cumsum()]), np.concatenate([[0], right.cumsum()])
-    step = max(1, _BITMAP_CELLS // width)
-    bitmap = np.zeros(min(step, n) * width, np.bool_)
-    counts = np.zeros(n, np.int32)
-    for start in range(0, n, step):
-        stop = min(start + step, n)
-        marks = _cells(left[start:stop], width) + seen_codes[left_at[start] : left_at[stop]]
-        bitmap[marks] = True
-        looks = _cells(right[start:stop], width) + found_codes[right_at[start] : right_at[stop]]
-        owner = np.repeat(np.arange(start, stop), right[start:stop])
-        counts += np.bincount(owner[bitmap[looks]], minlength=n).astype(np.int32)
-        bitmap[marks] = False
-    return counts
-
-
-def _lengths(lists: pa.Array) -> np.ndarray[Any, Any]:
-    return pc.fill_null(lists.value_lengths(), 0).to_numpy().astype(np.int64)  # type: ignore[no-any-return]
-
-
-def _cells(lengths: np.ndarray[Any, Any], width: int) -> np.ndarray[Any, Any]:
-    return np.repeat(np.arange(len(lengths), dtype=np.int64) * width, lengths)

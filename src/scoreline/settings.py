@@ -176,6 +176,7 @@ class ModelSettings(Section):
 
     uri: str = Field(pattern=r"^(models:/|runs:/|[./A-Za-z])", description="models:/name@alias, models:/name/3, …")
     train: TrainSettings = TrainSettings()
+    folder: str | None = Field(default=None, description="where fetched versions are kept; default: beside the tables")
 
 
 class ScoringSettings(Section):
@@ -199,7 +200,7 @@ class AuditSettings(Section):
     max_fallback_share: Fraction | None = None
     max_top_item_share: Fraction | None = None
     min_overlap: Fraction | None = None
-    sample_users: int = Field(default=20_000, ge=1, description="users behind coverage, top share and overlap")
+    sample_users: int = Field(default=20_000, ge=1, description="users read for coverage, top share and overlap")
 
 
 class ExportSettings(Section):
@@ -240,6 +241,10 @@ class Settings(Section):
         if self.tables.root and "://" not in self.tables.root:
             return Path(self.tables.root).expanduser().absolute()
         return Path.home() / ".scoreline" / self.name
+
+    @property
+    def model_folder(self) -> Path:
+        return Path(self.model.folder).expanduser().absolute() if self.model.folder else self.home / "models"
 
     @property
     def tracking_uri(self) -> str:

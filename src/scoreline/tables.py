@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import pyarrow as pa
 from delta.tables import DeltaTable
 from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
+from pyspark.sql.pandas.types import to_arrow_schema
 
 from scoreline.errors import InputError, RunFailed
 from scoreline.settings import TablesSettings
@@ -216,6 +218,14 @@ def explained(action: str) -> Iterator[None]:
 def _first_line(error: Exception) -> str:
     text = re.sub(r"\s+", " ", str(error).split("\n\tat ")[0].split("JVM stacktrace")[0]).strip()
     return text if len(text) < 500 else text[:497] + "..."
+
+
+def collected(rows: DataFrame) -> pa.Table:
+    """The rows on the driver, as Arrow."""
+    if hasattr(rows, "toArrow"):
+        return rows.toArrow()
+    # Spark 3.5
+    return pa.Table.from_pandas(rows.toPandas(), schema=to_arrow_schema(rows.schema), preserve_index=False)
 
 
 def count(rows: DataFrame) -> int:

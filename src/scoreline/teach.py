@@ -12,7 +12,7 @@ from scoreline.context import Context
 from scoreline.errors import ConfigurationError, InputError
 from scoreline.schema import USER_ID
 from scoreline.settings import Settings
-from scoreline.tables import explained
+from scoreline.tables import collected, explained
 from scoreline.training import TrainingReport, train
 
 _ALIAS = re.compile(r"^models:/([^/@]+)@([^/@]+)$")
@@ -61,7 +61,7 @@ def histories(context: Context) -> pa.Table:
         share = min(1.0, most / max(1, rows.count()))
         rows = rows.where(F.col("bucket") < max(1, int(share * context.settings.histories.buckets)))
     with explained("user_history could not be read"):
-        found = rows.select(USER_ID, "item_ids", "weights", "event_times").toArrow()
+        found = collected(rows.select(USER_ID, "item_ids", "weights", "event_times"))
     if found.num_rows == 0:
         raise InputError(f"{table.location} has no user in it yet. Ingest first: scoreline ingest --events FILE")
     return found

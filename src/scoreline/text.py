@@ -110,17 +110,19 @@ def exported(report: ExportReport) -> str:
 def rolled_back(report: RollbackReport) -> str:
     return (
         f"{report.table} shows run {report.run_id} again ({report.model} version {report.model_version}), as table "
-        f"version {report.version}.\nThe next run scores again whoever is due: to stay with this model, promote it first "
-        f"(scoreline promote --version {report.model_version}). Export to bring the application back, too."
+        f"version {report.version}.\nThe next run scores again whoever is due: to stay with this model, promote it "
+        f"first (scoreline promote --version {report.model_version}). Export to bring the application back, too."
     )
 
 
-def user(view: UserView) -> str:
+def user(view: UserView, *, most: int | None = None) -> str:
     lines = [f"User {view.user_id}", "  watched last:", *[f"    {_line(line)}" for line in view.history]]
     if view.recommended is None:
         return "\n".join([*lines, "  nothing is recommended yet: scoreline run"])
     lines.append(f"  recommended ({view.made_by}):")
-    return "\n".join(lines + [f"    {rank:>3}. {_line(line)}" for rank, line in enumerate(view.recommended, start=1)])
+    return "\n".join(
+        lines + [f"    {rank:>3}. {_line(line)}" for rank, line in enumerate(view.recommended[:most], start=1)]
+    )
 
 
 def _line(line: Line) -> str:

@@ -7,12 +7,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from scoreline.engine import Engine, _by_pandas, _from_arrow
 from scoreline.schema import Keys, staged
-from scoreline.score import ScoringTask, score_batch, seen_count
+from scoreline.score import ScoringTask, score_batch
 
 LISTS = pa.schema([("item_ids", pa.list_(pa.int64())), ("scores", pa.list_(pa.float32()))])
 STAGED = pa.schema(
@@ -111,7 +109,9 @@ def poison(kind: str) -> Callable[[list[list[int]]], Any]:
             ids, scores = [*ids, [1]], [*scores, [1.0]]
         for i in bad:
             ids[i] = {"null": None, "null item": [None, 1], "twice": [5, 5], "long": [1, 2, 3]}.get(kind, ids[i])
-            scores[i] = {"nan": [float("nan"), 1], "null": None, "lengths": [1.0], "long": [1, 1, 1]}.get(kind, scores[i])
+            scores[i] = {"nan": [float("nan"), 1], "null": None, "lengths": [1.0], "long": [1, 1, 1]}.get(
+                kind, scores[i]
+            )
         if bad and kind == "type":
             return pa.RecordBatch.from_pydict({"item_ids": [["a"]] * len(rows), "scores": scores})
         if bad and kind == "column":
@@ -153,18 +153,6 @@ def test_seen_and_forbidden_items_are_counted() -> None:
     rules = {"blocked": pa.array([50]), "allowed": pa.array([1, 2, 50])}
     scored = score_batch(task(**rules), engine(lambda rows: lists([[1, 50], [9, 2]])), users([[1], [7]]))
     assert [r["violations"] for r in scored.to_pylist()] == [2, 1]
-
-
-@given(st.data(), st.integers(1, 40))
-def test_seen_count_agrees_with_sets(data: st.DataObject, n: int) -> None:
-    ids = st.lists(st.integers(0, 30), max_size=12)
-    seen = data.draw(st.lists(st.one_of(st.none(), ids), min_size=n, max_size=n))
-    found = data.draw(st.lists(ids, min_size=n, max_size=n))
-    kind = pa.list_(pa.int64())
-    # slices, as batches that were halved give them
-    left, right = pa.array([[1], *seen], kind).slice(1), pa.array([[1], *found], kind).slice(1)
-    expected = [sum(item in set(s or []) for item in f) for s, f in zip(seen, found, strict=True)]
-    assert seen_count(left, right).tolist() == expected
 
 
 class Tabular:

@@ -3,47 +3,27 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from scoreline.errors import InputError
 from scoreline.models.catalogue import Catalogue
-from scoreline.models.histories import Histories
+from scoreline.models.estimator import Estimator
 from scoreline.models.imported_factors import ImportedFactors
 from scoreline.models.item_neighbours import ItemNeighbours
 from scoreline.models.latent_factors import LatentFactors
 from scoreline.models.popularity import Popularity
-from scoreline.models.topk import TopK
 
-__all__ = ["ESTIMATORS", "Estimator", "FittedModel", "load", "save"]
+__all__ = ["ESTIMATORS", "NAME", "FittedModel", "load", "save"]
 
+NAME = "model"  # of the folder among the artifacts of an MLflow model
 _FORMAT = 1
 _META = "meta.json"
 
 
-class Estimator(Protocol):
-    """What every shipped model can do once it is fitted."""
-
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """What to save."""
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The constructor's arguments."""
-
-    def recommend(
-        self,
-        histories: Histories,
-        *,
-        k: int,
-        exclude_seen: bool = True,
-        eligible: npt.NDArray[np.bool_] | None = None,
-    ) -> TopK:
-        """Lists for the users of a batch; an empty one where the model has nothing to say."""
-
-
-ESTIMATORS: dict[str, Any] = {
+ESTIMATORS: dict[str, type[Estimator]] = {
     "popularity": Popularity,
     "item_neighbours": ItemNeighbours,
     "latent_factors": LatentFactors,

@@ -62,6 +62,13 @@ class Histories:
             return self.offsets, self.items
         return np.zeros_like(self.offsets), self.items[:0]
 
+    def take(self, users: npt.NDArray[np.integer]) -> "Histories":
+        """The histories of `users`, in that order."""
+        lengths = np.diff(self.offsets)[users]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        entries = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][users] - offsets[:-1], lengths)
+        return Histories(offsets, self.items[entries], self.weights[entries])
+
     def slice(self, start: int, stop: int) -> "Histories":
         """The users from `start` up to `stop`."""
         first, last = self.offsets[start], self.offsets[stop]

@@ -4,9 +4,9 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator
 
 from scoreline.errors import InputError
+from scoreline.models.estimator import Estimator
 from scoreline.models.factor_search import best_items
 from scoreline.models.histories import Histories
 from scoreline.models.norm_sorted import NormSortedItems
@@ -19,7 +19,7 @@ _USERS_AT_ONCE = 256
 Objective = Literal["implicit", "spark_implicit", "spark_explicit"]
 
 
-class ImportedFactors(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class ImportedFactors(Estimator):
     """Item factors from elsewhere; a user is the regularised least-squares solution for its history.
 
     That is the half-step of alternating least squares that the other library would do for this user, so a

@@ -6,8 +6,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
-from sklearn.base import BaseEstimator
 
+from scoreline.models.estimator import Estimator
 from scoreline.models.histories import Histories
 from scoreline.models.neighbour_search import best_neighbours
 from scoreline.models.popularity import Popularity, completed
@@ -19,7 +19,7 @@ __all__ = ["ItemNeighbours"]
 _PAIRS_AT_ONCE = 1 << 22  # bounds the memory of a block of the co-occurrence matrix
 
 
-class ItemNeighbours(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class ItemNeighbours(Estimator):
     """The nearest items of each item by shrunk cosine; a history is scored by the sum over what it liked.
 
     similarity(i, j) = x_i · x_j / (‖x_i‖ ‖x_j‖ + shrinkage), x_i the users' strengths of item i divided by

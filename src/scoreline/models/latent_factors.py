@@ -5,9 +5,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
-from sklearn.base import BaseEstimator
-from sklearn.utils.extmath import randomized_svd
 
+from scoreline.models.estimator import Estimator
 from scoreline.models.factor_search import best_items
 from scoreline.models.histories import Histories
 from scoreline.models.norm_sorted import NormSortedItems
@@ -17,7 +16,7 @@ from scoreline.models.topk import TopK
 __all__ = ["LatentFactors"]
 
 
-class LatentFactors(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class LatentFactors(Estimator):
     """Truncated SVD of the users x items matrix with its columns scaled by a power of the items' popularity.
 
     A user is the sum over the history of strength · fold_scale · item factors, the score of an item their
@@ -48,6 +47,8 @@ class LatentFactors(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
 
     def fit(self, matrix: sp.csr_matrix, y: None = None) -> Self:
         """Learn from `matrix`, users x items of weights; randomised SVD from `seed`, memory as the matrix."""
+        from sklearn.utils.extmath import randomized_svd
+
         liked = matrix.astype(np.float64)
         liked.data = self._strength(matrix.data).astype(np.float64)
         norms = np.sqrt(np.asarray(liked.multiply(liked).sum(axis=0)).ravel())

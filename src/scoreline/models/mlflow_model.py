@@ -9,13 +9,13 @@ import pandas as pd
 
 from scoreline.models import artifacts
 from scoreline.models.artifacts import FittedModel
-from scoreline.models.recommender import ARTIFACT, DEFAULTS
+from scoreline.models.scoring import DEFAULTS
 
 __all__ = ["log_recommender", "signature_of"]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _SCRIPT = Path(__file__).with_name("recommender_script.py")
-_NEEDED = ("mlflow", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "threadpoolctl")
+_NEEDED = ("mlflow", "numpy", "pandas", "pyarrow", "scipy", "threadpoolctl")
 
 
 def log_recommender(model: FittedModel, *, registered_name: str | None = None) -> Any:
@@ -23,12 +23,12 @@ def log_recommender(model: FittedModel, *, registered_name: str | None = None) -
     import mlflow
 
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / ARTIFACT
+        folder = Path(scratch) / artifacts.NAME
         artifacts.save(model, folder)
         return mlflow.pyfunc.log_model(
             name="model",
             python_model=str(_SCRIPT),
-            artifacts={ARTIFACT: str(folder)},
+            artifacts={artifacts.NAME: str(folder)},
             code_paths=[str(_PACKAGE)],
             signature=signature_of(model),
             input_example=_example(model),

@@ -5,15 +5,15 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
-from sklearn.base import BaseEstimator
 
+from scoreline.models.estimator import Estimator
 from scoreline.models.histories import Histories
 from scoreline.models.topk import TopK
 
 __all__ = ["Popularity", "completed", "first_unseen"]
 
 
-class Popularity(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class Popularity(Estimator):
     """Recommends the items that most users have in their history.
 
     popularity_: float32[items], users per item. order_: int32[items], most popular first, ties by item.
@@ -34,9 +34,9 @@ class Popularity(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
         return {"popularity": self.popularity_, "popularity_order": self.order_}
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, npt.NDArray[Any]]) -> Self:
+    def from_arrays(cls, arrays: dict[str, npt.NDArray[Any]], **params: Any) -> Self:
         """The fitted estimator that `arrays()` described."""
-        model = cls()
+        model = cls(**params)
         model.popularity_, model.order_ = arrays["popularity"], arrays["popularity_order"]
         return model
 

@@ -10,13 +10,10 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 from threadpoolctl import threadpool_limits
 
 from scoreline.errors import InputError
-from scoreline.models import artifacts, scoring
-from scoreline.models.histories import Histories
+from scoreline.models import artifacts
+from scoreline.models.scoring import Scorer
 
-__all__ = ["ARTIFACT", "DEFAULTS", "Recommender"]
-
-ARTIFACT = "model"
-DEFAULTS: dict[str, Any] = {"k": 20, "exclude_seen": True, "allowed_items": [], "blocked_items": []}
+__all__ = ["Recommender"]
 
 
 class Recommender(PythonModel):  # type: ignore[misc]  # mlflow has no types
@@ -32,11 +29,7 @@ class Recommender(PythonModel):  # type: ignore[misc]  # mlflow has no types
         threads = os.environ.get("OMP_NUM_THREADS", "")
         if threads.isdecimal() and int(threads):
             threadpool_limits(int(threads))
-        self._load(Path(context.artifacts[ARTIFACT]))
-
-    def _load(self, folder: Path) -> None:
-        self._model = artifacts.load(folder)
-        self._asked: dict[str, Any] | None = None
+        self.scorer = Scorer(artifacts.load(Path(context.artifacts[artifacts.NAME])))
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -46,7 +39,7 @@ class Recommender(PythonModel):  # type: ignore[misc]  # mlflow has no types
             raise InputError(
                 f"column item_ids is missing; there are {', '.join(map(str, model_input.columns))}"
             )
-        columns = {"item_ids": _lists(model_input["item_ids"], self._model.catalogue.type)}
+        columns = {"item_ids": _lists(model_input["item_ids"], self.scorer.model.catalogue.type)}
         if "weights" in model_input.columns:
             columns["weights"] = _lists(model_input["weights"], pa.float32())
         answer: pd.DataFrame = self.predict_arrow(pa.RecordBatch.from_pydict(columns), params).to_pandas()
@@ -55,38 +48,7 @@ class Recommender(PythonModel):  # type: ignore[misc]  # mlflow has no types
 
     def predict_arrow(self, batch: pa.RecordBatch, params: dict[str, Any] | None = None) -> pa.RecordBatch:
         """Lists for the users of `batch`, in its order."""
-        weights = batch.column("weights") if "weights" in batch.schema.names else None
-        histories = Histories.from_arrow(batch.column("item_ids"), weights, self._model.catalogue)
-        lists, is_fallback = scoring.recommend(self._model, histories, self._rules(params or {}))
-        return scoring.to_arrow(lists, is_fallback, self._model.catalogue)
-
-    def _rules(self, params: dict[str, Any]) -> scoring.Rules:
-        """The rules of these params; kept, because every batch of a run asks the same."""
-        asked = {**DEFAULTS, **params}
-        unknown = sorted(asked.keys() - DEFAULTS.keys())
-        if unknown:
-            raise InputError(f"param {unknown[0]} is not understood; there are {', '.join(DEFAULTS)}")
-        if self._asked is None or not _same(asked, self._asked):
-            self._rules_asked = scoring.Rules.of(
-                int(asked["k"]),
-                exclude_seen=bool(asked["exclude_seen"]),
-                allowed=asked["allowed_items"],
-                blocked=asked["blocked_items"],
-                catalogue=self._model.catalogue,
-            )
-            self._asked = asked
-        return self._rules_asked
-
-
-def _same(left: dict[str, Any], right: dict[str, Any]) -> bool:
-    """Whether two sets of params are equal; the same list objects are not looked through."""
-    return all(
-        left[name] is right[name]
-        or (type(left[name]) is type(right[name]) and pa.array(left[name]).equals(pa.array(right[name])))
-        if name.endswith("_items")
-        else left[name] == right[name]
-        for name in DEFAULTS
-    )
+        return self.scorer(batch, params)
 
 
 def _lists(column: "pd.Series[Any]", kind: pa.DataType) -> pa.Array:

@@ -14,7 +14,41 @@ from scoreline.models.histories import Histories
 from scoreline.models.popularity import completed
 from scoreline.models.topk import TopK
 
-__all__ = ["Rules", "recommend", "to_arrow"]
+__all__ = ["DEFAULTS", "Rules", "Scorer", "recommend"]
+
+DEFAULTS: dict[str, Any] = {"k": 20, "exclude_seen": True, "allowed_items": [], "blocked_items": []}
+
+
+class Scorer:
+    """A fitted model as a function of Arrow batches; what the MLflow model does, without MLflow."""
+
+    def __init__(self, model: FittedModel) -> None:
+        self.model = model
+        self._asked: dict[str, Any] | None = None
+
+    def __call__(self, batch: pa.RecordBatch, params: dict[str, Any] | None = None) -> pa.RecordBatch:
+        """Columns `item_ids` and maybe `weights` in; `item_ids`, `scores` and `source` out, row by row."""
+        weights = batch.column("weights") if "weights" in batch.schema.names else None
+        histories = Histories.from_arrow(batch.column("item_ids"), weights, self.model.catalogue)
+        lists, is_fallback = recommend(self.model, histories, self._rules(params or {}))
+        return _to_arrow(lists, is_fallback, self.model.catalogue)
+
+    def _rules(self, params: dict[str, Any]) -> "Rules":
+        """The rules of these params; kept, because every batch of a run asks the same."""
+        asked = {**DEFAULTS, **params}
+        unknown = sorted(asked.keys() - DEFAULTS.keys())
+        if unknown:
+            raise InputError(f"param {unknown[0]} is not understood; there are {', '.join(DEFAULTS)}")
+        if self._asked is None or not _same(asked, self._asked):
+            self._rules_asked = Rules.of(
+                int(asked["k"]),
+                exclude_seen=bool(asked["exclude_seen"]),
+                allowed=asked["allowed_items"],
+                blocked=asked["blocked_items"],
+                catalogue=self.model.catalogue,
+            )
+            self._asked = asked
+        return self._rules_asked
 
 
 @dataclass(frozen=True)
@@ -69,7 +103,7 @@ def recommend(model: FittedModel, histories: Histories, rules: Rules) -> tuple[T
     return replace(lists, scores=scores), is_fallback
 
 
-def to_arrow(lists: TopK, is_fallback: npt.NDArray[np.bool_], catalogue: Catalogue) -> pa.RecordBatch:
+def _to_arrow(lists: TopK, is_fallback: npt.NDArray[np.bool_], catalogue: Catalogue) -> pa.RecordBatch:
     """Columns `item_ids` (list), `scores` (list of float) and `source` (`model` or `fallback`)."""
     offsets = pa.array(lists.offsets.astype(np.int32))
     source = pa.DictionaryArray.from_arrays(pa.array(is_fallback.astype(np.int8)), ["model", "fallback"])
@@ -79,3 +113,14 @@ def to_arrow(lists: TopK, is_fallback: npt.NDArray[np.bool_], catalogue: Catalog
         source.cast(pa.string()),
     ]
     return pa.RecordBatch.from_arrays(columns, ["item_ids", "scores", "source"])
+
+
+def _same(left: dict[str, Any], right: dict[str, Any]) -> bool:
+    """Whether two sets of params are equal; the same list objects are not looked through."""
+    return all(
+        left[name] is right[name]
+        or (type(left[name]) is type(right[name]) and pa.array(left[name]).equals(pa.array(right[name])))
+        if name.endswith("_items")
+        else left[name] == right[name]
+        for name in DEFAULTS
+    )

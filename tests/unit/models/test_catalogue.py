@@ -52,9 +52,7 @@ def test_narrow_integers_are_longs(kind: pa.DataType) -> None:
     assert catalogue.index_of(pa.array([9, 8], kind)).tolist() == [1, -1]
 
 
-@pytest.mark.parametrize(
-    "kind", [pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())]
-)
+@pytest.mark.parametrize("kind", [pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())])
 def test_every_string_type_is_a_string(kind: pa.DataType) -> None:
     catalogue = Catalogue.from_ids(pa.array(["a", "b"]))
     assert catalogue.index_of(pa.array(["b", "c", None]).cast(kind)).tolist() == [1, -1, -1]

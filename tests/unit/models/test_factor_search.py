@@ -46,9 +46,7 @@ def make_seen(rng: np.random.Generator, users: int, items: int) -> list[np.ndarr
     return [rng.permutation(np.flatnonzero(rng.random(items + 1) < p) - 1).astype(np.int32) for p in share]
 
 
-def search(
-    factors: np.ndarray, users: np.ndarray, seen: list[np.ndarray], k: int, **knobs: np.ndarray
-) -> TopK:
+def search(factors: np.ndarray, users: np.ndarray, seen: list[np.ndarray], k: int, **knobs: np.ndarray) -> TopK:
     return best_items(
         NormSortedItems.from_factors(factors),
         users,

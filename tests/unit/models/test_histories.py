@@ -16,9 +16,7 @@ ROWS = st.lists(
 
 
 def as_lists(histories: Histories) -> list[list[int]]:
-    return [
-        histories.items[a:b].tolist() for a, b in zip(histories.offsets, histories.offsets[1:], strict=False)
-    ]
+    return [histories.items[a:b].tolist() for a, b in zip(histories.offsets, histories.offsets[1:], strict=False)]
 
 
 def expected(rows: list[list[int | None] | None]) -> list[list[int]]:
@@ -27,9 +25,7 @@ def expected(rows: list[list[int | None] | None]) -> list[list[int]]:
 
 
 @given(rows=ROWS, cut=st.integers(0, 12), large=st.booleans())
-def test_rows_survive_slices_nulls_and_list_types(
-    rows: list[list[int] | None], cut: int, large: bool
-) -> None:
+def test_rows_survive_slices_nulls_and_list_types(rows: list[list[int] | None], cut: int, large: bool) -> None:
     kind = pa.large_list(pa.int64()) if large else pa.list_(pa.int64())
     column = pa.array(rows, kind).slice(cut)
     histories = Histories.from_arrow(column, None, CATALOGUE)
@@ -66,9 +62,7 @@ def test_slice_and_users() -> None:
 
 
 def test_fixed_size_lists_and_untyped_nulls() -> None:
-    assert as_lists(Histories.from_arrow(pa.array([[10, 20]], pa.list_(pa.int64(), 2)), None, CATALOGUE)) == [
-        [0, 1]
-    ]
+    assert as_lists(Histories.from_arrow(pa.array([[10, 20]], pa.list_(pa.int64(), 2)), None, CATALOGUE)) == [[0, 1]]
     assert as_lists(Histories.from_arrow(pa.nulls(2), pa.nulls(2), CATALOGUE)) == [[], []]
 
 

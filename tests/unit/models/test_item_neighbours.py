@@ -27,16 +27,11 @@ def slow_lists(
         for item, strength in zip(items, strengths, strict=True):
             if item >= 0:
                 for other, similarity in zip(neighbours[item].tolist(), similarities[item], strict=True):
-                    total[other] = total.get(other, 0.0) + float(
-                        np.float32(similarity) * np.float32(strength)
-                    )
+                    total[other] = total.get(other, 0.0) + float(np.float32(similarity) * np.float32(strength))
         allowed = {
             item: score
             for item, score in total.items()
-            if item < len(neighbours)
-            and item not in items
-            and score > 0
-            and (eligible is None or eligible[item])
+            if item < len(neighbours) and item not in items and score > 0 and (eligible is None or eligible[item])
         }
         best = sorted(allowed, key=lambda item: (-allowed[item], item))[:k]
         lists.append(best)

@@ -17,9 +17,7 @@ def make_histories(rng: np.random.Generator, users: int, items: int) -> tuple[Hi
 
 
 @settings(max_examples=200, deadline=None)
-@given(
-    seed=st.integers(0, 2**32 - 1), k=st.sampled_from([0, 1, 5, 100]), share=st.sampled_from([None, 0.0, 0.4])
-)
+@given(seed=st.integers(0, 2**32 - 1), k=st.sampled_from([0, 1, 5, 100]), share=st.sampled_from([None, 0.0, 0.4]))
 def test_lists_are_the_most_popular_unseen_items(seed: int, k: int, share: float | None) -> None:
     rng = np.random.default_rng(seed)
     matrix = sp.random(30, 25, density=0.2, random_state=rng, format="csr")

@@ -1,0 +1,93 @@
+"""How good recommendations are on events that the model has not seen."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from scoreline.interactions import Interactions
+from scoreline.models.estimator import Estimator
+from scoreline.models.histories import Histories
+from scoreline.models.topk import TopK
+
+__all__ = ["Evaluation", "evaluate"]
+
+_USERS_AT_ONCE = 4096
+_DEPTH = 20
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures of one model on one split; means are over the users with events on both sides of it.
+
+    ndcg_at_10: normalised discounted cumulative gain, binary relevance (Järvelin & Kekäläinen, TOIS 2002).
+    recall_at_20: held-out events among the first 20, over min(20, held-out events) (Liang et al., WWW 2018).
+    coverage: share of the items trained on that are in the first 20 of a user (Ge et al., RecSys 2010).
+    popularity_bias: mean popularity percentile of the first 20 minus that of the events held out; 0 is as
+    popular as what users watch, above it more (Abdollahpouri et al., Unfairness of Popularity Bias, 2019).
+    """
+
+    users: int
+    ndcg_at_10: float
+    recall_at_20: float
+    coverage: float
+    popularity_bias: float
+
+    def figures(self) -> dict[str, float]:
+        """The metrics by name."""
+        return {
+            "ndcg_at_10": self.ndcg_at_10,
+            "recall_at_20": self.recall_at_20,
+            "coverage": self.coverage,
+            "popularity_bias": self.popularity_bias,
+        }
+
+
+def evaluate(model: Estimator, train: Interactions, test: Interactions) -> Evaluation:
+    """Figures of a `model` that was fitted on `train`, for the events of `test`.
+
+    Users without an event in `train` are left out: every model gives them the same popularity list.
+    """
+    histories, held_out = train.histories(), test.histories()
+    users = np.flatnonzero((np.diff(histories.offsets) > 0) & (np.diff(held_out.offsets) > 0))
+    percentile = _popularity_percentile(train)
+    gains, recalls, recommended = [np.zeros(0)], [np.zeros(0)], [np.zeros(0, np.int32)]
+    for start in range(0, len(users), _USERS_AT_ONCE):
+        part = users[start : start + _USERS_AT_ONCE]
+        lists = model.recommend(histories.take(part), k=_DEPTH)
+        gain, recall = _per_user(lists, held_out.take(part), len(train.catalogue))
+        gains.append(gain)
+        recalls.append(recall)
+        recommended.append(lists.items)
+    items = np.concatenate(recommended)
+    watched = held_out.take(users).items
+    bias = percentile[items].mean() - percentile[watched].mean() if len(items) else float("nan")
+    coverage = len(np.unique(items)) / max(1, len(np.unique(train.items)))
+    return Evaluation(len(users), _mean(gains), _mean(recalls), coverage, float(bias))
+
+
+def _per_user(
+    lists: TopK, held_out: Histories, items: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """NDCG@10 and recall@20 of each user."""
+    users = np.repeat(np.arange(len(lists)), lists.lengths)
+    ranks = np.arange(len(users)) - np.repeat(lists.offsets[:-1], lists.lengths)
+    hits = np.isin(users * items + lists.items, held_out.users.astype(np.int64) * items + held_out.items)
+    discounts = 1 / np.log2(np.arange(10) + 2)
+    top = hits & (ranks < 10)
+    gain = np.bincount(users[top], weights=discounts[ranks[top]], minlength=len(lists))
+    relevant = np.diff(held_out.offsets)
+    ideal = np.cumsum(discounts)[np.minimum(relevant, 10) - 1]
+    found = np.bincount(users[hits], minlength=len(lists))
+    return gain / ideal, found / np.minimum(relevant, _DEPTH)
+
+
+def _popularity_percentile(train: Interactions) -> npt.NDArray[np.float64]:
+    """float64 per item, 0 to 1: the share of items that fewer or as few users watched."""
+    counts = np.bincount(train.items, minlength=len(train.catalogue))
+    return np.searchsorted(np.sort(counts), counts, side="right") / len(counts)
+
+
+def _mean(parts: list[npt.NDArray[np.float64]]) -> float:
+    values = np.concatenate(parts)
+    return float(values.mean()) if len(values) else float("nan")

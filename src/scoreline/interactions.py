@@ -1,0 +1,98 @@
+"""Histories as one long list of events on the driver, and the temporal split of it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import scipy.sparse as sp
+
+from scoreline.errors import InputError
+from scoreline.models.catalogue import Catalogue
+from scoreline.models.histories import Histories
+
+__all__ = ["Interactions", "SplitBy"]
+
+SplitBy = Literal["time", "user"]
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Events sorted by user, in the order of the history; memory is 20 bytes an event.
+
+    users, items: int32 indexes. weights: float32. times: int64, microseconds since 1970 in UTC.
+    """
+
+    catalogue: Catalogue
+    user_count: int
+    users: npt.NDArray[np.int32]
+    items: npt.NDArray[np.int32]
+    weights: npt.NDArray[np.float32]
+    times: npt.NDArray[np.int64]
+
+    @classmethod
+    def from_histories(cls, table: pa.Table) -> "Interactions":
+        """From columns `item_ids`, `weights` and `event_times` (lists of timestamps), one row per user.
+
+        Raises `InputError` if a column is missing, an id or time is null, or there is no event at all.
+        """
+        missing = [name for name in ("item_ids", "weights", "event_times") if name not in table.column_names]
+        if missing:
+            raise InputError(
+                f"histories have no column {missing[0]}; there are {', '.join(table.column_names)}"
+            )
+        catalogue = Catalogue.from_ids(table["item_ids"].combine_chunks().flatten())
+        if not len(catalogue):
+            raise InputError("there is no event to learn from: ingest some first (scoreline ingest)")
+        histories = Histories.from_arrow(table["item_ids"], table["weights"], catalogue)
+        times = table["event_times"].combine_chunks().flatten()
+        if len(times) != len(histories.items) or times.null_count or (histories.items < 0).any():
+            raise InputError(
+                f"histories have {len(histories.items)} item_ids and {len(times)} event_times "
+                f"({times.null_count} of them null, {int(np.sum(histories.items < 0))} ids null): each event "
+                f"needs one of both, ingest the events again"
+            )
+        micros = pc.cast(times, pa.timestamp("us", times.type.tz)).cast(pa.int64()).to_numpy()
+        return cls(catalogue, table.num_rows, histories.users, histories.items, histories.weights, micros)
+
+    def __len__(self) -> int:
+        """Number of events."""
+        return len(self.items)
+
+    def where(self, keep: npt.NDArray[np.bool_]) -> "Interactions":
+        """These events only, of the same users and items."""
+        parts = (self.users[keep], self.items[keep], self.weights[keep], self.times[keep])
+        return Interactions(self.catalogue, self.user_count, *parts)
+
+    def histories(self) -> Histories:
+        """One history per user, empty for users without an event."""
+        offsets = np.searchsorted(self.users, np.arange(self.user_count + 1)).astype(np.int64)
+        return Histories(offsets, self.items, self.weights)
+
+    def matrix(self) -> sp.csr_matrix:
+        """Users x items of weights; explicit zeros stay events."""
+        histories = self.histories()
+        shape = (self.user_count, len(self.catalogue))
+        return sp.csr_matrix((self.weights, self.items, histories.offsets), shape)
+
+    def held_out(self, by: SplitBy, share: float) -> npt.NDArray[np.bool_]:
+        """Which events are for testing: the last `share` of all (`time`) or of each user's (`user`).
+
+        `time` cuts at one moment, as in production: nothing that happened later is learned from. `user`
+        rounds down and keeps at least one event of each user for training; what others did later may be
+        learned from. Source: Meng et al., Exploring Data Splitting Strategies for the Evaluation of
+        Recommendation Models, RecSys 2020.
+        """
+        if by == "time":
+            late: npt.NDArray[np.bool_] = self.times >= np.quantile(self.times, 1 - share, method="higher")
+            return late
+        order = np.lexsort((self.items, self.times, self.users))
+        counts = np.bincount(self.users, minlength=self.user_count)
+        ends = np.cumsum(counts)
+        from_end = np.empty(len(self), dtype=np.int64)
+        from_end[order] = ends[self.users] - np.arange(len(self))  # 1 for a user's last event
+        tested = np.minimum(np.floor(counts * share + 1e-9), counts - 1)
+        last: npt.NDArray[np.bool_] = from_end <= tested[self.users]
+        return last

@@ -1,0 +1,47 @@
+"""Arithmetic on Arrow list columns without a loop over rows."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+_BITMAP_CELLS = 1 << 22  # about the size of a core's cache, in bytes
+
+
+def codes_of(values: pa.Array) -> np.ndarray[Any, Any]:
+    """Small whole numbers (int64) for values, the same for the same value; no nulls."""
+    return pc.dictionary_encode(values).indices.to_numpy().astype(np.int64)  # type: ignore[no-any-return]
+
+
+def common_count(left: pa.Array, right: pa.Array) -> np.ndarray[Any, Any]:
+    """Per row, how many ids of the right list are in the left one; two list arrays as long, int32 out, null is empty.
+
+    A bitmap of (rows x distinct ids), some rows at a time: sorting the pairs instead takes several times as long.
+    """
+    n = len(left)
+    marked, asked = _lengths(left), _lengths(right)
+    codes = codes_of(pa.concat_arrays([left.flatten(), right.flatten()]))
+    width = int(codes.max(initial=0)) + 1
+    marked_codes, asked_codes = codes[: marked.sum()], codes[marked.sum() :]
+    marked_at, asked_at = np.concatenate([[0], marked.cumsum()]), np.concatenate([[0], asked.cumsum()])
+    step = max(1, _BITMAP_CELLS // width)
+    bitmap = np.zeros(min(step, n) * width, np.bool_)
+    counts = np.zeros(n, np.int32)
+    for start in range(0, n, step):
+        stop = min(start + step, n)
+        marks = _cells(marked[start:stop], width) + marked_codes[marked_at[start] : marked_at[stop]]
+        bitmap[marks] = True
+        looks = _cells(asked[start:stop], width) + asked_codes[asked_at[start] : asked_at[stop]]
+        owner = np.repeat(np.arange(start, stop), asked[start:stop])
+        counts += np.bincount(owner[bitmap[looks]], minlength=n).astype(np.int32)
+        bitmap[marks] = False
+    return counts
+
+
+def _lengths(lists: pa.Array) -> np.ndarray[Any, Any]:
+    return pc.fill_null(lists.value_lengths(), 0).to_numpy().astype(np.int64)  # type: ignore[no-any-return]
+
+
+def _cells(lengths: np.ndarray[Any, Any], width: int) -> np.ndarray[Any, Any]:
+    return np.repeat(np.arange(len(lengths), dtype=np.int64) * width, lengths)

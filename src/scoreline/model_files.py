@@ -1,0 +1,88 @@
+"""The files of one model version: fetched whole, once, to a folder that is its own."""
+
+import hashlib
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scoreline.errors import InputError
+from scoreline.quiet import pointing_at, quiet_mlflow
+
+__all__ = ["PinnedModel", "digest", "download", "signature"]
+
+
+@dataclass(frozen=True)
+class PinnedModel:
+    """One immutable version of a model.
+
+    name, version: as registered; a run's model has the run's id as version, a folder the digest of its
+    files. uri: what to load, without an alias. source_uri: what was asked for. run_id: of the run that
+    logged it, if known.
+    identity: tells it from a model of the same name and version in another registry.
+    """
+
+    name: str
+    version: str
+    uri: str
+    run_id: str | None
+    source_uri: str
+    identity: str
+    tracking_uri: str
+    registry_uri: str | None = None
+
+
+def download(model: PinnedModel, into: Path) -> Path:
+    """The folder with the model's files below `into`; what is there already is not fetched again."""
+    own = hashlib.sha256(model.identity.encode()).hexdigest()[:8]
+    target = into / model.name.replace("/", "_") / f"{model.version}-{own}"
+    if target.is_dir():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetching-") as scratch:
+        fetched = _fetch(model, Path(scratch))
+        try:
+            fetched.rename(target)  # whole or not at all, whoever else fetches it now
+        except OSError:
+            if not target.is_dir():
+                raise
+    return target
+
+
+def signature(folder: Path) -> Any:
+    """The mlflow ModelSignature of the model in `folder`, None if it was logged without one."""
+    with quiet_mlflow():
+        from mlflow.models import Model
+
+        return Model.load(str(folder)).signature
+
+
+def _fetch(model: PinnedModel, scratch: Path) -> Path:
+    if not model.uri.startswith(("models:/", "runs:/")):
+        return Path(shutil.copytree(model.uri, scratch / "model"))
+    with quiet_mlflow(), pointing_at(model.tracking_uri, model.registry_uri):
+        import mlflow
+
+        try:
+            fetched = mlflow.artifacts.download_artifacts(artifact_uri=model.uri, dst_path=str(scratch))
+        except Exception as error:  # mlflow's own, or whatever its artifact store raises
+            raise InputError(
+                f"the files of {model.uri} cannot be fetched: {str(error).splitlines()[0]}. Is the artifact "
+                f"store reachable from here, and does the version still exist?"
+            ) from error
+    # mlflow answers with the folder it was given, or with one below it
+    place = Path(fetched)
+    return place if place != scratch else Path(shutil.copytree(scratch, scratch / "model"))
+
+
+def digest(folder: Path) -> str:
+    """sha256 over the names and contents of a folder's files, without Python's caches."""
+    total = hashlib.sha256()
+    for path in sorted(
+        path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts
+    ):
+        total.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())
+        with path.open("rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()

@@ -1,0 +1,65 @@
+"""What every shipped estimator is: scikit-learn's conventions without importing scikit-learn.
+
+That import costs each Python worker 1.8 CPU seconds (measured after mlflow's own), and scoring needs nothing
+of it. `sklearn.base.clone` works on these classes, because it asks for no more than `get_params`.
+"""
+
+import inspect
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from scoreline.models.histories import Histories
+from scoreline.models.topk import TopK
+
+__all__ = ["Estimator"]
+
+
+class Estimator:
+    """Constructor arguments are attributes of the same name; what `fit` learns ends in an underscore."""
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The constructor's arguments by name."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    def set_params(self, **params: Any) -> Self:
+        """Change constructor arguments; raises ValueError, as scikit-learn does, for one there is not."""
+        for name, value in params.items():
+            if name not in self.get_params():
+                raise ValueError(f"{name} is no parameter of {self!r}")
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self) -> str:
+        """The call that made it."""
+        given = ", ".join(f"{name}={value!r}" for name, value in self.get_params().items())
+        return f"{type(self).__name__}({given})"
+
+    def fit(self, matrix: sp.csr_matrix, y: None = None) -> Self:
+        """Learn from `matrix`, users x items of weights."""
+        raise NotImplementedError
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What to save, name by name."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, npt.NDArray[Any]], **params: Any) -> Self:
+        """The fitted estimator that `arrays()` described; `params` as given to the constructor."""
+        raise NotImplementedError
+
+    def recommend(
+        self,
+        histories: Histories,
+        *,
+        k: int,
+        exclude_seen: bool = True,
+        eligible: npt.NDArray[np.bool_] | None = None,
+    ) -> TopK:
+        """The `k` best items for each user, fewer only if there are no more that are eligible and unseen.
+
+        A user about whom the model knows nothing gets an empty list. eligible: bool per item, None for all.
+        """
+        raise NotImplementedError

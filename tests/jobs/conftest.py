@@ -1,0 +1,102 @@
+"""A registry with models, made once: versions 1 and 2 of `films`, item neighbours with other neighbourhoods."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import scipy.sparse as sp
+from pyspark.sql import SparkSession
+
+from builders import context, write_events
+from scoreline.context import Context
+from scoreline.ingest import ingest_events
+from scoreline.models.artifacts import FittedModel
+from scoreline.models.catalogue import Catalogue
+from scoreline.models.item_neighbours import ItemNeighbours
+from scoreline.models.mlflow_model import log_recommender
+from scoreline.registry import quiet_mlflow
+
+USERS, ITEMS = 60, 40
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Where the models are, and what is in them."""
+
+    uri: str
+    folder: Path
+    films: dict[str, FittedModel]
+
+
+def events_of(users: int = USERS, seed: int = 1) -> list[tuple[int, int, int, int]]:
+    """Users like items near their own number, so that neighbourhoods mean something."""
+    dice = np.random.default_rng(seed)
+    rows = []
+    for user in range(1, users + 1):
+        liked = np.unique((user + dice.normal(0, 4, 8)).round().astype(int) % ITEMS) + 1
+        rows += [
+            (user, int(item), int(dice.integers(1, 6)), 1_700_000_000 + int(dice.integers(0, 10**6))) for item in liked
+        ]
+    return rows
+
+
+def fitted(neighbours: int) -> FittedModel:
+    rows = events_of()
+    users, items = [r[0] - 1 for r in rows], [r[1] - 1 for r in rows]
+    matrix = sp.csr_matrix(([r[2] for r in rows], (users, items)), shape=(USERS, ITEMS), dtype=np.float32)
+    model = ItemNeighbours(neighbours=neighbours).fit(matrix)
+    catalogue = Catalogue.from_ids(pa.array(range(1, ITEMS + 1)))
+    return FittedModel(catalogue=catalogue, estimator=model, popularity=model.popularity_)
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    import mlflow
+
+    folder = tmp_path_factory.mktemp("mlflow")
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    films = {"1": fitted(20), "2": fitted(3)}
+    with quiet_mlflow():
+        mlflow.set_tracking_uri(uri)
+        mlflow.create_experiment("models", artifact_location=str(folder / "artifacts"))
+        mlflow.set_experiment("models")
+        for model in films.values():
+            with mlflow.start_run():
+                log_recommender(model, registered_name="films")
+    return Registry(uri, folder / "fetched", films)
+
+
+@pytest.fixture
+def pipeline(spark: SparkSession, registry: Registry, tmp_path: Path) -> Any:
+    """A factory of contexts over the same tables: `pipeline(model="films/2", now=..., scoring={...})`."""
+
+    def made(model: str = "films/1", **changes: Any) -> Context:
+        given = {
+            # one folder for all tests, so that a worker loads each version once
+            "model": {"uri": f"models:/{model}", "folder": str(registry.folder)},
+            "mlflow": {"tracking_uri": registry.uri, "experiment": "runs"},
+            "scoring": {"k": 5},
+            "export": {"url": f"sqlite:///{tmp_path / 'serving.db'}"},
+        }
+        return context(spark, tmp_path / "tables", **(given | changes))
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def ingested(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tables with the events ingested, to be copied."""
+    root = tmp_path_factory.mktemp("ingested")
+    ingest_events(context(spark, root / "tables"), write_events(root / "events.csv", events_of()))
+    return root / "tables"
+
+
+@pytest.fixture
+def filled(pipeline: Any, ingested: Path, tmp_path: Path) -> Any:
+    """The same, with the events ingested."""
+    shutil.copytree(ingested, tmp_path / "tables", ignore=shutil.ignore_patterns(".*.lock"))
+    return pipeline

@@ -1,0 +1,252 @@
+"""The whole job on real Delta tables and a real registry."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chispa import assert_df_equality
+from pyspark.sql import functions as F
+
+from builders import NOW, write_events
+from jobs.truth import expected, histories, published
+from scoreline.errors import AuditRefused, InputError, RunInProgress, Superseded
+from scoreline.ingest import ingest_events
+from scoreline.lock import exclusive
+from scoreline.plan import REASONS
+from scoreline.publish import replace_some
+from scoreline.run import plan_run, run
+from scoreline.undo import roll_back
+
+HOUR = timedelta(hours=1)
+
+
+def table(made: Any) -> Any:
+    return made.tables.table("recommendations")
+
+
+def test_everybody_gets_the_lists_of_brute_force(filled: Any, registry: Any) -> None:
+    made = filled()
+    report = run(made)
+    assert (report.state, report.figures["scored"], report.figures["failed"]) == ("published", 60, 0)
+    assert published(made) == expected(made, registry.films["1"], k=5)
+    assert [c.note["run_id"] for c in table(made).commits() if "run_id" in c.note] == [report.run_id]
+
+
+def test_a_second_run_finds_nothing_due_and_commits_nothing(filled: Any) -> None:
+    run(filled())
+    before = [c.version for c in table(filled()).commits()]
+    report = run(filled(now=NOW + HOUR))
+    assert report.state == "nothing_due"
+    assert [c.version for c in table(filled()).commits()] == before
+
+
+def test_only_users_with_news_are_scored_and_replaced(filled: Any, registry: Any, tmp_path: Path) -> None:
+    run(filled())
+    before = table(filled()).read()
+    later = filled(now=NOW + HOUR)
+    ingest_events(later, write_events(tmp_path / "news.csv", [(7, 33, 5, 1_780_000_000), (500, 12, 4, 1_780_000_000)]))
+    _, plan = plan_run(later)
+    assert plan.reasons == {"new": 1, "changed": 1}
+    report = run(later)
+    after = table(later).read()
+    assert report.figures["scored"] == 2
+    assert sorted(r[0] for r in after.where(F.col("run_id") == report.run_id).select("user_id").collect()) == [7, 500]
+    others = ~F.col("user_id").isin(7, 500)
+    assert_df_equality(after.where(others), before.where(others), ignore_row_order=True)
+    assert published(later) == expected(later, registry.films["1"], k=5)
+
+
+def test_another_version_makes_everyone_due_and_four_quarters_refresh_everyone_once(filled: Any, registry: Any) -> None:
+    run(filled())
+    reached: list[Any] = []
+    for quarter in range(4):
+        made = filled("films/2", now=NOW + (quarter + 1) * HOUR)
+        report = run(made, fraction=0.25)
+        assert set(report.reasons) == {"other_model"}
+        reached += [
+            r[0] for r in table(made).read().where(F.col("run_id") == report.run_id).select("user_id").collect()
+        ]
+    assert sorted(reached) == list(range(1, 61))
+    assert run(filled("films/2", now=NOW + 9 * HOUR)).state == "nothing_due"
+    assert published(filled()) == expected(filled(), registry.films["2"], k=5)
+
+
+def test_other_rules_age_and_departure_are_reasons(filled: Any, registry: Any, tmp_path: Path) -> None:
+    run(filled())
+    blocked = tmp_path / "blocked.txt"
+    blocked.write_text("3\n4\n")
+    rules = {"k": 5, "blocked_items": str(blocked)}
+    assert plan_run(filled(scoring=rules))[1].reasons == {"other_rules": 60}
+    run(filled(scoring=rules, now=NOW + HOUR))
+    assert published(filled()) == expected(filled(), registry.films["1"], k=5, blocked=frozenset({3, 4}))
+    aged = filled(scoring={**rules, "max_age": "1d"}, now=NOW + timedelta(days=2))
+    assert plan_run(aged)[1].reasons == {"too_old": 60}
+    aged.tables.table("user_history").delta().delete("user_id = 9")
+    young = filled(scoring={**rules, "max_age": "1d"}, now=NOW + 2 * HOUR)
+    assert plan_run(young)[1].reasons == {"left": 1}
+    report = run(young)
+    assert report.figures["left"] == 1
+    assert 9 not in published(young)
+    assert len(published(young)) == 59
+
+
+def test_allowed_items_are_the_only_ones(filled: Any, tmp_path: Path) -> None:
+    allowed = tmp_path / "allowed.txt"
+    allowed.write_text("1\n2\n3\n")
+    made = filled(scoring={"k": 5, "allowed_items": str(allowed)}, audit={"max_empty_share": None})
+    run(made)
+    assert set().union(*map(set, published(made).values())) <= {1, 2, 3}
+    seen = {user: set(items) for user, (items, _) in histories(made).items()}
+    assert all(len(items) == len({1, 2, 3} - seen[user]) for user, items in published(made).items())
+
+
+def test_the_result_does_not_depend_on_slices_or_batches(filled: Any) -> None:
+    run(filled())
+    whole = published(filled())
+    report = run(filled(scoring={"k": 5, "slice_users": 7}, now=NOW + HOUR), everyone=True)
+    assert report.reasons == {"asked": 60}
+    assert published(filled()) == whole
+
+
+def test_users_the_model_knows_nothing_of_get_the_fallback(filled: Any, tmp_path: Path) -> None:
+    made = filled()
+    ingest_events(made, write_events(tmp_path / "cold.csv", [(900, 7777, 5, 1_700_000_000)]))
+    run(made)
+    sources = {r["user_id"]: r["source"] for r in table(made).read().collect()}
+    assert sources.pop(900) == "fallback"
+    assert set(sources.values()) == {"model"}
+    assert len(published(made)[900]) == 5
+
+
+def test_every_user_cold_is_published_unless_the_limit_forbids(pipeline: Any, tmp_path: Path) -> None:
+    rows = [(user, 7000 + user, 5, 1_700_000_000) for user in range(1, 6)]
+    ingest_events(pipeline(), write_events(tmp_path / "cold.csv", rows))
+    with pytest.raises(AuditRefused, match=r"share of fallbacks is 1, expected at most 0.5"):
+        run(pipeline(audit={"max_fallback_share": 0.5}))
+    assert published(pipeline()) == {}
+    report = run(pipeline(now=NOW + HOUR))
+    assert (report.figures["fallback"], report.figures["scored"]) == (5, 5)
+
+
+def test_a_refused_run_leaves_the_table_and_keeps_its_staged_rows(filled: Any) -> None:
+    run(filled())
+    before = published(filled())
+    with pytest.raises(AuditRefused, match="overlap with the lists replaced"):
+        run(filled("films/2", now=NOW + HOUR, audit={"min_overlap": 1.0}))
+    assert published(filled()) == before
+    [staging] = filled().tables.names("_staging_")
+    assert filled().tables.table(staging).read().count() == 60
+    report = run(filled("films/2", now=NOW + 2 * HOUR))
+    assert report.resumed_slices == 1
+    assert filled().tables.names("_staging_") == []
+
+
+def test_an_interrupted_run_is_taken_up_again(filled: Any, registry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver dies after the second of several slices; the next run scores the others only."""
+    from scoreline import slices
+
+    scored: list[int] = []
+    real = slices.scored_slice
+
+    def dying(context: Any, opened: Any, part: Any, due: Any, *, whole_table: bool) -> Any:
+        if len(scored) == 2:
+            raise KeyboardInterrupt
+        scored.append(part.number)
+        return real(context, opened, part, due, whole_table=whole_table)
+
+    few = {"k": 5, "slice_users": 15}
+    monkeypatch.setattr(slices, "scored_slice", dying)
+    with pytest.raises(KeyboardInterrupt):
+        run(filled(scoring=few))
+    assert published(filled()) == {}
+    again: list[int] = []
+    monkeypatch.setattr(slices, "scored_slice", lambda *a, **k: (again.append(a[2].number), real(*a, **k))[1])
+    report = run(filled(scoring=few, now=NOW + HOUR))
+    assert scored == [0, 1]
+    assert not set(again) & {0, 1}
+    assert report.resumed_slices == 2
+    assert published(filled()) == expected(filled(), registry.films["1"], k=5)
+
+
+def test_staged_slices_of_other_inputs_are_not_taken_up(
+    filled: Any, registry: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    from scoreline import run as run_module
+
+    monkeypatch.setattr(run_module, "publish_staged", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        run(filled())
+    monkeypatch.undo()
+    ingest_events(filled(), write_events(tmp_path / "news.csv", [(7, 33, 5, 1_780_000_000)]))
+    report = run(filled(now=NOW + HOUR))
+    assert report.resumed_slices == 0
+    assert published(filled()) == expected(filled(), registry.films["1"], k=5)
+
+
+def test_rollback_brings_the_run_before_back_and_fences_older_runs(filled: Any) -> None:
+    first = run(filled())
+    before = published(filled())
+    run(filled("films/2", now=NOW + HOUR))
+    assert published(filled()) != before
+    report = roll_back(filled(now=NOW + 2 * HOUR))
+    assert report.run_id == first.run_id
+    assert published(filled()) == before
+    rows = table(filled()).read()
+    late = int((NOW + HOUR).timestamp() * 1000) + 1
+    with pytest.raises(Superseded, match="newer run or rollback"):
+        replace_some(table(filled()), rows.withColumn("_left", F.lit(True)), sequence=late, note={"kind": "publish"})
+    assert published(filled()) == before
+    with pytest.raises(InputError, match="no run before the current one"):
+        roll_back(filled(now=NOW + 3 * HOUR))
+    with pytest.raises(InputError, match="No run nonsense was published"):
+        roll_back(filled(), run_id="nonsense")
+
+
+def test_a_second_run_started_while_one_runs_says_so(filled: Any) -> None:
+    made = filled()
+    with (
+        exclusive(made.settings, "run"),
+        pytest.raises(RunInProgress, match=r"Another run works .*\(process \d+, since"),
+    ):
+        run(made)
+    assert run(made).state == "published"
+
+
+def test_no_history_no_model_no_alias(pipeline: Any, filled: Any, spark: Any, tmp_path: Path) -> None:
+    empty = pipeline(tables={"root": str(tmp_path / "elsewhere")})
+    with pytest.raises(InputError, match=r"There is no table .*user_history yet"):
+        run(empty)
+    with pytest.raises(InputError, match=r"(?i)nowhere"):
+        run(filled("nowhere/1"))
+    with pytest.raises(InputError, match=r"(?i)best"):
+        run(filled("films@best"))
+    assert not table(filled()).exists()
+
+
+def test_a_model_for_other_ids_is_refused_before_any_row_is_read(pipeline: Any, tmp_path: Path) -> None:
+    made = pipeline(keys={"user_id": "long", "item_id": "string"})
+    ingest_events(made, write_events(tmp_path / "e.csv", [(1, "0110912", 5, 1_700_000_000)]))
+    with pytest.raises(InputError, match="item_ids"):
+        run(made)
+
+
+def test_runs_are_recorded_in_the_table_and_in_mlflow(filled: Any, registry: Any) -> None:
+    from mlflow import MlflowClient
+
+    report = run(filled())
+    rows = filled().tables.table("runs").read().collect()
+    assert [(r["run_id"], r["state"], r["users"]) for r in rows] == [(report.run_id, "published", 60)]
+    client = MlflowClient(registry.uri)
+    experiment = client.get_experiment_by_name("runs")
+    assert experiment is not None
+    [logged] = client.search_runs([experiment.experiment_id], f"tags.`scoreline.run_id` = '{report.run_id}'")
+    assert logged.data.metrics["scored"] == 60
+    assert logged.data.params["model"] == "films version 1"
+    assert len(logged.inputs.dataset_inputs) == 2
+
+
+def test_the_reasons_have_a_meaning() -> None:
+    from scoreline.plan import MEANING
+
+    assert set(MEANING) == set(REASONS)

@@ -1,0 +1,61 @@
+"""Brute force: the lists that the table has to hold, from the model's arrays and plain loops."""
+
+from typing import Any
+
+import numpy as np
+
+from scoreline.context import Context
+from scoreline.models.artifacts import FittedModel
+
+
+def published(made: Context) -> dict[Any, list[Any]]:
+    """user_id -> item ids, as the table shows them."""
+    rows = made.tables.table("recommendations").read().select("user_id", "recommendations").collect()
+    return {row["user_id"]: [item["item_id"] for item in row["recommendations"]] for row in rows}
+
+
+def histories(made: Context) -> dict[Any, tuple[list[Any], list[float]]]:
+    rows = made.tables.table("user_history").read().select("user_id", "item_ids", "weights").collect()
+    return {row["user_id"]: (row["item_ids"], row["weights"]) for row in rows}
+
+
+def expected(
+    made: Context, model: FittedModel, *, k: int, blocked: frozenset[Any] = frozenset()
+) -> dict[Any, list[Any]]:
+    """For each user the k best unseen items by score, ties by id; completed by popularity where too few are touched."""
+    catalogue = model.catalogue.ids.to_pylist()
+    place = {item: index for index, item in enumerate(catalogue)}
+    similar = dense_similarities(model)
+    popular = popularity_order(model)
+    return {
+        user: _best(items, weights, catalogue, place, similar, popular, k, blocked)
+        for user, (items, weights) in histories(made).items()
+    }
+
+
+def dense_similarities(model: FittedModel) -> Any:
+    estimator = model.estimator
+    count = len(model.catalogue)
+    dense = np.zeros((count, count + 1))
+    for row, (near, similarity) in enumerate(zip(estimator.neighbours_, estimator.similarities_, strict=True)):
+        dense[row, near] += similarity
+    return dense[:, :count]
+
+
+def popularity_order(model: FittedModel) -> list[int]:
+    counts = np.asarray(model.popularity.popularity_, dtype=np.float64)
+    return sorted(range(len(counts)), key=lambda index: (-counts[index], index))
+
+
+def _best(
+    items: Any, weights: Any, catalogue: Any, place: Any, similar: Any, popular: Any, k: int, blocked: frozenset[Any]
+) -> list[Any]:
+    scores = np.zeros(len(catalogue))
+    for item in items:
+        if item in place:
+            scores += similar[place[item]].astype(np.float64)
+    forbidden = {place[i] for i in [*items, *blocked] if i in place}
+    touched = [i for i in np.flatnonzero(scores > 0) if i not in forbidden]
+    best = sorted(touched, key=lambda i: (-np.float64(scores[i]), i))[:k]
+    rest = [i for i in popular if i not in forbidden and i not in best]
+    return [catalogue[i] for i in [*best, *rest][:k]]

@@ -1,0 +1,94 @@
+from pathlib import Path
+
+import pytest
+
+from scoreline.errors import InputError
+from scoreline.quiet import pointing_at, quiet_mlflow
+from scoreline.registry import download, pin, promote, signature
+
+
+def test_alias_is_pinned_to_one_version(store: str) -> None:
+    pinned = pin("models:/movies@champion", tracking_uri=store)
+    assert (pinned.name, pinned.version, pinned.uri) == ("movies", "1", "models:/movies/1")
+    assert pinned.source_uri == "models:/movies@champion"
+    assert pinned.run_id == pin("models:/movies/1", tracking_uri=store).run_id
+
+
+def test_run_and_folder_are_pinned(store: str, tmp_path: Path) -> None:
+    first = pin("models:/movies/1", tracking_uri=store)
+    by_run = pin(f"runs:/{first.run_id}/model", tracking_uri=store)
+    assert (by_run.name, by_run.version) == ("model", first.run_id)
+    folder = download(by_run, tmp_path)
+    by_folder = pin(str(folder), tracking_uri=store)
+    assert by_folder.version == pin(f"file://{folder}", tracking_uri=store).version
+    (folder / "MLmodel").write_text((folder / "MLmodel").read_text() + "\n")
+    assert by_folder.version != pin(str(folder), tracking_uri=store).version
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("models:/films@champion", r"has no model films; it has movies"),
+        (
+            "models:/movies@best",
+            r"model movies has no alias best; it has versions 1, 2 and aliases champion \(version 1\)",
+        ),
+        ("models:/movies/9", "model movies has no version 9"),
+        ("models:/movies", "names no version"),
+        ("models:/movies/latest", "names no version"),
+        ("runs:/0123/model", "has no run 0123"),
+        ("/nowhere/model", "no MLflow model"),
+    ],
+)
+def test_what_is_not_there_is_said_with_what_is(uri: str, said: str, store: str) -> None:
+    with pytest.raises(InputError, match=said):
+        pin(uri, tracking_uri=store)
+
+
+def test_registry_out_of_reach_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(InputError, match=r"MLflow at http://127\.0\.0\.1:9 cannot be reached"):
+        pin("models:/movies@champion", tracking_uri="http://127.0.0.1:9")
+
+
+def test_files_are_fetched_once_and_loaded(store: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    pinned = pin("models:/movies@champion", tracking_uri=store)
+    folder = download(pinned, tmp_path)
+    assert folder.parent.parent == tmp_path
+    (folder / "mark").touch()
+    assert (download(pinned, tmp_path) / "mark").exists()
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+    assert signature(folder).inputs.input_names() == ["item_ids", "weights"]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_worse_version_is_refused_unless_forced(store: str) -> None:
+    knobs = {"metric": "ndcg_at_10", "tracking_uri": store}
+    with pytest.raises(InputError, match=r"its ndcg_at_10 is 0\.2000, that of version 1, .* is 0\.3000"):
+        promote("movies", None, "champion", margin=0.1, **knobs)
+    assert promote("movies", "2", "champion", margin=0.5, **knobs).previous == "1"
+    assert promote("movies", "1", "champion", margin=0.0, **knobs).version == "1"
+    moved = promote("movies", "2", "champion", margin=0.0, force=True, **knobs)
+    assert (moved.name, moved.alias, moved.version, moved.previous) == ("movies", "champion", "2", "1")
+    assert pin("models:/movies@champion", tracking_uri=store).version == "2"
+    assert promote("movies", "1", "challenger", margin=0.0, **knobs).previous is None
+    promote("movies", "1", "champion", margin=0.0, **knobs)
+
+
+def test_promotion_is_on_record(store: str) -> None:
+    promote("movies", "2", "champion", margin=1.0, tracking_uri=store)
+    promote("movies", "1", "champion", margin=1.0, tracking_uri=store)
+    with quiet_mlflow(), pointing_at(store, None):
+        import mlflow
+
+        tags = mlflow.MlflowClient().get_model_version("movies", "1").tags
+    assert tags["scoreline.promoted_from"] == "2"
+    assert tags["scoreline.promoted_by"]
+    assert tags["scoreline.promoted_at"].startswith("20")
+
+
+def test_promoting_what_is_not_there_is_said(store: str) -> None:
+    with pytest.raises(InputError, match="no model films"):
+        promote("films", None, "champion", margin=0.0, tracking_uri=store)
+    with pytest.raises(InputError, match="has no version 7"):
+        promote("movies", "7", "champion", margin=0.0, tracking_uri=store)

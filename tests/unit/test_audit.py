@@ -1,0 +1,56 @@
+import pyarrow as pa
+import pytest
+
+from scoreline.audit import added, item_figures, judge, overlap_figures
+from scoreline.settings import AuditSettings
+
+FINE = {"wanted": 1000, "scored": 1000, "failed": 0, "violations": 0, "empty": 0, "fallback": 0}
+
+
+def lists(rows: dict[int, list[int] | None]) -> pa.Table:
+    kinds = pa.schema([("user_id", pa.int64()), ("item_ids", pa.list_(pa.int64()))])
+    return pa.table({"user_id": list(rows), "item_ids": list(rows.values())}, schema=kinds)
+
+
+def test_a_good_run_passes_every_gate() -> None:
+    assert all(gate.passed for gate in judge(FINE, AuditSettings()))
+
+
+@pytest.mark.parametrize(
+    ("found", "limits", "name"),
+    [
+        ({"scored": 999}, {}, "users scored or failed"),
+        ({"violations": 1}, {}, "seen or forbidden items recommended"),
+        ({"scored": 994, "failed": 6}, {}, "failed users"),
+        ({"scored": 0, "failed": 1000}, {"max_failed_share": 1}, "users scored"),
+        ({"empty": 11}, {}, "share of empty lists"),
+        ({"fallback": 501}, {"max_fallback_share": 0.5}, "share of fallbacks"),
+        ({"top_item_share": 0.9}, {"max_top_item_share": 0.8}, "share of the top item"),
+        ({"overlap_at_k": 0.1}, {"min_overlap": 0.2}, "overlap with the lists replaced"),
+    ],
+)
+def test_each_gate_refuses_what_it_guards(found: dict[str, float], limits: dict[str, float], name: str) -> None:
+    gates = judge({**FINE, **found}, AuditSettings(**limits))
+    assert [gate.name for gate in gates if not gate.passed] == [name]
+
+
+def test_failures_below_the_floor_are_tolerated_in_small_tables() -> None:
+    gates = judge({**FINE, "wanted": 50, "scored": 45, "failed": 5}, AuditSettings())
+    assert all(gate.passed for gate in gates)
+
+
+def test_item_figures_of_a_sample() -> None:
+    found = item_figures(lists({1: [10, 20], 2: [10], 3: [10, 30], 4: []}))
+    assert found == {"sampled_users": 4, "distinct_items": 3, "top_item_share": 0.75}
+    assert item_figures(lists({})) == {"sampled_users": 0, "distinct_items": 0, "top_item_share": None}
+
+
+def test_overlap_is_over_users_that_had_a_list() -> None:
+    new = lists({1: [10, 20], 2: [5, 6], 3: [7], 4: []})
+    old = lists({3: [8, 7], 1: [20, 10], 9: [1], 4: []})
+    assert overlap_figures(new, old) == {"overlap_at_k": 0.75, "overlap_users": 2}
+    assert overlap_figures(new, lists({})) == {"overlap_at_k": None, "overlap_users": 0}
+
+
+def test_figures_of_slices_add_up() -> None:
+    assert added([{"scored": 3, "empty": None}, {"scored": 4, "left": 1}]) == {"scored": 7, "empty": 0, "left": 1}

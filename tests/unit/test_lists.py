@@ -1,0 +1,17 @@
+import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scoreline.lists import common_count
+
+
+@given(st.data(), st.integers(1, 40))
+def test_common_count_agrees_with_sets(data: st.DataObject, n: int) -> None:
+    ids = st.lists(st.integers(0, 30), max_size=12)
+    seen = data.draw(st.lists(st.one_of(st.none(), ids), min_size=n, max_size=n))
+    found = data.draw(st.lists(ids, min_size=n, max_size=n))
+    kind = pa.list_(pa.int64())
+    # slices, as batches that were halved give them
+    left, right = pa.array([[1], *seen], kind).slice(1), pa.array([[1], *found], kind).slice(1)
+    expected = [sum(item in set(s or []) for item in f) for s, f in zip(seen, found, strict=True)]
+    assert common_count(left, right).tolist() == expected
