@@ -16,7 +16,7 @@ import time
 import urllib.request
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,7 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=2)
     options.add_argument("--quick", action="store_true", help="2 seconds, one round, no BentoML")
     options.add_argument("--parts", default="peers,scale,models,overload")
+    options.add_argument("--only", default="", help="peers whose name contains this (and ourselves)")
     options.add_argument("--without-bentoml", action="store_true")
     chosen = options.parse_args()
     if chosen.quick:
@@ -68,7 +69,7 @@ def main() -> None:
     bench = prepare(chosen.folder.absolute())
     parts = chosen.parts.split(",")
     if "peers" in parts:
-        peers(bench, seconds=chosen.seconds, rounds=chosen.rounds, bentoml=not chosen.without_bentoml)
+        peers(bench, seconds=chosen.seconds, rounds=chosen.rounds, bentoml=not chosen.without_bentoml, only=chosen.only)
     if "scale" in parts:
         scale(bench, seconds=chosen.seconds)
     if "models" in parts:
@@ -168,24 +169,28 @@ def running(command: list[str], env: dict[str, str], port: int, body: bytes) -> 
                 time.sleep(0.2)
         yield process.pid
     finally:
-        for sign in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(process.pid, sign)
-            except ProcessLookupError:
-                break
-            time.sleep(1.5)
+        family = [pid for pid, _ in _members(process.pid)]
+        process.terminate()
+        time.sleep(2)
+        for pid in family:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         process.wait()
         log.close()
 
 
-def _members(group: int) -> Iterator[tuple[int, list[str]]]:
+def _members(root: int) -> Iterator[tuple[int, list[str]]]:
+    """The server's processes: its group, and all descendants (BentoML's workers have groups of their own)."""
+    found: dict[int, list[str]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            fields = stat.read_text().rsplit(")", 1)[1].split()
+            found[int(stat.parent.name)] = stat.read_text().rsplit(")", 1)[1].split()
         except OSError:
             continue
-        if int(fields[2]) == group:
-            yield int(stat.parent.name), fields
+    family = {root} | {pid for pid, fields in found.items() if int(fields[2]) == root}
+    while grown := {pid for pid, fields in found.items() if int(fields[1]) in family} - family:
+        family |= grown
+    return iter([(pid, found[pid]) for pid in family if pid in found])
 
 
 def cpu_seconds(group: int) -> float:
@@ -289,7 +294,7 @@ def bentoml(bench: Bench, port: int) -> tuple[list[str], dict[str, str]]:
     }
 
 
-def peers(bench: Bench, *, seconds: float, rounds: int, bentoml: bool) -> None:
+def peers(bench: Bench, *, seconds: float, rounds: int, bentoml: bool, only: str = "") -> None:
     """CPU per request of the same logistic regression, one worker, one row; the best of the rounds each."""
     servers: dict[str, tuple[Start, str, float | None]] = {
         "this project (lookup included)": (mlflow_serve("ours_logistic_regression@champion", tuned=True), "ours", None),
@@ -302,6 +307,7 @@ def peers(bench: Bench, *, seconds: float, rounds: int, bentoml: bool) -> None:
     }
     if bentoml:
         servers["BentoML + pandas"] = (globals()["bentoml"], "bento", 4)
+    servers = {name: each for name, each in servers.items() if only in name or "this project" in name}
     best: dict[str, dict[int, Figure]] = {name: {} for name in servers}
     for _ in range(rounds):
         for name, (start, kind, _) in servers.items():
