@@ -253,6 +253,18 @@ def test_every_decision_is_observed() -> None:
     assert seen == [found]
 
 
+def test_fallbacks_are_counted() -> None:
+    from prometheus_client import REGISTRY
+
+    from scoreline.online.metrics import observe_client
+
+    labels = {"decision": "allow", "source": "fallback", "cause": "connection"}
+    before = REGISTRY.get_sample_value("fraud_client_decisions_total", labels) or 0
+    with FraudClient(ClientSettings(url=f"http://127.0.0.1:{free_port()}"), observe=observe_client) as client:
+        client.authorize(PAYMENT)
+    assert REGISTRY.get_sample_value("fraud_client_decisions_total", labels) == before + 1
+
+
 def test_the_fallback_must_leave_room_for_review() -> None:
     with pytest.raises(ValueError, match="allow_up_to must be below deny_from"):
         Fallback(allow_up_to=500, deny_from=500)

@@ -257,6 +257,7 @@ def test_stop_finishes_what_was_begun_and_leaves_no_process(live: Live) -> None:
     assert not _group_lives(group)
 
 
+@pytest.mark.slow
 def test_excess_requests_are_refused_at_once(world: World, registry: Registry, tmp_path: Path) -> None:
     with serving(world, registry, tmp_path, workers=1, limit_concurrency=4) as small:
         port = small.server.settings.server.port

@@ -10,7 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
 from prometheus_client.core import GaugeMetricFamily
@@ -20,7 +20,10 @@ from prometheus_client.registry import REGISTRY, Collector
 from scoreline.online.snapshot import SnapshotSource
 from scoreline.online.transactions import Answer
 
-__all__ = ["CLIENT_DECISIONS", "observe", "serve_metrics"]
+if TYPE_CHECKING:  # the client is not among the modules that travel inside the model
+    from scoreline.online.client import Authorization
+
+__all__ = ["observe", "observe_client", "serve_metrics"]
 
 _log = logging.getLogger(__name__)
 _BUCKETS: Final = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
@@ -43,6 +46,11 @@ def observe(answers: Sequence[Answer], seconds: float) -> None:
         DECISIONS.labels(answer["decision"]).inc()
         for reason in answer["reasons"]:
             REVIEWS.labels(reason).inc()
+
+
+def observe_client(found: "Authorization") -> None:
+    """Count a decision in the caller's process: `FraudClient(…, observe=observe_client)`."""
+    CLIENT_DECISIONS.labels(found.decision, found.decision_source, found.cause or "").inc()
 
 
 class _FeatureAge(Collector):
