@@ -16,9 +16,10 @@ import time
 import urllib.request
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import joblib
@@ -57,8 +58,8 @@ class Bench:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--folder", type=Path, default=Path("data/bench-online"))
-    options.add_argument("--seconds", type=float, default=5)
-    options.add_argument("--rounds", type=int, default=2)
+    options.add_argument("--seconds", type=float, default=3)
+    options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--quick", action="store_true", help="2 seconds, one round, no BentoML")
     options.add_argument("--parts", default="peers,scale,models,overload")
     options.add_argument("--only", default="", help="peers whose name contains this (and ourselves)")
@@ -295,7 +296,7 @@ def bentoml(bench: Bench, port: int) -> tuple[list[str], dict[str, str]]:
 
 
 def peers(bench: Bench, *, seconds: float, rounds: int, bentoml: bool, only: str = "") -> None:
-    """CPU per request of the same logistic regression, one worker, one row; the best of the rounds each."""
+    """CPU per request of the same logistic regression, one worker, one row: all servers up, measured in turn."""
     servers: dict[str, tuple[Start, str, float | None]] = {
         "this project (lookup included)": (mlflow_serve("ours_logistic_regression@champion", tuned=True), "ours", None),
         "mlflow, sklearn flavor": (mlflow_serve("peer_sklearn/1"), "frame", 6),
@@ -308,31 +309,37 @@ def peers(bench: Bench, *, seconds: float, rounds: int, bentoml: bool, only: str
     if bentoml:
         servers["BentoML + pandas"] = (globals()["bentoml"], "bento", 4)
     servers = {name: each for name, each in servers.items() if only in name or "this project" in name}
-    best: dict[str, dict[int, Figure]] = {name: {} for name in servers}
-    for _ in range(rounds):
+    figures: dict[str, dict[int, list[Figure]]] = {name: {1: [], 16: []} for name in servers}
+    with ExitStack() as stack:
+        up = {}
         for name, (start, kind, _) in servers.items():
             port = free_port()
             command, env = start(bench, port)
-            with running(command, env, port, bench.bodies[kind][0]) as group:
-                measure(group, port, bench.bodies[kind], connections=4, seconds=min(seconds, 2))
-                for connections in (1, 16):
-                    found = measure(group, port, bench.bodies[kind], connections=connections, seconds=seconds)
-                    known = best[name].get(connections)
-                    if known is None or found.cpu_ms < known.cpu_ms:
-                        best[name][connections] = found
-            print(f"  {name}: {best[name][1].cpu_ms:.2f} / {best[name][16].cpu_ms:.2f} ms", file=sys.stderr)
-    ours = best["this project (lookup included)"]
-    print("\nCPU ms a request over 1 and 16 connections, p50 / p99 in ms over 1 connection:\n")
-    print("| server | 1 | 16 | of ours (1, 16) | aim | p50 / p99 | memory MB |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    for name, found in best.items():
-        one, many = found[1], found[16]
+            up[name] = (
+                stack.enter_context(running(command, env, port, bench.bodies[kind][0])),
+                port,
+                bench.bodies[kind],
+            )
+            measure(*up[name], connections=4, seconds=min(seconds, 2))
+            print(f"  {name} is up", file=sys.stderr)
+        for _ in range(rounds):
+            for connections in (1, 16):
+                for name, server in up.items():
+                    figures[name][connections].append(measure(*server, connections=connections, seconds=seconds))
+    ours = figures["this project (lookup included)"]
+    print(f"\nMedians of {rounds} rounds; CPU ms a request and p50 / p99 in ms over 1 and 16 connections:\n")
+    print("| server | CPU, 1 | CPU, 16 | of ours, 1 | of ours, 16 | aim | p50 / p99, 1 | p50 / p99, 16 | memory MB |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    for name, found in figures.items():
         aim = servers[name][2]
-        print(
-            f"| {name} | {one.cpu_ms:.2f} | {many.cpu_ms:.2f} | {one.cpu_ms / ours[1].cpu_ms:.1f}×, "
-            f"{many.cpu_ms / ours[16].cpu_ms:.1f}× | {'' if aim is None else f'{aim:g}×'} | "
-            f"{one.found.percentile(0.5):.1f} / {one.found.percentile(0.99):.1f} | {one.memory:.0f} |"
-        )
+        cells = [f"{median(figure.cpu_ms for figure in found[n]):.2f}" for n in (1, 16)]
+        for n in (1, 16):  # round by round, so that what else the machine does hits both
+            cells.append(f"{median(t.cpu_ms / o.cpu_ms for t, o in zip(found[n], ours[n], strict=True)):.1f}×")
+        cells.append("" if aim is None else f"{aim:g}×")
+        for n in (1, 16):
+            p50, p99 = (median(figure.found.percentile(share) for figure in found[n]) for share in (0.5, 0.99))
+            cells.append(f"{p50:.1f} / {p99:.1f}")
+        print(f"| {name} | {' | '.join(cells)} | {found[16][-1].memory:.0f} |")
 
 
 def scale(bench: Bench, *, seconds: float) -> None:
