@@ -77,6 +77,11 @@ class Interactions:
         shape = (self.user_count, len(self.catalogue))
         return sp.csr_matrix((self.weights, self.items, histories.offsets), shape)
 
+    def ages(self) -> npt.NDArray[np.float32]:
+        """Days before the newest event, in the order of the matrix's entries."""
+        micros: npt.NDArray[np.int64] = self.times.max(initial=0) - self.times
+        return (micros / 86_400e6).astype(np.float32)
+
     def held_out(self, by: SplitBy, share: float) -> npt.NDArray[np.bool_]:
         """Which events are for testing: the last `share` of all (`time`) or of each user's (`user`).
 
