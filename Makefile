@@ -40,7 +40,7 @@ bench: $(STAMP) ## Time this project against its peers
 
 requirements: ## Pin every dependency by hash (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-		--extra dev --extra java pyproject.toml -o requirements.txt
+		--extra dev --extra dev-online --extra java --extra online pyproject.toml -o requirements.txt
 
 clean: ## Remove what demo and tests left behind
 	rm -rf data/demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
