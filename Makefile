@@ -35,7 +35,7 @@ format: $(STAMP) ## Bring the code into its style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## Time this project against its peers
+bench-kernel: $(STAMP) ## Time the top-K search against its peers
 	$(BIN)/python benchmarks/kernel.py
 
 requirements: ## Pin every dependency by hash (needs uv)
@@ -47,4 +47,4 @@ clean: ## Remove what demo and tests left behind
 
 -include online.mk
 
-.PHONY: help setup demo test lint format bench requirements clean
+.PHONY: help setup demo test lint format bench-kernel requirements clean

@@ -5,7 +5,6 @@ from typing import Any
 from builders import NOW, write_events
 from jobs.conftest import events_of
 from jobs.truth import expected, published
-
 from scoreline.ingest import ingest_events
 from scoreline.run import run
 from scoreline.undo import roll_back
