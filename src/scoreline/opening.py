@@ -12,7 +12,7 @@ from scoreline.context import Context
 from scoreline.errors import InputError
 from scoreline.inputs import Inputs, open_inputs
 from scoreline.pinning import Pinned, pin_model
-from scoreline.plan import Plan, Wanted, choose_buckets, due_users, make_plan
+from scoreline.plan import Plan, Wanted, all_new, choose_buckets, due_users, make_plan
 from scoreline.rules import Rules, read_rules
 from scoreline.schema import BUCKET, HISTORY_HASH, USER_ID
 from scoreline.tables import Table
@@ -75,6 +75,9 @@ def open_run(context: Context, *, fraction: float, everyone: bool) -> Opened:
 def find_due(opened: Opened) -> DataFrame:
     """`user_id, bucket, reason` of each due user, of both tables as they were pinned."""
     keys = opened.inputs.rows.select(USER_ID, BUCKET, HISTORY_HASH)
+    if opened.target_version == 0:
+        # created just now: nothing to compare with
+        return all_new(keys)
     return due_users(keys, opened.published(), opened.wanted)
 
 

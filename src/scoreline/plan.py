@@ -88,31 +88,38 @@ def due_users(histories: DataFrame, recommendations: DataFrame, wanted: Wanted) 
     scored_at`; `user_id` is unique in each. The first reason of `REASONS` that holds is given.
     """
     has = histories.select(USER_ID, BUCKET, F.col(HISTORY_HASH).alias("_wanted_hash"))
-    made = recommendations.select(
-        USER_ID,
-        F.col(BUCKET).alias("_old_bucket"),
-        F.col(HISTORY_HASH).alias("_made_hash"),
-        "model_name",
-        "model_version",
-        "rules_hash",
-        "scored_at",
-    )
-    both = has.join(made, on=USER_ID, how="full")
-    oldest = None if wanted.max_age is None else wanted.now - wanted.max_age
-    other_model = (F.col("model_name") != wanted.model_name) | (F.col("model_version") != wanted.model_version)
+    both = has.join(_judged(recommendations, wanted), on=USER_ID, how="full")
     reason = (
         F.when(F.col(BUCKET).isNull(), "left")
         .when(F.col("_old_bucket").isNull(), "new")
-        .when(other_model, "other_model")
-        .when(F.col("rules_hash") != wanted.rules_hash, "other_rules")
+        .when(F.col("_model"), "other_model")
+        .when(F.col("_rules"), "other_rules")
         .when(F.col("_made_hash") != F.col("_wanted_hash"), "changed")
+        .when(F.col("_age"), "too_old")
     )
-    if oldest is not None:
-        reason = reason.when(F.col("scored_at") <= F.lit(oldest), "too_old")
     if wanted.everyone:
         reason = reason.otherwise("asked")
     bucket = F.coalesce(BUCKET, "_old_bucket").alias(BUCKET)
     return both.select(USER_ID, bucket, reason.alias("reason")).where(F.col("reason").isNotNull())
+
+
+def _judged(recommendations: DataFrame, wanted: Wanted) -> DataFrame:
+    """What is wrong with a row by itself, as booleans: the join then moves a few bytes a user, not three strings."""
+    oldest = F.lit(None) if wanted.max_age is None else F.lit(wanted.now - wanted.max_age)
+    other_model = (F.col("model_name") != wanted.model_name) | (F.col("model_version") != wanted.model_version)
+    return recommendations.select(
+        USER_ID,
+        F.col(BUCKET).alias("_old_bucket"),
+        F.col(HISTORY_HASH).alias("_made_hash"),
+        other_model.alias("_model"),
+        (F.col("rules_hash") != wanted.rules_hash).alias("_rules"),
+        (F.col("scored_at") <= oldest.cast("timestamp")).alias("_age"),
+    )
+
+
+def all_new(histories: DataFrame) -> DataFrame:
+    """`due_users` where nothing is published yet."""
+    return histories.select(USER_ID, BUCKET, F.lit("new").alias("reason"))
 
 
 def choose_buckets(

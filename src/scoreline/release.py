@@ -33,9 +33,9 @@ def _lists(rows: DataFrame) -> pa.Table:
 
 
 def _sample(manifest: Manifest, users: int) -> list[int]:
-    """Buckets, spread over the run, that hold about `users` users; all buckets if the run is smaller."""
+    """Buckets, spread over the run, in which the table has about `users` users, due or not: all that is read."""
     buckets = [bucket for part in manifest.slices for bucket in part.buckets]
-    wanted = max(1, round(len(buckets) * users / max(manifest.to_score, 1)))
+    wanted = max(1, manifest.buckets * users // max(manifest.users, 1))
     step = max(1, len(buckets) // wanted)
     return buckets[::step][:wanted]
 

@@ -87,6 +87,8 @@ def _new_staging(context: Context, opened: Opened, plan: Plan) -> Staging:
         slices=plan.slices,
         reasons=plan.reasons,
         whole_table=plan.whole_table,
+        users=plan.users,
+        buckets=plan.buckets,
     )
     return Staging.new(context, opened.dependencies(context), manifest)
 

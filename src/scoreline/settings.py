@@ -200,7 +200,7 @@ class AuditSettings(Section):
     max_fallback_share: Fraction | None = None
     max_top_item_share: Fraction | None = None
     min_overlap: Fraction | None = None
-    sample_users: int = Field(default=20_000, ge=1, description="users behind coverage, top share and overlap")
+    sample_users: int = Field(default=20_000, ge=1, description="users read for coverage, top share and overlap")
 
 
 class ExportSettings(Section):

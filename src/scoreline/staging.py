@@ -33,6 +33,8 @@ class Manifest:
     slices: tuple[Slice, ...]
     reasons: Mapping[str, int]
     whole_table: bool
+    users: int
+    buckets: int
 
     @property
     def began(self) -> datetime:

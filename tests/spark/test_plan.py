@@ -1,0 +1,53 @@
+"""Who is due and why, against a loop."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import product
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from scoreline.plan import Wanted, all_new, due_users
+
+NOW = datetime(2026, 7, 1, tzinfo=UTC)
+WANTED = Wanted("films", "3", "rules", timedelta(days=7), NOW)
+HISTORIES = "user_id long, bucket int, history_hash long"
+MADE = f"{HISTORIES}, model_name string, model_version string, rules_hash string, scored_at timestamp"
+
+
+def reason_of(history: Any, row: Any, wanted: Wanted) -> str | None:
+    if history is None:
+        return "left"
+    if row is None:
+        return "new"
+    _, _, made_hash, model, version, rules, at = row
+    if (model, version) != ("films", "3"):
+        return "other_model"
+    if rules != "rules":
+        return "other_rules"
+    if made_hash != history[2]:
+        return "changed"
+    if wanted.max_age is not None and at <= NOW - wanted.max_age:
+        return "too_old"
+    return "asked" if wanted.everyone else None
+
+
+def test_each_reason_as_a_loop_would_give_it(spark: SparkSession) -> None:
+    """Every combination of model, version, rules, hash and age, and users on one side only."""
+    combinations = product(("films", "other"), ("3", "2"), ("rules", "old"), (7, 8), (1, 7, 30))
+    rows, histories = {}, {}
+    for user, (model, version, rules, made_hash, days) in enumerate(combinations):
+        rows[user] = (user, user % 4, made_hash, model, version, rules, NOW - timedelta(days=days))
+        histories[user] = (user, user % 4, 7)
+    del histories[5], rows[9], rows[20]
+    history_rows = spark.createDataFrame(list(histories.values()), HISTORIES)
+    made_rows = spark.createDataFrame(list(rows.values()), MADE)
+    for wanted in (WANTED, Wanted("films", "3", "rules", None, NOW), Wanted("films", "3", "rules", None, NOW, True)):
+        found = {r[0]: (r[1], r[2]) for r in due_users(history_rows, made_rows, wanted).collect()}
+        users = sorted({*rows, *histories})
+        reasons = {user: reason_of(histories.get(user), rows.get(user), wanted) for user in users}
+        assert found == {user: (user % 4, reason) for user, reason in reasons.items() if reason}
+
+
+def test_everyone_is_new_where_nothing_is_published(spark: SparkSession) -> None:
+    keys = spark.createDataFrame([(1, 0, 7), (2, 1, 7)], HISTORIES)
+    assert sorted(map(tuple, all_new(keys).collect())) == [(1, 0, "new"), (2, 1, "new")]
