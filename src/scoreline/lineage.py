@@ -19,25 +19,19 @@ def log_run(
     state: str,
 ) -> str | None:
     """Write the MLflow run of a finished scoring run and return its id; a failure is logged, the result stands."""
-    from scoreline.registry import quiet_mlflow
+    from scoreline.quiet import experiment_id, pointing_at, quiet_mlflow
 
+    tables = {"input": inputs, "output": output}
     try:
-        with quiet_mlflow():
-            _use(tracking_uri, experiment)
-            return _log(run_id, params, figures, {"input": inputs, "output": output}, state)
+        with quiet_mlflow(), pointing_at(tracking_uri, None):
+            return _log(experiment_id(experiment, tracking_uri), run_id, params, figures, tables, state)
     except Exception:
         log.exception("the MLflow run could not be written run_id=%s", run_id)
         return None
 
 
-def _use(tracking_uri: str, experiment: str) -> None:
-    import mlflow
-
-    mlflow.set_tracking_uri(tracking_uri)
-    mlflow.set_experiment(experiment)
-
-
 def _log(
+    experiment: str,
     run_id: str,
     params: Mapping[str, Any],
     figures: Mapping[str, Any],
@@ -48,7 +42,7 @@ def _log(
     from mlflow.data.delta_dataset_source import DeltaDatasetSource
     from mlflow.data.meta_dataset import MetaDataset
 
-    with mlflow.start_run(run_name=f"score {run_id}") as active:
+    with mlflow.start_run(experiment_id=experiment, run_name=f"score {run_id}") as active:
         mlflow.log_params(dict(params))
         mlflow.log_metrics({k: float(v) for k, v in figures.items() if isinstance(v, int | float)})
         mlflow.set_tags({"scoreline.run_id": run_id, "scoreline.state": state})

@@ -6,8 +6,9 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
-__all__ = ["pointing_at", "quiet_mlflow", "registry_of"]
+__all__ = ["experiment_id", "pointing_at", "quiet_mlflow", "registry_of"]
 
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -50,7 +51,9 @@ def pointing_at(tracking_uri: str, registry_uri: str | None) -> Iterator[None]:
     """MLflow's module functions use these stores inside, and what they used before afterwards."""
     import mlflow
 
-    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    # What was not set has to be unset again: MLflow then goes on to derive the registry from the tracking store.
+    # Both setters write these variables, too.
+    before = os.environ.get("MLFLOW_TRACKING_URI"), os.environ.get("MLFLOW_REGISTRY_URI")
     mlflow.set_tracking_uri(tracking_uri)
     mlflow.set_registry_uri(registry_of(tracking_uri, registry_uri))
     try:
@@ -58,3 +61,21 @@ def pointing_at(tracking_uri: str, registry_uri: str | None) -> Iterator[None]:
     finally:
         mlflow.set_tracking_uri(before[0])
         mlflow.set_registry_uri(before[1])
+        if before[1] is None:
+            os.environ.pop("MLFLOW_REGISTRY_URI", None)
+
+
+def experiment_id(name: str, tracking_uri: str) -> str:
+    """The experiment of this name; made beside the SQLite file if it is new and MLflow lives in one.
+
+    MLflow's own default for SQLite is a folder `mlruns` wherever the process happens to have been started.
+    """
+    import mlflow
+
+    found = mlflow.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    place = None
+    if tracking_uri.startswith("sqlite:///"):
+        place = (Path(tracking_uri.removeprefix("sqlite:///")).absolute().parent / "mlartifacts").as_uri()
+    return str(mlflow.create_experiment(name, artifact_location=place))

@@ -3,7 +3,6 @@
 import inspect
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -15,7 +14,7 @@ from scoreline.models.artifacts import ESTIMATORS, FittedModel
 from scoreline.models.estimator import Estimator
 from scoreline.models.mlflow_model import log_recommender
 from scoreline.models.popularity import Popularity
-from scoreline.quiet import pointing_at, quiet_mlflow
+from scoreline.quiet import experiment_id, pointing_at, quiet_mlflow
 from scoreline.registry import TAG
 
 __all__ = ["TrainingReport", "make_estimator", "measure", "train"]
@@ -85,8 +84,7 @@ def train(
         fit_seconds=seconds,
     )
     with quiet_mlflow(), pointing_at(tracking_uri, registry_uri):
-        experiment_id = _experiment_id(experiment, tracking_uri)
-        return _logged(report, model, experiment_id, data_version)
+        return _logged(report, model, experiment_id(experiment, tracking_uri), data_version)
 
 
 def make_estimator(name: str, params: dict[str, Any]) -> Estimator:
@@ -113,7 +111,7 @@ def measure(
 
 
 def _logged(
-    report: TrainingReport, model: FittedModel, experiment_id: str, data_version: str
+    report: TrainingReport, model: FittedModel, experiment: str, data_version: str
 ) -> TrainingReport:
     """The report with run id and version of the model, now logged and registered with its figures."""
     import mlflow
@@ -124,7 +122,7 @@ def _logged(
         "fit_seconds": report.fit_seconds,
         "test_users": report.test_users,
     }
-    with mlflow.start_run(experiment_id=experiment_id, run_name=f"train {report.estimator}") as run:
+    with mlflow.start_run(experiment_id=experiment, run_name=f"train {report.estimator}") as run:
         mlflow.log_params({"estimator": report.estimator, **report.params, "split": report.split})
         mlflow.log_params({"data_version": data_version, "users": report.users, "items": report.items})
         mlflow.log_params({"events": report.events})
@@ -136,19 +134,3 @@ def _logged(
     for key, value in tags.items():
         client.set_model_version_tag(report.name, version, f"{TAG}{key}", value)
     return replace(report, version=version, run_id=run.info.run_id)
-
-
-def _experiment_id(name: str, tracking_uri: str) -> str:
-    """The experiment of this name; made beside the SQLite file if it is new and MLflow lives in one.
-
-    MLflow's own default for SQLite is a folder `mlruns` wherever the process happens to have been started.
-    """
-    import mlflow
-
-    found = mlflow.get_experiment_by_name(name)
-    if found is not None:
-        return str(found.experiment_id)
-    place = None
-    if tracking_uri.startswith("sqlite:///"):
-        place = (Path(tracking_uri.removeprefix("sqlite:///")).absolute().parent / "mlartifacts").as_uri()
-    return str(mlflow.create_experiment(name, artifact_location=place))
