@@ -12,6 +12,7 @@ from builders import NOW
 from scoreline.errors import InputError
 from scoreline.registry import quiet_mlflow
 from scoreline.run import plan_run, run
+from scoreline.tables import collected
 
 ROWS = 300
 FEATURES = ["age", "spent", "visits"]
@@ -80,7 +81,7 @@ def shop(pipeline: Any, churn: Any, spark: Any, tmp_path: Path) -> Any:
 
 
 def predictions(made: Any) -> pd.DataFrame:
-    frame = made.tables.table("predictions").read().toPandas()
+    frame = collected(made.tables.table("predictions").read()).to_pandas()
     return frame.sort_values("user_id", ignore_index=True)
 
 
@@ -140,7 +141,7 @@ def test_a_table_that_does_not_fit_is_refused_before_a_row_is_read(
 
 def test_a_customer_who_is_there_twice_is_refused(shop: Any) -> None:
     shop.write(pd.concat([customers(), customers().iloc[[3]]]))
-    with pytest.raises(InputError, match=r"customer 'c0003' is in 2 rows"):
+    with pytest.raises(InputError, match=r"key 'c0003' is in 2 rows"):
         run(shop())
 
 
