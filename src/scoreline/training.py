@@ -110,9 +110,7 @@ def measure(
     return evaluate(models[0], train_events, test_events), evaluate(models[1], train_events, test_events)
 
 
-def _logged(
-    report: TrainingReport, model: FittedModel, experiment: str, data_version: str
-) -> TrainingReport:
+def _logged(report: TrainingReport, model: FittedModel, experiment: str, data_version: str) -> TrainingReport:
     """The report with run id and version of the model, now logged and registered with its figures."""
     import mlflow
 

@@ -16,6 +16,7 @@ from scoreline.undo import roll_back
 
 HOUR = timedelta(hours=1)
 Rows = list[tuple[Any, ...]]
+ALL = "SELECT user_id, rank, item_id, score, source FROM recommendations ORDER BY 1, 2"
 
 
 def in_table(made: Any) -> Rows:
@@ -32,7 +33,7 @@ def in_table(made: Any) -> Rows:
 def database(tmp_path: Path) -> Any:
     """SQL on the serving database: `database("SELECT ...")` gives the rows."""
 
-    def asked(statement: str = "SELECT user_id, rank, item_id, score, source FROM recommendations ORDER BY 1, 2") -> Rows:
+    def asked(statement: str = ALL) -> Rows:
         connection = sqlite3.connect(tmp_path / "serving.db")
         try:
             with connection:
