@@ -51,7 +51,7 @@ def pipeline(command: Callable[..., None]) -> Callable[..., None]:
             format="%(asctime)s %(levelname)s %(name)s %(message)s",
             stream=sys.stderr,
         )
-        logging.getLogger("py4j").setLevel(logging.INFO)
+        logging.getLogger("py4j").setLevel(logging.INFO if debug else logging.WARNING)
         command(settings=load_settings(config, overrides), as_json=as_json, quiet=quiet or as_json, **rest)
 
     return wrapped

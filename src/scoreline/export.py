@@ -8,6 +8,7 @@ newest; a run's id in each row tells what is the same.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -37,24 +38,24 @@ class ExportReport:
 def export(context: Context) -> ExportReport:
     """Bring the database to the newest version of `recommendations`; doing it twice sends nothing the second time."""
     settings = context.settings.export
+    if context.settings.input is not None:
+        raise ConfigurationError(
+            "Only lists of recommendations are exported; this pipeline has an input section and publishes predictions. "
+            "Read them from the table."
+        )
     if settings is None:
         raise ConfigurationError(
             "The configuration has no export section: give export.url, such as sqlite:///serving.db."
         )
+    engine = _engine(settings.url.get_secret_value())
+    shown = engine.url.render_as_string(hide_password=True)
     source = context.tables.existing("recommendations", made_by="scoreline run")
     version = source.version()
-    url = sa.make_url(settings.url.get_secret_value())
-    shown = url.render_as_string(hide_password=True)
-    if url.get_backend_name() == "sqlite" and url.database:
-        from pathlib import Path
-
-        Path(url.database).expanduser().absolute().parent.mkdir(parents=True, exist_ok=True)
     metadata = sa.MetaData()
     lists, state = _database_tables(
         metadata, settings.table, context.settings.keys.user_id, context.settings.keys.item_id
     )
     try:
-        engine = sa.create_engine(url)
         with engine.begin() as connection:
             metadata.create_all(connection)
             previous = connection.scalar(sa.select(state.c.version).where(state.c.name == settings.table))
@@ -71,6 +72,27 @@ def export(context: Context) -> ExportReport:
     finally:
         engine.dispose()
     return ExportReport(replaced, removed, version, previous, shown)
+
+
+def _engine(given: str) -> sa.Engine:
+    """The database of `export.url`; nothing is connected yet. Raises ConfigurationError, without the password."""
+    try:
+        url = sa.make_url(given)
+    except sa.exc.ArgumentError:
+        raise ConfigurationError(
+            "export.url is no database URL: expected dialect://user:password@host/database, such as "
+            "postgresql://app:${PASSWORD}@db/app or sqlite:///serving.db."
+        ) from None
+    file = url.database or ""
+    if url.get_backend_name() == "sqlite" and not file.startswith((":", "file:")):
+        Path(file).expanduser().absolute().parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return sa.create_engine(url)
+    except (sa.exc.ArgumentError, ImportError) as error:
+        raise ConfigurationError(
+            f"export.url says {url.drivername}, and there is no driver for it here ({error}). Install the driver, or "
+            "correct the URL."
+        ) from None
 
 
 def _database_tables(metadata: sa.MetaData, name: str, user: KeyType, item: KeyType) -> tuple[sa.Table, sa.Table]:

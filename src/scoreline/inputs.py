@@ -1,5 +1,6 @@
 """The rows to score, pinned to one version of their table: `user_history`, or the configured table of features."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pyspark.sql import DataFrame
@@ -15,7 +16,10 @@ from scoreline.tables import Table, explained, quoted
 
 @dataclass(frozen=True)
 class Inputs:
-    """`rows` has `user_id, bucket, history_hash` and every column a model may ask for; `user_id` is unique."""
+    """`rows` has `user_id, bucket` and every column a model may ask for; `user_id` is unique.
+
+    `history_hash` is there, too, once it is known which columns the model asks for (see `hashed`).
+    """
 
     name: str
     version: int | None
@@ -32,31 +36,63 @@ def open_inputs(context: Context) -> Inputs:
 
 
 def _features(context: Context, given: InputSettings) -> Inputs:
+    name = f"input {given.path or given.table}"
+    with explained(f"{name} could not be read"):
+        version, found = _opened(context, given, name)
+    _require_key(context, found, given.key, name)
+    key = F.col(quoted(given.key))
+    bucket = bucket_of(key, context.settings.histories.buckets)
+    features = [F.col(quoted(c)) for c in found.columns if c != given.key]
+    # rows without a key belong to nobody: there is no row of the result they could become
+    rows = found.where(key.isNotNull()).select(key.alias(USER_ID), bucket.alias(BUCKET), *features)
+    return Inputs(given.path or given.table or "", version, rows)
+
+
+def _opened(context: Context, given: InputSettings, name: str) -> tuple[int | None, DataFrame]:
     source = given.path or given.table or ""
-    in_catalog = given.table is not None
-    with explained(f"input {source} could not be read"):
-        if given.format == "delta":
-            table = Table(context.spark, source, source, in_catalog=in_catalog)
-            if not table.exists():
-                raise InputError(f"input {source}: there is no Delta table here.")
-            version: int | None = table.version()
-            found = table.read(version)
-        else:
-            version, found = None, context.spark.read.parquet(source)
-    if given.key not in found.columns:
-        raise InputError(f"input {source}: key {given.key} is not a column; there are {', '.join(found.columns)}.")
-    kind = found.schema[given.key].dataType
+    if given.format == "parquet":
+        reader = context.spark.read
+        return None, reader.parquet(source) if given.path else reader.table(_identifier(source))
+    table = Table(context.spark, source, source, in_catalog=given.table is not None)
+    if not table.exists():
+        raise InputError(f"{name}: there is no Delta table here.")
+    version = table.version()
+    return version, table.read(version)
+
+
+def _identifier(table: str) -> str:
+    return ".".join(quoted(part) for part in table.split("."))
+
+
+def _require_key(context: Context, found: DataFrame, key: str, name: str) -> None:
+    if key not in found.columns:
+        raise InputError(f"{name}: key {key} is not a column; there are {', '.join(found.columns)}.")
+    kind = found.schema[key].dataType
     if kind != context.keys.user_type:
         raise InputError(
-            f"input {source}: key {given.key} is {kind.simpleString()}, and keys.user_id says "
-            f"{context.settings.keys.user_id}."
+            f"{name}: key {key} is {kind.simpleString()}, and keys.user_id says {context.settings.keys.user_id}."
         )
-    features = [F.col(quoted(c)) for c in found.columns if c != given.key]
-    key = F.col(quoted(given.key))
-    rows = found.where(key.isNotNull()).select(
-        key.alias(USER_ID),
-        bucket_of(key, context.settings.histories.buckets).alias(BUCKET),
-        F.xxhash64(*features).alias(HISTORY_HASH),
-        *features,
-    )
-    return Inputs(source, version, rows)
+    if taken := [c for c in found.columns if c in (USER_ID, BUCKET, HISTORY_HASH) and c != key]:
+        raise InputError(f"{name}: scoreline needs the name of its column {taken[0]} for itself. Rename the column.")
+
+
+def hashed(inputs: Inputs, columns: Sequence[str]) -> Inputs:
+    """Complete features with `history_hash` over the columns that the model looks at: what else changes is no news."""
+    if HISTORY_HASH in inputs.rows.columns:
+        return inputs
+    features = [F.col(quoted(c)) for c in columns if c not in (USER_ID, BUCKET)]
+    with explained(f"input {inputs.name} could not be hashed"):
+        rows = inputs.rows.withColumn(HISTORY_HASH, F.xxhash64(*features))
+    return Inputs(inputs.name, inputs.version, rows)
+
+
+def require_unique(inputs: Inputs) -> None:
+    """Raise InputError if a key is in two rows: `user_history` is unique by the way it is made, other tables may not be."""
+    twice = inputs.rows.groupBy(USER_ID).agg(F.count(F.lit(1)).alias("rows")).where(F.col("rows") > 1)
+    with explained(f"input {inputs.name} could not be read"):
+        found = twice.orderBy(USER_ID).limit(1).collect()
+    if found:
+        raise InputError(
+            f"input {inputs.name}: key {found[0][0]!r} is in {found[0][1]} rows, and each has to be in one. Remove the "
+            "rows that are not meant."
+        )

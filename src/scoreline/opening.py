@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from scoreline import __version__, schema
 from scoreline.context import Context
 from scoreline.errors import InputError
-from scoreline.inputs import Inputs, open_inputs
+from scoreline.inputs import Inputs, hashed, open_inputs, require_unique
 from scoreline.pinning import Pinned, pin_model
 from scoreline.plan import Plan, Wanted, all_new, choose_buckets, due_users, make_plan
 from scoreline.rules import Rules, read_rules
@@ -63,6 +63,7 @@ def open_run(context: Context, *, fraction: float, everyone: bool) -> Opened:
     inputs = open_inputs(context)
     rules = read_rules(context)
     pinned = pin_model(context, inputs, rules)
+    inputs = hashed(inputs, pinned.task.inputs)
     target = context.tables.table(pinned.target_name)
     target.create(schema.recommendations(context.keys, pinned.output_fields))
     wanted = Wanted(
@@ -87,6 +88,8 @@ def find_due(opened: Opened) -> DataFrame:
 
 def count_due(context: Context, opened: Opened, due: DataFrame) -> Plan:
     """Count the due users, choose the buckets of this run and cut them into slices."""
+    if context.settings.input is not None:
+        require_unique(opened.inputs)
     counts: dict[int, dict[str, int]] = {}
     for row in due.groupBy(BUCKET, "reason").agg(F.count(F.lit(1)).alias("users")).collect():
         counts.setdefault(row[BUCKET], {})[row["reason"]] = row["users"]

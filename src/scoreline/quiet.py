@@ -51,7 +51,9 @@ def pointing_at(tracking_uri: str, registry_uri: str | None) -> Iterator[None]:
     """MLflow's module functions use these stores inside, and what they used before afterwards."""
     import mlflow
 
-    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    # What was not set has to be unset again: MLflow then goes on to derive the registry from the tracking store.
+    # Both setters write these variables, too.
+    before = os.environ.get("MLFLOW_TRACKING_URI"), os.environ.get("MLFLOW_REGISTRY_URI")
     mlflow.set_tracking_uri(tracking_uri)
     mlflow.set_registry_uri(registry_of(tracking_uri, registry_uri))
     try:
@@ -59,6 +61,8 @@ def pointing_at(tracking_uri: str, registry_uri: str | None) -> Iterator[None]:
     finally:
         mlflow.set_tracking_uri(before[0])
         mlflow.set_registry_uri(before[1])
+        if before[1] is None:
+            os.environ.pop("MLFLOW_REGISTRY_URI", None)
 
 
 def experiment_id(name: str, tracking_uri: str) -> str:

@@ -7,7 +7,9 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from py4j.java_gateway import JavaPackage
 from pyspark.sql import SparkSession
 
 from scoreline.errors import ConfigurationError
@@ -38,6 +40,8 @@ LOCAL = {
     "spark.driver.maxResultSize": "0",  # `train` brings the histories to the driver
     "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_LOG4J}",
     "spark.sql.shuffle.partitions": "8",
+    # Spark makes this folder whether it is used or not, and by default where the command was typed
+    "spark.sql.warehouse.dir": str(Path.home() / ".cache" / "scoreline" / "warehouse"),
 }
 
 
@@ -77,14 +81,22 @@ def _build(app_name: str, wanted: Mapping[str, str]) -> SparkSession:
 
 
 def _require_delta(session: SparkSession) -> None:
+    if "DATABRICKS_RUNTIME_VERSION" in os.environ:
+        return
     extensions = session.conf.get("spark.sql.extensions", "") or ""
-    if "DeltaSparkSessionExtension" in extensions or "DATABRICKS_RUNTIME_VERSION" in os.environ:
+    if "DeltaSparkSessionExtension" in extensions and _has_jars(session):
         return
     raise ConfigurationError(
         "The Spark session that exists has no Delta Lake. Start it with "
         f"--packages {delta_coordinate()} --conf spark.sql.extensions={STATIC['spark.sql.extensions']} "
         f"--conf spark.sql.catalog.spark_catalog={STATIC['spark.sql.catalog.spark_catalog']}."
     )
+
+
+def _has_jars(session: SparkSession) -> bool:
+    # Spark only warns of an extension that it cannot load; a session of Spark Connect has no JVM here to ask
+    jvm: Any = getattr(session, "_jvm", None)
+    return jvm is None or not isinstance(jvm.io.delta.tables.DeltaTable, JavaPackage)
 
 
 def _text(value: object) -> str:

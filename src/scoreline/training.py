@@ -84,8 +84,7 @@ def train(
         fit_seconds=seconds,
     )
     with quiet_mlflow(), pointing_at(tracking_uri, registry_uri):
-        experiment_number = experiment_id(experiment, tracking_uri)
-        return _logged(report, model, experiment_number, data_version)
+        return _logged(report, model, experiment_id(experiment, tracking_uri), data_version)
 
 
 def make_estimator(name: str, params: dict[str, Any]) -> Estimator:
@@ -111,7 +110,7 @@ def measure(
     return evaluate(models[0], train_events, test_events), evaluate(models[1], train_events, test_events)
 
 
-def _logged(report: TrainingReport, model: FittedModel, experiment_number: str, data_version: str) -> TrainingReport:
+def _logged(report: TrainingReport, model: FittedModel, experiment: str, data_version: str) -> TrainingReport:
     """The report with run id and version of the model, now logged and registered with its figures."""
     import mlflow
 
@@ -121,7 +120,7 @@ def _logged(report: TrainingReport, model: FittedModel, experiment_number: str, 
         "fit_seconds": report.fit_seconds,
         "test_users": report.test_users,
     }
-    with mlflow.start_run(experiment_id=experiment_number, run_name=f"train {report.estimator}") as run:
+    with mlflow.start_run(experiment_id=experiment, run_name=f"train {report.estimator}") as run:
         mlflow.log_params({"estimator": report.estimator, **report.params, "split": report.split})
         mlflow.log_params({"data_version": data_version, "users": report.users, "items": report.items})
         mlflow.log_params({"events": report.events})

@@ -1,5 +1,7 @@
 """Brute force: the lists that the table has to hold, from the model's arrays and plain loops."""
 
+from collections.abc import Container
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -20,26 +22,22 @@ def histories(made: Context) -> dict[Any, tuple[list[Any], list[float]]]:
 
 
 def expected(
-    made: Context, model: FittedModel, *, k: int, blocked: frozenset[Any] = frozenset()
+    made: Context,
+    model: FittedModel,
+    *,
+    k: int,
+    blocked: frozenset[Any] = frozenset(),
+    users: Container[Any] | None = None,
 ) -> dict[Any, list[Any]]:
     """For each user the k best unseen items by score, ties by id; completed by popularity where too few are touched."""
     catalogue = model.catalogue.ids.to_pylist()
     place = {item: index for index, item in enumerate(catalogue)}
-    similar = dense_similarities(model)
     popular = popularity_order(model)
     return {
-        user: _best(items, weights, catalogue, place, similar, popular, k, blocked)
-        for user, (items, weights) in histories(made).items()
+        user: _best(items, catalogue, place, model.estimator, popular, k, blocked)
+        for user, (items, _) in histories(made).items()
+        if users is None or user in users
     }
-
-
-def dense_similarities(model: FittedModel) -> Any:
-    estimator = model.estimator
-    count = len(model.catalogue)
-    dense = np.zeros((count, count + 1))
-    for row, (near, similarity) in enumerate(zip(estimator.neighbours_, estimator.similarities_, strict=True)):
-        dense[row, near] += similarity
-    return dense[:, :count]
 
 
 def popularity_order(model: FittedModel) -> list[int]:
@@ -48,14 +46,14 @@ def popularity_order(model: FittedModel) -> list[int]:
 
 
 def _best(
-    items: Any, weights: Any, catalogue: Any, place: Any, similar: Any, popular: Any, k: int, blocked: frozenset[Any]
+    items: Any, catalogue: Any, place: Any, estimator: Any, popular: Any, k: int, blocked: frozenset[Any]
 ) -> list[Any]:
-    scores = np.zeros(len(catalogue))
+    scores = np.zeros(len(catalogue) + 1)  # one more for the padding of the neighbours
     for item in items:
         if item in place:
-            scores += similar[place[item]].astype(np.float64)
+            scores[estimator.neighbours_[place[item]]] += estimator.similarities_[place[item]].astype(np.float64)
     forbidden = {place[i] for i in [*items, *blocked] if i in place}
-    touched = [i for i in np.flatnonzero(scores > 0) if i not in forbidden]
-    best = sorted(touched, key=lambda i: (-np.float64(scores[i]), i))[:k]
-    rest = [i for i in popular if i not in forbidden and i not in best]
-    return [catalogue[i] for i in [*best, *rest][:k]]
+    touched = [i for i in np.flatnonzero(scores[:-1] > 0) if i not in forbidden]
+    best = sorted(touched, key=lambda i: (-scores[i], i))[:k]
+    rest = (i for i in popular if i not in forbidden and i not in best)
+    return [catalogue[i] for i in islice(chain(best, rest), k)]

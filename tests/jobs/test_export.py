@@ -1,0 +1,145 @@
+"""The application's database shows what the table shows, and never half of it."""
+
+import sqlite3
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builders import NOW, write_events
+from scoreline.errors import ConfigurationError, InputError, RunFailed
+from scoreline.export import export
+from scoreline.ingest import ingest_events
+from scoreline.run import run
+from scoreline.undo import roll_back
+
+HOUR = timedelta(hours=1)
+Rows = list[tuple[Any, ...]]
+ALL = "SELECT user_id, rank, item_id, score, source FROM recommendations ORDER BY 1, 2"
+
+
+def in_table(made: Any) -> Rows:
+    """`user_id, rank, item_id, score, source` of the Delta table, sorted."""
+    rows = made.tables.table("recommendations").read().collect()
+    return sorted(
+        (row["user_id"], rank, item["item_id"], item["score"], row["source"])
+        for row in rows
+        for rank, item in enumerate(row["recommendations"], start=1)
+    )
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Any:
+    """SQL on the serving database: `database("SELECT ...")` gives the rows."""
+
+    def asked(statement: str = ALL) -> Rows:
+        connection = sqlite3.connect(tmp_path / "serving.db")
+        try:
+            with connection:
+                return connection.execute(statement).fetchall()
+        finally:
+            connection.close()
+
+    return asked
+
+
+@pytest.fixture
+def exported(filled: Any) -> Any:
+    """A pipeline whose first run has been published and exported."""
+    run(filled())
+    export(filled())
+    return filled
+
+
+def test_the_first_export_sends_everything_and_the_second_nothing(filled: Any, database: Any) -> None:
+    run(filled())
+    first = export(filled())
+    assert (first.replaced, first.removed, first.previous, first.version) == (60, 0, None, 1)
+    assert database() == in_table(filled())
+    second = export(filled())
+    assert (second.replaced, second.removed, second.previous, second.version) == (0, 0, 1, 1)
+    assert database() == in_table(filled())
+
+
+def test_only_users_that_were_scored_again_are_replaced(exported: Any, database: Any, tmp_path: Path) -> None:
+    lines = "SELECT rowid, * FROM recommendations WHERE user_id NOT IN (7, 500) ORDER BY 1"
+    before = database(lines)
+    later = exported(now=NOW + HOUR)
+    ingest_events(later, write_events(tmp_path / "news.csv", [(7, 33, 5, 1_780_000_000), (500, 12, 4, 1_780_000_000)]))
+    run(later)
+    assert export(later).replaced == 2
+    assert database() == in_table(later)
+    assert database(lines) == before  # the very same lines: nobody else's were written
+
+
+def test_users_who_left_are_removed(exported: Any, database: Any) -> None:
+    exported().tables.table("user_history").delta().delete("user_id IN (9, 11)")
+    run(exported(now=NOW + HOUR))
+    report = export(exported())
+    assert (report.replaced, report.removed) == (0, 2)
+    assert database() == in_table(exported())
+    assert database("SELECT DISTINCT user_id FROM recommendations WHERE user_id IN (9, 11)") == []
+
+
+def test_after_a_rollback_the_database_follows(exported: Any, database: Any) -> None:
+    first = database()
+    run(exported("films/2", now=NOW + HOUR))
+    export(exported())
+    assert database() == in_table(exported()) != first
+    roll_back(exported(now=NOW + 2 * HOUR))
+    assert export(exported()).replaced == 60
+    assert database() == first
+
+
+def test_a_failure_half_way_leaves_the_previous_export_whole(exported: Any, database: Any) -> None:
+    first = database()
+    run(exported("films/2", now=NOW + HOUR))
+    database(
+        "CREATE TRIGGER full BEFORE INSERT ON recommendations WHEN NEW.user_id = 30 "
+        "BEGIN SELECT RAISE(ABORT, 'disk full'); END"
+    )
+    with pytest.raises(RunFailed, match=r"serving\.db: the export failed and was rolled back: disk full"):
+        export(exported())
+    assert database() == first
+    database("DROP TRIGGER full")
+    assert export(exported()).previous == 1
+    assert database() == in_table(exported())
+
+
+def test_a_database_that_is_read_only_is_one_message(exported: Any, database: Any, tmp_path: Path) -> None:
+    first = database()
+    run(exported("films/2", now=NOW + HOUR))
+    read_only = {"url": f"sqlite:///file:{tmp_path / 'serving.db'}?mode=ro&uri=true"}
+    with pytest.raises(RunFailed, match="attempt to write a readonly database"):
+        export(exported(export=read_only))
+    assert database() == first
+
+
+def test_a_table_of_somebody_else_is_left_alone(filled: Any, database: Any) -> None:
+    database("CREATE TABLE recommendations (customer TEXT)")
+    database("INSERT INTO recommendations VALUES ('Anna')")
+    run(filled())
+    with pytest.raises(RunFailed, match=r"recommendations has no column named user_id"):
+        export(filled())
+    assert database("SELECT * FROM recommendations") == [("Anna",)]
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("nothing", "export.url is no database URL"),
+        ("oracle9://scott:tiger@db/app", "no driver"),
+        ("postgresql+nosuch://scott:tiger@db/app", "no driver"),
+    ],
+)
+def test_a_url_that_leads_nowhere_is_the_configurations_mistake(filled: Any, url: str, message: str) -> None:
+    made = filled(export={"url": url})
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        export(made)
+    assert "tiger" not in str(caught.value)
+
+
+def test_nothing_published_yet_names_the_command(filled: Any) -> None:
+    with pytest.raises(InputError, match=r"There is no table .*recommendations yet. Make it with: scoreline run"):
+        export(filled())

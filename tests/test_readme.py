@@ -1,0 +1,100 @@
+"""What the README shows is so: its configuration, its commands, its model."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import yaml
+
+from scoreline.cli import main
+from scoreline.configuration import load_settings
+from scoreline.engine import load_engine
+from scoreline.jars import delta_coordinate
+from scoreline.models.contract import check_contract
+from scoreline.registry import download, pin, quiet_mlflow, signature
+from scoreline.session import STATIC
+from scoreline.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+def commands() -> list[str]:
+    """Every `scoreline ...` of the README: lines of shell blocks, and those within the text."""
+    lines = [line for block in blocks("sh") for line in block.replace("\\\n", " ").splitlines()]
+    prose = re.sub(r"^```.*?^```", "", README, flags=re.DOTALL | re.MULTILINE)
+    return [c for c in [*lines, *re.findall(r"`([^`\n]+)`", prose)] if c.startswith("scoreline ")]
+
+
+def test_the_configuration_is_the_shipped_one() -> None:
+    [shown] = blocks("yaml")
+    assert Settings.model_validate(yaml.safe_load(shown)) == load_settings(ROOT / "conf" / "movies.yaml")
+
+
+def test_there_are_commands_of_every_kind() -> None:
+    assert {c.split()[1] for c in commands()} >= {"ingest", "train", "run", "show", "export", "plan", "rollback"}
+
+
+@pytest.mark.parametrize("command", commands())
+def test_a_command_is_one_that_the_command_line_takes(command: str) -> None:
+    _, name, *arguments = shlex.split(command, comments=True)
+    # parsed, not run
+    context = main.commands[name].make_context(name, ["--config", "conf/movies.yaml", *arguments])
+    overrides = context.params["overrides"]
+    assert load_settings(ROOT / "conf" / "movies.yaml", overrides).name == "movies"
+
+
+def test_make_has_the_targets() -> None:
+    asked = {line.split()[1] for block in blocks("sh") for line in block.splitlines() if line.startswith("make ")}
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert asked >= {"demo", "test"}
+    assert asked <= targets
+
+
+def test_files_and_keys_it_names_are_there() -> None:
+    paths = re.findall(r"\b(?:conf|docs|jobs|notebooks)/[\w./-]*\w", README)
+    listed = re.findall(r"`(\w+_\w+)`", README.split("`jobs/`:", 1)[1].split(". A\n", 1)[0])
+    paths += [f"jobs/{name}.py" for name in listed]
+    assert len(listed) == len(list((ROOT / "jobs").glob("*.py")))
+    assert [p for p in paths if not (ROOT / p).exists()] == []
+    assert set(re.findall(r"\]\(([^):]+)\)", README)) <= {str(p.relative_to(ROOT)) for p in ROOT.rglob("*")} | {
+        "docs/decisions/"
+    }
+
+
+def test_the_line_for_a_cluster_names_the_delta_that_fits() -> None:
+    [line] = [block for block in blocks("sh") if "spark-submit" in block]
+    assert f"--packages {delta_coordinate()} " in line
+    assert all(f"--conf {key}={value} " in line for key, value in STATIC.items())
+
+
+def test_the_model_of_your_own_fits_the_contract_and_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+
+    store = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    monkeypatch.chdir(tmp_path)  # MLflow puts the files of the default experiment where it stands
+    [snippet] = blocks("python")
+    before = mlflow.get_tracking_uri()
+    try:
+        with quiet_mlflow():
+            mlflow.set_tracking_uri(store)
+            exec(compile(snippet, "README.md", "exec"), {"__name__": "readme"})
+    finally:
+        mlflow.set_tracking_uri(before)
+    folder = download(pin("models:/newest/1", tracking_uri=store), tmp_path / "models")
+    history: dict[str, Any] = {"item_ids": pa.list_(pa.int64()), "weights": pa.list_(pa.float32())}
+    contract = check_contract(signature(folder), history)
+    assert (contract.kind, contract.inputs) == ("recommender", ("item_ids",))
+    with quiet_mlflow():
+        engine = load_engine(str(folder), contract.outputs, 1)
+        batch = pa.record_batch({"item_ids": pa.array([[7, 8], []], pa.list_(pa.int64()))})
+        found = engine.call(batch, {})
+    assert found.to_pydict() == {"item_ids": [[1, 2, 3]] * 2, "scores": [[3.0, 2.0, 1.0]] * 2}
