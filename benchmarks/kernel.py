@@ -1,6 +1,6 @@
 """The top-K kernel against its peers and its limit: CPU microseconds per user, one thread, a process each.
 
-    python benchmarks/kernel.py [--quick] [--peer-python /work/venv/bench/bin/python] [--work FOLDER]
+    python benchmarks/kernel.py [--quick] [--peer-python PYTHON] [--work FOLDER]
 
 Work: the 20 best unseen items of 64 factors for users of MovieLens-25M's shape (162,541 users x 59,047 items,
 24.9 M events, generated; --quick: a tenth). Factors: implicit's ALS trained on those events where `implicit`
