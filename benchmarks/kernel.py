@@ -4,11 +4,11 @@
 
 Work: the 20 best unseen items of 64 factors for users of MovieLens-25M's shape (162,541 users x 59,047 items,
 24.9 M events, generated; --quick: a tenth). Factors: implicit's ALS trained on those events where `implicit`
-is installed (in the interpreter given by --peer-python), else norms by power law; PureSVD; and normalised ALS,
-whose flat norms leave nothing to skip. Peers: naive (argpartition of -scores, 1,024 users at once), gemm (all
-scores in cache-sized blocks and nothing else: what brute force cannot be faster than), implicit's `topk` with
-filter, ours. The lists of the first 5,000 users are compared with float64 brute force. Each figure is the best
-of three passes.
+is installed (in the interpreter given by --peer-python), else norms by power law; PureSVD; and normalised
+ALS, whose flat norms leave nothing to skip. Peers: naive (argpartition of -scores, 1,024 users at once), gemm
+(all scores in cache-sized blocks and nothing else: what brute force cannot be faster than), implicit's `topk`
+with filter, ours. The lists of the first 5,000 users are compared with float64 brute force. Each figure is
+the best of three passes.
 """
 
 import argparse
