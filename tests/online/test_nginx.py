@@ -151,7 +151,7 @@ def test_the_log_has_the_request_id_and_no_payment(proxy: Proxy) -> None:
     assert CANARY not in (proxy.folder / "access.log").read_text()
 
 
-@pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [300, pytest.param(3_000, marks=pytest.mark.slow)])
 def test_malformed_bodies_never_come_back(proxy: Proxy, count: int) -> None:
     for body in bodies(proxy.live.payment, count=count, seed=count + 1):
         response = proxy.post(body)
