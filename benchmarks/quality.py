@@ -1,6 +1,6 @@
 """How good the shipped models are on the real data sets, by the split of `scoreline train`.
 
-    python benchmarks/quality.py /work/shared/data [--estimator item_neighbours --params '{"neighbours": 50}']
+    python benchmarks/quality.py DATA [--estimator item_neighbours --params '{"neighbours": 50}']
 
 Prints one line per data set, split and model: NDCG@10, recall@20, coverage, popularity bias, users tested.
 """
