@@ -25,8 +25,10 @@ def log_run(
     try:
         with quiet_mlflow(), pointing_at(tracking_uri, None):
             return _log(experiment_id(experiment, tracking_uri), run_id, params, figures, tables, state)
-    except Exception:
-        log.exception("the MLflow run could not be written run_id=%s", run_id)
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        log.warning("the result stands, but no MLflow run could be written of it run_id=%s reason=%s", run_id, reason)
+        log.debug("MLflow failed", exc_info=True)
         return None
 
 
