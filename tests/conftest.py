@@ -1,5 +1,6 @@
 """One Spark session for the whole suite, started only when a test asks for it."""
 
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from pyspark.sql import SparkSession
 
 from scoreline.session import LOCAL, get_session
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+DATA = Path(os.environ.get("SCORELINE_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
 # Start-up and small jobs: less compilation, fewer partitions. One test of the whole job keeps code generation on.
 QUICK = {

@@ -236,6 +236,11 @@ def entry(arguments: list[str] | None = None) -> None:
     except ScorelineError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        # a folder that may not be written, a full disk: the machine's, and no mistake of ours to trace
+        logging.getLogger(__name__).debug("failed", exc_info=True)
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)
     finally:
         _leave()
 

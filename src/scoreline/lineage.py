@@ -26,8 +26,10 @@ def log_run(
     try:
         with quiet_mlflow(), pointing_at(settings.tracking_uri, settings.mlflow.registry_uri):
             _log(settings, run_id, state, params, figures, tables)
-    except Exception:
-        log.exception("the MLflow run could not be written run_id=%s", run_id)
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        log.warning("the result stands, but no MLflow run could be written of it run_id=%s reason=%s", run_id, reason)
+        log.debug("MLflow failed", exc_info=True)
 
 
 def _log(

@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from scoreline.context import Context
-from scoreline.errors import InputError
+from scoreline.errors import ConfigurationError, InputError
 from scoreline.publish import published_commits
 from scoreline.schema import RECOMMENDATIONS, USER_ID
 from scoreline.tables import Table
@@ -37,6 +37,11 @@ class UserView:
 
 def show_users(context: Context, users: Sequence[str], *, recent: int = 10) -> list[UserView]:
     """Look users up, with the `recent` newest items of their history; raises InputError for an id that is not there."""
+    if context.settings.input is not None:
+        raise ConfigurationError(
+            "This pipeline has an input section: it publishes predictions, and there are no histories to show. "
+            "Read the table predictions."
+        )
     wanted = [_typed(context, user) for user in users]
     history = context.tables.existing("user_history", made_by="scoreline ingest --events FILE")
     histories = _rows(history.read(), wanted)

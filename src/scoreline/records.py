@@ -30,5 +30,7 @@ def record(
     try:
         table.create(schema.runs())
         table.write(context.spark.createDataFrame([row], schema.runs()), "append")
-    except Exception:
-        log.exception("the runs table could not be written run_id=%s state=%s", run_id, state)
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        log.warning("the runs table could not be written run_id=%s state=%s reason=%s", run_id, state, reason)
+        log.debug("the runs table failed", exc_info=True)

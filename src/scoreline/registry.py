@@ -10,7 +10,17 @@ from scoreline.errors import InputError
 from scoreline.model_files import PinnedModel, digest, download, signature
 from scoreline.quiet import quiet_mlflow, registry_of
 
-__all__ = ["TAG", "PinnedModel", "Promotion", "download", "pin", "promote", "quiet_mlflow", "signature"]
+__all__ = [
+    "TAG",
+    "PinnedModel",
+    "Promotion",
+    "download",
+    "pin",
+    "promote",
+    "quiet_mlflow",
+    "require_reachable",
+    "signature",
+]
 
 TAG = "scoreline."
 _MANY = 20
@@ -49,6 +59,16 @@ def pin(model_uri: str, *, tracking_uri: str, registry_uri: str | None = None) -
         )
     found_digest = digest(folder)
     return PinnedModel(folder.name, found_digest[:12], str(folder), None, model_uri, found_digest, *uris)
+
+
+def require_reachable(tracking_uri: str, registry_uri: str | None = None) -> None:
+    """Raise `InputError` if nobody answers: better before a model is trained than after."""
+    registry = _Registry.open(tracking_uri, registry_uri)
+    with quiet_mlflow():
+        try:
+            registry.client.search_registered_models(max_results=1)
+        except Exception as error:  # mlflow's own, or whatever its store raises
+            _raise_unreachable(registry.where, error)
 
 
 def promote(

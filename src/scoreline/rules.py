@@ -55,8 +55,7 @@ def _item_list(context: Context, source: str | None, key: str) -> pa.Array | Non
         return None
     local = Path(source).expanduser()
     if local.is_file():
-        lines = [line.strip() for line in local.read_text(encoding="utf-8").splitlines()]
-        ids: list[Any] = [line for line in lines if line and line != "item_id"]
+        ids: list[Any] = _ids_of_file(local, key)
     else:
         ids = _ids_of_table(context, source, key)
     if context.keys.item == "long":
@@ -64,6 +63,14 @@ def _item_list(context: Context, source: str | None, key: str) -> pa.Array | Non
     if not ids:
         raise InputError(f"{key}: {source} has no item in it. Remove the key to have no such rule.")
     return pa.array(sorted(set(ids)), context.keys.item_arrow)
+
+
+def _ids_of_file(path: Path, key: str) -> list[str]:
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except UnicodeDecodeError:
+        raise InputError(f"{key}: {path} is no text in UTF-8; expected a file with an id per line.") from None
+    return [line for line in lines if line and line != "item_id"]
 
 
 def _ids_of_table(context: Context, source: str, key: str) -> list[Any]:

@@ -34,6 +34,7 @@ def train_model(context: Context, *, promote: bool = True, force: bool = False) 
     settings = context.settings
     name, _ = _registered(settings)
     wanted = settings.model.train
+    registry.require_reachable(settings.tracking_uri, settings.mlflow.registry_uri)
     training = train(
         histories(context),
         estimator=wanted.estimator,

@@ -108,6 +108,12 @@ def test_the_whole_way_from_events_to_rollback(terminal: Terminal, tmp_path: Pat
         (["plan", "--set", "model.uri=models:/films/9"], "model films has no version 9; it has versions 1, 2"),
         (["promote"], "model.uri is models:/films/1; training and promoting need an alias"),
         (["promote", "--version", "7", "--set", "model.uri=models:/films@champion"], "no version 7"),
+        (
+            ["train", "--set", "model.uri=models:/a@b", "--set", "mlflow.tracking_uri=http://127.0.0.1:9"],
+            "cannot be reached",
+        ),
+        (["show", "7", "--set", "input={path: x, key: y}"], "there are no histories to show"),
+        (["export", "--set", "input={path: x, key: y}"], "Only lists of recommendations are exported"),
         (["ingest"], "Say what to ingest"),
         (["ingest", "--events", "nowhere.csv"], "nowhere.csv: no such file or folder"),
         (["show", "4711"], "user 4711 is not in user_history. Some that are: "),
@@ -146,6 +152,13 @@ def test_a_second_run_meanwhile_is_exit_code_1(with_model: Terminal, tmp_path: P
         said = with_model("run")
     assert said.code == 1
     assert "Another run works on the tables of test (process " in said.err
+
+
+def test_a_folder_that_cannot_be_written_is_one_message(with_model: Terminal, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    said = with_model("rollback", "--set", f"tables.root={tmp_path / 'file' / 'tables'}")
+    assert said.code == 1
+    assert said.err.startswith("error: [Errno 20] Not a directory: ")
 
 
 def test_no_configuration_named_says_which_option(with_model: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:

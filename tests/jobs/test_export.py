@@ -1,5 +1,6 @@
 """The application's database shows what the table shows, and never half of it."""
 
+import shutil
 import sqlite3
 from datetime import timedelta
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from builders import NOW, write_events
+from builders import NOW, context, write_events
 from scoreline.errors import ConfigurationError, InputError, RunFailed
 from scoreline.export import export
 from scoreline.ingest import ingest_events
@@ -44,22 +45,37 @@ def database(tmp_path: Path) -> Any:
     return asked
 
 
+@pytest.fixture(scope="module")
+def first_run(spark: Any, ingested: Path, registry: Any, tmp_path_factory: Any) -> Path:
+    """Tables after a first run, to be copied."""
+    root = tmp_path_factory.mktemp("first-run") / "tables"
+    shutil.copytree(ingested, root)
+    model = {"uri": "models:/films/1", "folder": str(registry.folder)}
+    run(context(spark, root, model=model, mlflow={"tracking_uri": registry.uri}, scoring={"k": 5}))
+    return root
+
+
 @pytest.fixture
-def exported(filled: Any) -> Any:
-    """A pipeline whose first run has been published and exported."""
-    run(filled())
-    export(filled())
-    return filled
+def ran(pipeline: Any, first_run: Path, tmp_path: Path) -> Any:
+    """A pipeline whose first run has been published."""
+    shutil.copytree(first_run, tmp_path / "tables", ignore=shutil.ignore_patterns(".*.lock"))
+    return pipeline
 
 
-def test_the_first_export_sends_everything_and_the_second_nothing(filled: Any, database: Any) -> None:
-    run(filled())
-    first = export(filled())
+@pytest.fixture
+def exported(ran: Any) -> Any:
+    """The same, and it has been exported."""
+    export(ran())
+    return ran
+
+
+def test_the_first_export_sends_everything_and_the_second_nothing(ran: Any, database: Any) -> None:
+    first = export(ran())
     assert (first.replaced, first.removed, first.previous, first.version) == (60, 0, None, 1)
-    assert database() == in_table(filled())
-    second = export(filled())
+    assert database() == in_table(ran())
+    second = export(ran())
     assert (second.replaced, second.removed, second.previous, second.version) == (0, 0, 1, 1)
-    assert database() == in_table(filled())
+    assert database() == in_table(ran())
 
 
 def test_only_users_that_were_scored_again_are_replaced(exported: Any, database: Any, tmp_path: Path) -> None:
@@ -116,12 +132,11 @@ def test_a_database_that_is_read_only_is_one_message(exported: Any, database: An
     assert database() == first
 
 
-def test_a_table_of_somebody_else_is_left_alone(filled: Any, database: Any) -> None:
+def test_a_table_of_somebody_else_is_left_alone(ran: Any, database: Any) -> None:
     database("CREATE TABLE recommendations (customer TEXT)")
     database("INSERT INTO recommendations VALUES ('Anna')")
-    run(filled())
     with pytest.raises(RunFailed, match=r"recommendations has no column named user_id"):
-        export(filled())
+        export(ran())
     assert database("SELECT * FROM recommendations") == [("Anna",)]
 
 

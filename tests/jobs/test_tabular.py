@@ -72,7 +72,7 @@ def shop(pipeline: Any, churn: Any, spark: Any, tmp_path: Path) -> Any:
             return pipeline(model, **(features | changes))
 
         def write(self, frame: pd.DataFrame) -> None:
-            writer = spark.createDataFrame(frame).write.format("delta").mode("overwrite")
+            writer = spark.createDataFrame(frame.to_dict("records")).write.format("delta").mode("overwrite")
             writer.option("overwriteSchema", "true").save(place)
 
     made = Shop()
@@ -124,7 +124,7 @@ def test_only_changed_rows_are_scored_again(shop: Any, churn: Any) -> None:
         (lambda f: f.assign(age=f["age"].astype(str)), "the model wants column age as double, the table has string"),
         (lambda f: f.rename(columns={"customer": "client"}), "key customer is not a column; there are client, age"),
         (lambda f: f.assign(customer=range(len(f))), "key customer is bigint, and keys.user_id says string"),
-        (lambda f: f.assign(bucket=1), "column bucket"),
+        (lambda f: f.assign(bucket=1), "scoreline needs the name of its column bucket for itself"),
     ],
 )
 def test_a_table_that_does_not_fit_is_refused_before_a_row_is_read(
