@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 
@@ -34,16 +35,16 @@ format: $(STAMP) ## Bring the code into its style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## Time this project against its peers
+bench-kernel: $(STAMP) ## Time the top-K search against its peers
 	$(BIN)/python benchmarks/kernel.py
 
 requirements: ## Pin every dependency by hash (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-		--extra dev --extra java pyproject.toml -o requirements.txt
+		--extra dev --extra dev-online --extra java --extra online pyproject.toml -o requirements.txt
 
 clean: ## Remove what demo and tests left behind
 	rm -rf data/demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 -include online.mk
 
-.PHONY: help setup demo test lint format bench requirements clean
+.PHONY: help setup demo test lint format bench-kernel requirements clean

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from measure import Stages
 from pyspark.sql import functions as F
 
+from measure import Stages
 from scoreline import schema
 from scoreline.context import Context, open_context
 from scoreline.histories import bucket_of
@@ -78,7 +78,8 @@ def fill(context: Context, histories: Path) -> None:
         F.xxhash64("item_ids", "weights", "event_times").alias("history_hash"),
         F.lit(context.now).cast("timestamp").alias("updated_at"),
     ).select(*[f.name for f in schema.user_history(context.keys)])
-    table.write(full.repartitionByRange(context.partitions, "bucket").sortWithinPartitions("bucket", "user_id"), "append")
+    files = full.repartitionByRange(context.partitions, "bucket").sortWithinPartitions("bucket", "user_id")
+    table.write(files, "append")
 
 
 def touch(context: Context, share: float) -> int:
@@ -118,7 +119,8 @@ def main() -> None:
     with stages.stage("nothing due"):
         run(open_context(made, now=datetime.now(UTC)))
     if given.out:
-        context.tables.table("recommendations").read().select("user_id", "recommendations").write.parquet(str(given.out))
+        lists = context.tables.table("recommendations").read().select("user_id", "recommendations")
+        lists.write.parquet(str(given.out))
     stages.report(
         users=report.figures["scored"],
         touched=touched,

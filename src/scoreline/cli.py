@@ -13,6 +13,7 @@ import click
 from scoreline import __version__
 from scoreline.configuration import load_settings
 from scoreline.errors import ScorelineError
+from scoreline.online.cli import COMMANDS
 from scoreline.settings import Settings
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -214,6 +215,10 @@ def demo(config: Path, users: int, overrides: tuple[str, ...]) -> None:
     from scoreline.demo import run_demo
 
     run_demo(load_settings(config, overrides), users=users, config=config)
+
+
+for online_command in COMMANDS:
+    main.add_command(online_command)
 
 
 def entry(arguments: list[str] | None = None) -> None:

@@ -32,5 +32,6 @@ class Context:
 
 def open_context(settings: Settings, *, now: datetime | None = None) -> Context:
     """Start or take the session and look at the clock."""
-    spark = get_session(f"scoreline {settings.name}", settings.spark)
+    batches = {"spark.sql.execution.arrow.maxRecordsPerBatch": settings.scoring.batch_rows}
+    spark = get_session(f"scoreline {settings.name}", {**batches, **settings.spark})
     return Context(settings, spark, Tables(spark, settings.tables), now or datetime.now(UTC))

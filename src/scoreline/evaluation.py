@@ -66,9 +66,7 @@ def evaluate(model: Estimator, train: Interactions, test: Interactions) -> Evalu
     return Evaluation(len(users), _mean(gains), _mean(recalls), coverage, float(bias))
 
 
-def _per_user(
-    lists: TopK, held_out: Histories, items: int
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _per_user(lists: TopK, held_out: Histories, items: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """NDCG@10 and recall@20 of each user."""
     users = np.repeat(np.arange(len(lists)), lists.lengths)
     ranks = np.arange(len(users)) - np.repeat(lists.offsets[:-1], lists.lengths)

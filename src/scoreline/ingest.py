@@ -13,6 +13,7 @@ from scoreline.context import Context
 from scoreline.errors import ConfigurationError, InputError
 from scoreline.events import bad, checked_events, good
 from scoreline.histories import histories, merged
+from scoreline.lock import exclusive
 from scoreline.schema import BUCKET, USER_ID
 from scoreline.settings import EventsSettings
 from scoreline.sources import Database, read_source
@@ -42,10 +43,20 @@ def ingest_events(context: Context, source: str) -> IngestReport:
     then stay as they were, but for the quarantine.
     """
     settings = _events_settings(context)
+    scratch = context.tables.table(f"_scratch_{uuid4().hex[:12]}")
+    try:
+        with exclusive(context.settings, "ingest"):
+            return _ingested(context, source, settings, scratch)
+    finally:
+        if settings.query:
+            scratch.drop()
+
+
+def _ingested(context: Context, source: str, settings: EventsSettings, scratch: Table) -> IngestReport:
     history = history_table(context)
     quarantine = context.tables.table("quarantine")
     quarantine.create(schema.quarantine())
-    checked = _checked(context, source, settings)
+    checked = _checked(context, source, settings, scratch)
     seen = Observation(f"ingest {uuid4().hex[:8]}")
     counts = [F.count(F.lit(1)).alias("read"), F.count(F.when(F.size("reasons") == 0, 1)).alias("good")]
     incoming = _incoming(context, good(checked.observe(seen, *counts))).persist(StorageLevel.MEMORY_AND_DISK)
@@ -109,8 +120,7 @@ def _events_settings(context: Context) -> EventsSettings:
     return context.settings.events
 
 
-def _checked(context: Context, source: str, settings: EventsSettings) -> DataFrame:
-    scratch = context.tables.table(f"_scratch_{uuid4().hex[:12]}").location
+def _checked(context: Context, source: str, settings: EventsSettings, scratch: Table) -> DataFrame:
     database = Database(settings.query, scratch) if settings.query else None
     rows = read_source(context.spark, source, settings, settings.source_columns(), database=database)
     return checked_events(rows, settings, context.keys, now=context.now)

@@ -40,9 +40,7 @@ class Interactions:
         """
         missing = [name for name in ("item_ids", "weights", "event_times") if name not in table.column_names]
         if missing:
-            raise InputError(
-                f"histories have no column {missing[0]}; there are {', '.join(table.column_names)}"
-            )
+            raise InputError(f"histories have no column {missing[0]}; there are {', '.join(table.column_names)}")
         catalogue = Catalogue.from_ids(table["item_ids"].combine_chunks().flatten())
         if not len(catalogue):
             raise InputError("there is no event to learn from: ingest some first (scoreline ingest)")
@@ -76,6 +74,11 @@ class Interactions:
         histories = self.histories()
         shape = (self.user_count, len(self.catalogue))
         return sp.csr_matrix((self.weights, self.items, histories.offsets), shape)
+
+    def ages(self) -> npt.NDArray[np.float32]:
+        """Days before the newest event, in the order of the matrix's entries."""
+        micros: npt.NDArray[np.int64] = self.times.max(initial=0) - self.times
+        return (micros / 86_400e6).astype(np.float32)
 
     def held_out(self, by: SplitBy, share: float) -> npt.NDArray[np.bool_]:
         """Which events are for testing: the last `share` of all (`time`) or of each user's (`user`).

@@ -88,7 +88,9 @@ def _resolve() -> None:
 
 
 def _reason(log: str) -> str:
-    telling = [line.strip() for line in log.splitlines() if "not found" in line or "Exception" in line]
+    # Ivy's own word on the server says more than the exception that follows
+    signs = ("Server access error", "Exception", "not found")
+    telling = [line.strip() for sign in signs for line in log.splitlines() if sign in line]
     return telling[0] if telling else (log.strip().splitlines() or ["spark-submit said nothing"])[-1]
 
 

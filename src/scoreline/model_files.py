@@ -79,9 +79,7 @@ def _fetch(model: PinnedModel, scratch: Path) -> Path:
 def digest(folder: Path) -> str:
     """sha256 over the names and contents of a folder's files, without Python's caches."""
     total = hashlib.sha256()
-    for path in sorted(
-        path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts
-    ):
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
         total.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())
         with path.open("rb") as file:
             total.update(hashlib.file_digest(file, "sha256").digest())

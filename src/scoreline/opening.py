@@ -1,6 +1,6 @@
 """Open a run: pin the input, the model, the rules and the target to one version each, and find who is due."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -37,6 +37,10 @@ class Opened:
     def published(self) -> DataFrame:
         """The table as it was when the run began."""
         return self.target.read(self.target_version)
+
+    def as_of(self, moment: datetime) -> "Opened":
+        """The same seen from another moment: a run that is taken up again keeps the clock it began with."""
+        return replace(self, wanted=replace(self.wanted, now=moment))
 
     def dependencies(self, context: Context) -> dict[str, Any]:
         """What the staged rows depend on; another attempt with the same goes on where this one stopped."""

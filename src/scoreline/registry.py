@@ -46,9 +46,7 @@ def pin(model_uri: str, *, tracking_uri: str, registry_uri: str | None = None) -
     if model_uri.startswith("models:/"):
         found = _Registry.open(*uris).version(model_uri)
         uri, identity = f"models:/{found.name}/{found.version}", f"{found.source} {found.creation_timestamp}"
-        return PinnedModel(
-            found.name, str(found.version), uri, found.run_id or None, model_uri, identity, *uris
-        )
+        return PinnedModel(found.name, str(found.version), uri, found.run_id or None, model_uri, identity, *uris)
     if model_uri.startswith("runs:/"):
         run_id, _, path = model_uri.removeprefix("runs:/").partition("/")
         _Registry.open(*uris).require_run(run_id)

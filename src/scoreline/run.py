@@ -10,10 +10,11 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from pyspark import StorageLevel
+from pyspark.sql import DataFrame
 
 from scoreline.audit import judge
 from scoreline.context import Context
-from scoreline.errors import AuditRefused, InputError, ScorelineError
+from scoreline.errors import AuditRefused, InputError, ScorelineError, Superseded
 from scoreline.lineage import log_run
 from scoreline.lock import exclusive
 from scoreline.opening import Opened, count_due, find_due, open_run
@@ -24,6 +25,8 @@ from scoreline.release import audit_figures, publish_staged, record_failures
 from scoreline.slices import stage_slices
 from scoreline.staging import Manifest, Staging, clean_staging, find_staging
 from scoreline.tables import explained
+
+_STATES = {AuditRefused: "refused", Superseded: "superseded"}
 
 
 @dataclass(frozen=True)
@@ -58,20 +61,22 @@ def run(context: Context, *, fraction: float = 1.0, everyone: bool = False, prog
     with exclusive(context.settings, "run"):
         clock = _Clock()
         opened = open_run(context, fraction=fraction, everyone=everyone)
+        staging = find_staging(context, opened.dependencies(context))
+        if staging is not None:
+            opened = opened.as_of(staging.manifest.began)
         clock.lap("open")
         due = find_due(opened).persist(StorageLevel.MEMORY_AND_DISK)  # compared once, used by the plan and each slice
         try:
-            with explained("the tables could not be compared"):
-                plan = count_due(context, opened, due)
-            if plan.due == 0:
-                return _nothing_due(opened, plan)
-            staging = find_staging(context, opened.dependencies(context)) or _new_staging(context, opened, plan)
+            if staging is None:
+                with explained("the tables could not be compared"):
+                    plan = count_due(context, opened, due)
+                if plan.due == 0:
+                    return _nothing_due(opened, plan)
+                staging = _new_staging(context, opened, plan)
             clock.lap("plan")
-            counted = stage_slices(context, opened, staging, due, progress)
-            clock.lap("score")
+            return _staged_and_published(context, opened, staging, due, progress, clock)
         finally:
             due.unpersist()
-        return _finish(context, opened, staging, counted, clock)
 
 
 def _nothing_due(opened: Opened, plan: Plan) -> RunReport:
@@ -93,24 +98,26 @@ def _new_staging(context: Context, opened: Opened, plan: Plan) -> Staging:
     return Staging.new(context, opened.dependencies(context), manifest)
 
 
-def _finish(
-    context: Context, opened: Opened, staging: Staging, counted: Mapping[str, int], clock: "_Clock"
+def _staged_and_published(
+    context: Context, opened: Opened, staging: Staging, due: DataFrame, progress: Progress, clock: "_Clock"
 ) -> RunReport:
-    """Audit, then publish; whatever comes of it is recorded."""
-    figures = audit_figures(context, opened, staging, counted)
-    clock.lap("audit")
+    """Stage what is not staged yet, audit, publish; whatever comes of it is recorded."""
+    figures: dict[str, Any] = {}
     run_id = staging.manifest.run_id
     try:
+        counted = stage_slices(context, opened, staging, due, progress)
+        clock.lap("score")
+        figures = audit_figures(context, opened, staging, counted)
+        clock.lap("audit")
         _require_passed(context, staging, figures)
         if figures["failed"]:
             record_failures(context, opened, staging)
         with explained(f"run {run_id} could not be published"):
             version = publish_staged(context, opened, staging, figures)
+        clock.lap("publish")
     except ScorelineError as error:
-        state = "refused" if isinstance(error, AuditRefused) else "failed"
-        _record(context, opened, run_id, state, {**figures, "error": str(error)}, opened.target_version)
+        _record(context, opened, run_id, _STATES.get(type(error), "failed"), {**figures, "error": str(error)}, None)
         raise
-    clock.lap("publish")
     staging.table.drop()
     clean_staging(context)
     _record(context, opened, run_id, "published", {**figures, **clock.named()}, version)
@@ -140,16 +147,24 @@ def _require_passed(context: Context, staging: Staging, figures: Mapping[str, An
 
 
 def _record(
-    context: Context, opened: Opened, run_id: str, state: str, figures: Mapping[str, Any], version: int
+    context: Context, opened: Opened, run_id: str, state: str, figures: Mapping[str, Any], version: int | None
 ) -> None:
-    settings = context.settings
     users = int(figures.get("scored", 0))
-    known = {**figures, "input_version": opened.inputs.version, "version": version}
-    record(context, run_id=run_id, kind="run", state=state, users=users, model=opened.model, figures=known)
-    log_run(
-        tracking_uri=settings.tracking_uri,
-        experiment=settings.experiment,
+    versions = {"input_version": opened.inputs.version, "version": version}
+    record(
+        context,
         run_id=run_id,
+        kind="run",
+        state=state,
+        users=users,
+        model=opened.model,
+        figures={**figures, **versions},
+    )
+    tables = {"input": (opened.inputs.name, opened.inputs.version)}
+    log_run(
+        context.settings,
+        run_id=run_id,
+        state=state,
         params={
             "model": opened.model,
             "rules_hash": opened.rules.hash,
@@ -157,9 +172,7 @@ def _record(
             "fraction": opened.fraction,
         },
         figures=figures,
-        inputs=(opened.inputs.name, opened.inputs.version),
-        output=(opened.target.location, version),
-        state=state,
+        tables=tables if version is None else {**tables, "output": (opened.target.location, version)},
     )
 
 

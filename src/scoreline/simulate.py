@@ -1,7 +1,7 @@
 """A believable streaming service: a catalogue with titles and genres, users with tastes, a year of events.
 
-Popularity follows a power law (Zipf, exponent 0.8), history lengths a log-normal, and each user's choices a mixture of
-popularity and a taste over latent themes that genres show only in part. Same arguments, same files.
+Popularity follows a power law (Zipf, exponent 0.8) and history lengths a log-normal; each user mixes a few of the
+latent themes, which genres show only in part. Same arguments, same files.
 """
 
 from dataclasses import dataclass
@@ -105,13 +105,15 @@ def write_more_events(folder: Path, service: Service, *, share: float) -> Path:
 
 
 def _items(service: Service, random: np.random.Generator) -> tuple[Any, Any]:
-    """Genre of each item (index), and themes x items affinities: a theme likes a genre or two, and single items."""
-    genre_of = random.integers(0, len(GENRES), service.items)
+    """Genre of each item (index), and themes x items affinities: an item belongs to two themes, a theme to genres."""
     popularity = 1.0 / np.arange(1, service.items + 1) ** 0.8
     popularity = popularity[random.permutation(service.items)]
-    likes_genre = random.dirichlet(np.full(len(GENRES), 0.15), service.themes)
-    likes_item = random.gamma(0.25, 4.0, (service.themes, service.items))
-    weights = popularity * likes_item * (0.05 + likes_genre[:, genre_of])
+    belongs = np.full((service.themes, service.items), 0.002)
+    themes = random.integers(0, service.themes, (2, service.items))
+    belongs[themes[0], np.arange(service.items)] = 1.0
+    belongs[themes[1], np.arange(service.items)] = 0.4
+    genre_of = (themes[0] + random.integers(0, 2, service.items)) % len(GENRES)
+    weights = popularity * belongs
     return genre_of, weights / weights.sum(axis=1, keepdims=True)
 
 

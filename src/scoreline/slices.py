@@ -13,7 +13,7 @@ from scoreline import audit, schema
 from scoreline.context import Context
 from scoreline.opening import Opened
 from scoreline.plan import Slice
-from scoreline.progress import Progress
+from scoreline.progress import Progress, following
 from scoreline.schema import BUCKET, USER_ID
 from scoreline.score import score_batches
 from scoreline.staging import LEFT, Staging, stage
@@ -27,16 +27,16 @@ def stage_slices(
 ) -> dict[str, int]:
     """Stage every slice that an earlier attempt has not; returns the figures of the whole run, summed."""
     slices = staging.manifest.slices
-    parts: list[Mapping[str, Any]] = [_figures_of_earlier(staging)] if staging.done else []
+    parts: list[Mapping[str, Any]] = [_counted(staging, F.lit(True))] if staging.done else []
     finished = sum(part.users for part in slices if part.number in staging.done)
     with progress.work(sum(part.users for part in slices), done=finished) as advance:
         for part in slices:
             if part.number not in staging.done:
                 rows = scored_slice(context, opened, part, due, whole_table=staging.manifest.whole_table)
-                parts.append(_staged(staging, rows, part.number))
-                advance(part.users)
+                with following(context.spark, part.users, advance):
+                    parts.append(_staged(staging, rows, part.number, _inside(part)))
     if staging.manifest.reasons.get("left") and LEFT not in staging.done:
-        parts.append(_staged(staging, _departures(context, opened, due), LEFT))
+        parts.append(_staged(staging, _departures(context, opened, due), LEFT, F.col("outcome") == "left"))
     return audit.added(parts)
 
 
@@ -59,17 +59,26 @@ def _inside(part: Slice) -> Column:
     return F.col(BUCKET).isin(list(part.buckets))
 
 
-def _staged(staging: Staging, rows: DataFrame, number: int) -> Mapping[str, Any]:
+def _staged(staging: Staging, rows: DataFrame, number: int, inside: Column) -> Mapping[str, Any]:
     seen = Observation(f"slice {number} {uuid4().hex[:8]}")
     with explained(f"slice {number} of run {staging.manifest.run_id} could not be scored"):
         stage(staging.table, rows.observe(seen, *audit.figures(rows)), number=number, manifest=staging.manifest)
-    log.info("staged run_id=%s slice=%d figures=%s", staging.manifest.run_id, number, seen.get)
-    return seen.get
+        # a write that creates a catalogue's table does not hand its observations on (Spark 4.1)
+        figures = _observed(seen) or _counted(staging, inside)
+    log.info("staged run_id=%s slice=%d figures=%s", staging.manifest.run_id, number, figures)
+    return figures
 
 
-def _figures_of_earlier(staging: Staging) -> Mapping[str, Any]:
+def _observed(seen: Observation) -> Mapping[str, Any] | None:
+    try:
+        return seen.get
+    except Exception:  # py4j's, for an observation that is empty
+        return None
+
+
+def _counted(staging: Staging, rows: Column) -> Mapping[str, Any]:
     staged = staging.table.read()
-    return staged.agg(*audit.figures(staged)).first().asDict()  # type: ignore[union-attr]
+    return staged.where(rows).agg(*audit.figures(staged)).first().asDict()  # type: ignore[union-attr]
 
 
 def _departures(context: Context, opened: Opened, due: DataFrame) -> DataFrame:

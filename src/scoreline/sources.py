@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from scoreline.errors import InputError
-from scoreline.tables import explained, quoted
+from scoreline.tables import Table, explained, quoted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +48,7 @@ class Database:
     """What a database source needs besides its URL."""
 
     query: str
-    scratch: str
+    scratch: Table
 
 
 def read_source(
@@ -169,7 +169,7 @@ def _fetch(spark: SparkSession, url: str, name: str, database: Database) -> Data
             )
             empty = True
             for chunk in chunks:
-                _as_text(spark, chunk).write.mode("append").parquet(database.scratch)
+                database.scratch.write(_as_text(spark, chunk), "append")
                 empty = False
     except (sqlalchemy.exc.SQLAlchemyError, ImportError) as error:
         # SQLAlchemy's text may hold the URL with its password; its first line without parameters does not
@@ -177,7 +177,7 @@ def _fetch(spark: SparkSession, url: str, name: str, database: Database) -> Data
         raise InputError(f"{name} could not be read: {reason}") from None
     if empty:
         raise InputError(f"{name}: the query gave no rows.")
-    return spark.read.parquet(database.scratch)
+    return database.scratch.read()
 
 
 def _as_text(spark: SparkSession, chunk: "pd.DataFrame") -> DataFrame:

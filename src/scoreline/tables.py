@@ -60,11 +60,10 @@ class Table:
         if self.exists():
             self._check_schema(schema)
             return
-        builder = DeltaTable.createIfNotExists(self.spark).addColumns(schema)
-        builder = builder.tableName(self.identifier) if self.in_catalog else builder.location(self.location)
-        for key, value in {**_PROPERTIES, **(properties or {})}.items():
-            builder = builder.property(key, value)
-        builder.execute()
+        columns = ", ".join(_column(field) for field in schema)
+        wanted = {**_PROPERTIES, **(properties or {})}
+        pairs = ", ".join(f"{_literal(key)} = {_literal(value)}" for key, value in wanted.items())
+        self.spark.sql(f"CREATE TABLE IF NOT EXISTS {self.identifier} ({columns}) USING DELTA TBLPROPERTIES ({pairs})")
 
     def _check_schema(self, schema: T.StructType) -> None:
         found = {field.name: field.dataType for field in self.read().schema}
@@ -173,6 +172,21 @@ def quoted(name: str) -> str:
     '`odd``name`'
     """
     return "`" + name.replace("`", "``") + "`"
+
+
+def _column(field: T.StructField) -> str:
+    required = "" if field.nullable else " NOT NULL"
+    comment = field.metadata.get("comment", "")
+    return f"{quoted(field.name)} {field.dataType.simpleString()}{required} COMMENT {_literal(comment)}"
+
+
+def _literal(text: str) -> str:
+    """A string literal of Spark SQL.
+
+    >>> _literal("it's")
+    "'it\\\\'s'"
+    """
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _note(text: str | None) -> Mapping[str, Any]:

@@ -66,7 +66,7 @@ def train(
     scores, baseline = measure(make_estimator(estimator, params), events, split_by, holdout)
     started = time.perf_counter()
     matrix = events.matrix()
-    model = FittedModel(events.catalogue, wanted.fit(matrix), Popularity().fit(matrix))
+    model = FittedModel(events.catalogue, wanted.fit(matrix, events.ages()), Popularity().fit(matrix))
     seconds = time.perf_counter() - started
     report = TrainingReport(
         name=name,
@@ -106,7 +106,7 @@ def measure(
     is_test = events.held_out(split_by, holdout)
     train_events, test_events = events.where(~is_test), events.where(is_test)
     matrix = train_events.matrix()
-    models = (estimator.fit(matrix), Popularity().fit(matrix))
+    models = (estimator.fit(matrix, train_events.ages()), Popularity().fit(matrix))
     return evaluate(models[0], train_events, test_events), evaluate(models[1], train_events, test_events)
 
 

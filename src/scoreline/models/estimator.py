@@ -37,8 +37,8 @@ class Estimator:
         given = ", ".join(f"{name}={value!r}" for name, value in self.get_params().items())
         return f"{type(self).__name__}({given})"
 
-    def fit(self, matrix: sp.csr_matrix, y: None = None) -> Self:
-        """Learn from `matrix`, users x items of weights."""
+    def fit(self, matrix: sp.csr_matrix, ages: npt.NDArray[np.float32] | None = None) -> Self:
+        """Learn from `matrix`, users x items of weights; ages: days before now of each stored entry."""
         raise NotImplementedError
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:

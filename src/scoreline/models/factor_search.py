@@ -241,6 +241,7 @@ def _score_tile(batch: _Batch, active: Ints, start: int, seen: tuple[Ints, Ints]
     rows = _BLOCK_CELLS // batch.width
     cuts = np.searchsorted(seen_rows, np.arange(0, len(active) + rows, rows))
     cells = np.empty(min(rows, len(active)) * width, dtype=np.float32)
+    flags = np.empty(len(cells), dtype=np.bool_)
     parts = []
     for block, first in enumerate(range(0, len(active), rows)):
         users = active[first : first + rows]
@@ -249,9 +250,10 @@ def _score_tile(batch: _Batch, active: Ints, start: int, seen: tuple[Ints, Ints]
         own = slice(cuts[block], cuts[block + 1])
         scores[seen_rows[own] - first, seen_columns[own]] = -np.inf
         lower = batch.lower[users] if start else batch.bound(users, kth_at_least(scores, batch.k))
-        flat = np.flatnonzero(scores >= lower[:, None])
-        row, column = np.divmod(flat, width)
-        parts.append(_Candidates(users[row], (column + start).astype(np.int32), scores.ravel()[flat]))
+        reaches = flags[: scores.size].reshape(scores.shape)
+        flat = np.flatnonzero(np.greater_equal(scores, lower[:, None], out=reaches)).astype(np.int32)
+        row = flat // width  # 32-bit division is several times cheaper
+        parts.append(_Candidates(users[row], flat - row * width + start, scores.ravel()[flat]))
     return _Candidates.concatenate(parts)
 
 

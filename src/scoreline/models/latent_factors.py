@@ -10,7 +10,7 @@ from scoreline.models.estimator import Estimator
 from scoreline.models.factor_search import best_items
 from scoreline.models.histories import Histories
 from scoreline.models.norm_sorted import NormSortedItems
-from scoreline.models.strength import Weighting, strength
+from scoreline.models.strength import Weighting, decayed, history_strength, strength
 from scoreline.models.topk import TopK
 
 __all__ = ["LatentFactors"]
@@ -25,6 +25,8 @@ class LatentFactors(Estimator):
 
     factors: rank. popularity_exponent: columns are scaled by ‖column‖^(exponent - 1), so 1 is PureSVD and
     less recommends less of what everybody watches. min_weight: events below it count as seen, not as liked.
+    half_life_days: an event that is so old counts half when training. history_half_life: in a history that is
+    scored, an event counts half as much for so many events after it.
     """
 
     items_: NormSortedItems
@@ -34,34 +36,37 @@ class LatentFactors(Estimator):
         self,
         *,
         factors: int = 64,
-        popularity_exponent: float = 0.6,
+        popularity_exponent: float = 0.4,
         min_weight: float | None = None,
         weighting: Weighting = "binary",
+        half_life_days: float | None = None,
+        history_half_life: float | None = 10.0,
         seed: int = 0,
     ) -> None:
         self.factors = factors
         self.popularity_exponent = popularity_exponent
         self.min_weight = min_weight
         self.weighting = weighting
+        self.half_life_days = half_life_days
+        self.history_half_life = history_half_life
         self.seed = seed
 
-    def fit(self, matrix: sp.csr_matrix, y: None = None) -> Self:
+    def fit(self, matrix: sp.csr_matrix, ages: npt.NDArray[np.float32] | None = None) -> Self:
         """Learn from `matrix`, users x items of weights; randomised SVD from `seed`, memory as the matrix."""
         from sklearn.utils.extmath import randomized_svd
 
         liked = matrix.astype(np.float64)
-        liked.data = self._strength(matrix.data).astype(np.float64)
+        strengths = strength(matrix.data, min_weight=self.min_weight, weighting=self.weighting)
+        liked.data = strengths.astype(np.float64)
         norms = np.sqrt(np.asarray(liked.multiply(liked).sum(axis=0)).ravel())
         scale = np.zeros_like(norms)
         np.power(norms, self.popularity_exponent - 1, where=norms > 0, out=scale)
         rank = min(self.factors, *liked.shape)
-        _, _, components = randomized_svd(liked @ sp.diags(scale), rank, n_iter=5, random_state=self.seed)
+        recent = decayed(liked, ages, self.half_life_days) @ sp.diags(scale)
+        _, _, components = randomized_svd(recent, rank, n_iter=5, random_state=self.seed)
         self.items_ = NormSortedItems.from_factors(components.T)
         self.fold_scale_ = np.ones(len(scale), dtype=np.float32)
         return self
-
-    def _strength(self, weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        return strength(weights, min_weight=self.min_weight, weighting=self.weighting)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """What to save."""
@@ -76,9 +81,15 @@ class LatentFactors(Estimator):
 
     def users(self, histories: Histories) -> npt.NDArray[np.float32]:
         """float32[users, factors]: each history folded in, event by event in order; zero without a signal."""
+        strengths = history_strength(
+            histories,
+            min_weight=self.min_weight,
+            weighting=self.weighting,
+            half_life=self.history_half_life,
+        )
         known = histories.items >= 0
         items = np.where(known, histories.items, 0)
-        weights = np.where(known, self._strength(histories.weights) * self.fold_scale_[items], np.float32(0))
+        weights = np.where(known, strengths * self.fold_scale_[items], np.float32(0))
         # Rows of the search order: popular items have large factors, so this reads the warm end of the array.
         places = self.items_.places[items]
         shape = (len(histories), len(self.items_))

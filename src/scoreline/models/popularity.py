@@ -22,7 +22,7 @@ class Popularity(Estimator):
     popularity_: npt.NDArray[np.float32]
     order_: npt.NDArray[np.int32]
 
-    def fit(self, matrix: sp.csr_matrix, y: None = None) -> Self:
+    def fit(self, matrix: sp.csr_matrix, ages: npt.NDArray[np.float32] | None = None) -> Self:
         """Count the users of each item; `matrix` is users x items, stored entries are events."""
         counts = np.bincount(matrix.indices, minlength=matrix.shape[1])
         self.popularity_ = counts.astype(np.float32)

@@ -1,8 +1,12 @@
 """MLflow warns while it is imported: that happens here, before warnings are errors."""
 
 import pytest
+from hypothesis import settings
 
 from scoreline.quiet import pointing_at, quiet_mlflow
+
+settings.register_profile("shared machine", deadline=None)  # others may be using its cores
+settings.load_profile("shared machine")
 
 with quiet_mlflow():
     import mlflow.pyfunc

@@ -57,7 +57,7 @@ def search(factors: np.ndarray, users: np.ndarray, seen: list[np.ndarray], k: in
     )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=800, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     shape=st.sampled_from(SHAPES),

@@ -96,7 +96,7 @@ def test_fit_keeps_the_nearest_by_shrunk_cosine(pairs: int, monkeypatch: pytest.
     rng = np.random.default_rng(4)
     dense = (rng.random((40, 15)) < 0.3).astype(np.float32)
     dense[:, 3] = 0  # nobody watched it
-    model = ItemNeighbours(neighbours=5, shrinkage=2.0).fit(sp.csr_matrix(dense))
+    model = ItemNeighbours(neighbours=5, shrinkage=2.0, popularity_exponent=0.5).fit(sp.csr_matrix(dense))
     liked = dense / np.sqrt(np.maximum(dense.sum(axis=1, keepdims=True), 1))
     norms = np.linalg.norm(liked, axis=0)
     cosine = liked.T @ liked / (np.outer(norms, norms) + 2.0)

@@ -1,0 +1,13 @@
+"""Tonight's card and terminal features and the snapshot that the server reads.
+
+    spark-submit ... jobs/build_card_features.py --help
+
+The options are those of `scoreline fraud-features`.
+"""
+
+import sys
+
+from scoreline.cli import entry
+
+if __name__ == "__main__":
+    entry(["fraud-features", *sys.argv[1:]])

@@ -1,0 +1,169 @@
+"""The online path's commands; `COMMANDS` is what the main command line registers."""
+
+import json
+import logging
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from scoreline.errors import InputError
+
+__all__ = ["COMMANDS"]
+
+_config = click.option(
+    "--config",
+    "config",
+    type=click.Path(path_type=Path),
+    default=Path("conf/serving/fraud.yaml"),
+    show_default=True,
+    help="The serving configuration.",
+)
+
+
+@click.command("serve")
+@_config
+@click.option("--print-env", is_flag=True, help="Print the same settings for `mlflow --env-file` and do nothing.")
+def serve(config: Path, print_env: bool) -> None:
+    """Serve the fraud model by `mlflow models serve`; SIGHUP moves to the alias's new version, SIGTERM stops."""
+    from scoreline.online.serving import Server
+    from scoreline.online.settings import env_file, load_settings
+
+    settings = load_settings(config)
+    if print_env:
+        click.echo(env_file(settings), nl=False)
+        return
+    logging.basicConfig(level=settings.server.log_level.upper(), format="%(asctime)s %(name)s %(message)s")
+    sys.exit(Server(settings, os.environ).run())
+
+
+@click.command("authorize")
+@click.argument("transaction", type=click.File("rb"))
+@_config
+@click.option("--url", help="Instead of the configured one.")
+@click.option("--api-key", envvar="SCORELINE_API_KEY", help="Sent as X-Api-Key, for the proxy.")
+@click.option(
+    "--ca", type=click.Path(exists=True, path_type=Path), help="Certificate to trust instead of the system's."
+)
+def authorize(transaction: Any, config: Path, url: str | None, api_key: str | None, ca: Path | None) -> None:
+    """Ask for a decision on the TRANSACTION in a JSON file ("-": standard input) and print it."""
+    from scoreline.online.client import FraudClient
+    from scoreline.online.settings import load_settings
+
+    settings = load_settings(config).client
+    if url:
+        settings = settings.model_copy(update={"url": url})
+    try:
+        posted = json.load(transaction)
+    except ValueError as error:
+        raise InputError(f"{transaction.name} is not JSON: {error}") from None
+    if not isinstance(posted, dict):
+        raise InputError(f"{transaction.name} holds a {type(posted).__name__}; expected one transaction, an object")
+    headers = {"X-Api-Key": api_key} if api_key else {}
+    with FraudClient(settings, headers=headers, verify=str(ca) if ca else True) as client:
+        click.echo(json.dumps(asdict(client.authorize(posted)), indent=2))
+
+
+@click.command("fraud-train")
+@click.option("--transactions", type=click.Path(path_type=Path), help="Parquet file or folder, ours or the Handbook's.")
+@click.option("--simulate", "made_up", is_flag=True, help="Use made-up transactions of the Handbook's size instead.")
+@click.option("--train-from", help="First day of the training week [default: three weeks before the last day].")
+@click.option("--estimator", default="random_forest", show_default=True, help="Which one to log, or `all` to compare.")
+@click.option("--log-to", "tracking_uri", help="MLflow tracking address; without it the model is only evaluated.")
+@click.option("--name", default="card_fraud", show_default=True, help="The registered model's name.")
+@click.option("--alias", default="champion", show_default=True)
+@_config
+def fraud_train(
+    transactions: Path | None,
+    made_up: bool,
+    train_from: str | None,
+    estimator: str,
+    tracking_uri: str | None,
+    name: str,
+    alias: str,
+    config: Path,
+) -> None:
+    """Train on a week, test on the week after a week's delay, print the quality, log the model."""
+    from scoreline.online.quality import train_report
+
+    lines = train_report(
+        transactions=transactions,
+        made_up=made_up,
+        train_from=train_from,
+        estimator=estimator,
+        tracking_uri=tracking_uri,
+        name=name,
+        alias=alias,
+        config=config,
+    )
+    for line in lines:
+        click.echo(line)
+
+
+_transactions = click.option("--transactions", required=True, help="Delta or Parquet folder of transactions.")
+_as_of = click.option("--as-of", required=True, help="The midnight up to which to count, such as 2026-03-10 (UTC).")
+_tables = click.option("--tables", required=True, help="Folder of the feature tables.")
+
+
+@click.command("fraud-features")
+@_transactions
+@_as_of
+@_tables
+@click.option("--snapshots", type=click.Path(path_type=Path), required=True, help="Folder of the SQLite snapshots.")
+def fraud_features(transactions: str, as_of: str, tables: str, snapshots: Path) -> None:
+    """Tonight's card and terminal features, as tables and as the snapshot that the server reads (Spark)."""
+    from scoreline.online.jobs import build_features, midnight
+    from scoreline.session import get_session
+
+    moment = midnight(as_of)
+    spark = get_session("card features")
+    click.echo(build_features(spark, transactions=transactions, as_of=moment, tables=tables, snapshots=snapshots))
+
+
+@click.command("fraud-score")
+@_transactions
+@_as_of
+@_tables
+@_config
+@click.option("--output", required=True, help="Delta folder for the decisions; replaced.")
+def fraud_score(transactions: str, as_of: str, tables: str, config: Path, output: str) -> None:
+    """Decide on all transactions of the day after --as-of, with the model and the rules that are served (Spark)."""
+    from scoreline.online.jobs import midnight, score_table
+    from scoreline.online.serving import fetch_model
+    from scoreline.online.settings import load_settings
+    from scoreline.session import get_session
+
+    settings, moment = load_settings(config), midnight(as_of)
+    into = settings.state_dir / "models"
+    model = fetch_model(settings.model, into=into, tracking_uri=settings.tracking_uri, sha256=settings.model_sha256)
+    count = score_table(
+        get_session("score transactions"),
+        transactions=transactions,
+        tables=tables,
+        as_of=moment,
+        model=model,
+        rules=settings.rules,
+        output=output,
+    )
+    click.echo(f"{count} decisions by {model.version} in {output}")
+
+
+@click.command("fraud-demo")
+@click.option("--folder", type=click.Path(path_type=Path), default=Path("data/fraud-demo"), show_default=True)
+@click.option("--estimator", default="random_forest", show_default=True)
+@click.option("--cards", default=1000, show_default=True)
+@click.option("--workers", default=1, show_default=True)
+@click.option("--payments", default=2000, show_default=True, help="At most so many of the last day are sent.")
+def fraud_demo(folder: Path, estimator: str, cards: int, workers: int, payments: int) -> None:
+    """From made-up transactions to served decisions: features, training, MLflow, server, client, figures."""
+    from scoreline.online.demo import run_demo
+
+    logging.basicConfig(level="ERROR", format="%(message)s")
+    for line in run_demo(folder, estimator=estimator, cards=cards, workers=workers, payments=payments):
+        click.echo(line)
+
+
+COMMANDS: list[click.Command] = [serve, authorize, fraud_train, fraud_features, fraud_score, fraud_demo]

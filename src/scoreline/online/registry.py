@@ -1,0 +1,106 @@
+"""Logging a trained model to MLflow, so that it can be served by `mlflow models serve` without this project."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import scoreline
+from scoreline.online.features import FEATURES, Floats
+from scoreline.online.kernels import OnnxKernel
+from scoreline.online.model import CONTRACT_FILE
+from scoreline.online.rules import Rules
+from scoreline.online.training import TOLERANCE, difference, fast_kernel
+from scoreline.online.transactions import Transaction
+
+__all__ = ["SERVING_MODULES", "log_fraud_model"]
+
+SERVING_MODULES: Final = (
+    "__init__.py",
+    "errors.py",
+    *(
+        f"online/{name}.py"
+        for name in (
+            "__init__", "decisions", "features", "kernels", "metrics", "model", "rules", "scorer", "shadow", "snapshot",
+            "transactions",
+        )
+    ),
+)  # fmt: skip
+"""The part of this package that travels inside the model."""
+
+
+def log_fraud_model(
+    estimator: Any,
+    sample: Floats,
+    *,
+    name: str,
+    rules: Rules,
+    alias: str | None = None,
+    metrics: Mapping[str, float] | None = None,
+    params: Mapping[str, Any] | None = None,
+    snapshot: Path | None = None,
+) -> str:
+    """Log and register the estimator's fast kernel, checked against it on `sample`; the version's number.
+
+    `snapshot` puts a feature snapshot inside the model, for services that can mount none.
+    """
+    import mlflow
+
+    kernel = fast_kernel(estimator, sample)
+    off = difference(kernel, estimator.predict_proba(sample)[:, 1], sample)
+    with tempfile.TemporaryDirectory() as scratch, mlflow.start_run(run_name=name):
+        mlflow.log_params(dict(params or {}) | {"kernel": type(kernel).__name__})
+        mlflow.log_metrics(dict(metrics or {}) | {"kernel_difference": off})
+        folder = Path(scratch) / "kernel"
+        folder.mkdir()
+        contract = {
+            "kernel": kernel.save(folder).name,
+            "features": list(FEATURES),
+            "tolerance": TOLERANCE,
+            "transaction": Transaction.model_json_schema(),
+        }
+        (folder / CONTRACT_FILE).write_text(json.dumps(contract, indent=2), encoding="utf-8")
+        info = mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(Path(__file__).with_name("served.py")),
+            artifacts={"kernel": str(folder)} | ({"snapshot": str(snapshot.resolve())} if snapshot else {}),
+            code_paths=[str(_serving_code(Path(scratch)))],
+            model_config=rules.model_dump(mode="json"),
+            input_example=[_example()],
+            pip_requirements=_requirements(onnx=isinstance(kernel, OnnxKernel)),
+            registered_model_name=name,
+        )
+    version = str(info.registered_model_version)
+    if alias:
+        mlflow.MlflowClient().set_registered_model_alias(name, alias, version)
+    return version
+
+
+def _serving_code(scratch: Path) -> Path:
+    source, target = Path(scoreline.__file__).parent, scratch / "scoreline"
+    for module in SERVING_MODULES:
+        (target / module).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source / module, target / module)
+    return target
+
+
+def _example() -> dict[str, Any]:
+    return {
+        "transaction_id": "t-1",
+        "card_id": "c-1",
+        "terminal_id": "m-1",
+        "amount": 12.5,
+        "occurred_at": datetime.now(UTC).replace(microsecond=0).isoformat(),
+        "card_count_24h": 2,
+        "card_amount_24h": 40.0,
+    }
+
+
+def _requirements(*, onnx: bool) -> list[str]:
+    from importlib.metadata import version
+
+    names = ["mlflow", "numpy", "prometheus-client", "pydantic", "PyYAML", "uvicorn", "uvloop", "httptools"]
+    return [f"{name}=={version(name)}" for name in [*names, *(["onnxruntime"] if onnx else [])]]

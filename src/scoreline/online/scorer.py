@@ -1,0 +1,175 @@
+"""The core of both paths: transactions and what is known of them in, decisions out. No server, no Spark, no MLflow."""
+
+import logging
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from scoreline.online.decisions import decide
+from scoreline.online.features import CARD_COLUMNS, TERMINAL_COLUMNS, Floats, feature_matrix
+from scoreline.online.kernels import Kernel
+from scoreline.online.rules import Rules
+from scoreline.online.transactions import Answer, Decision, Transaction, parse, safe_id
+
+__all__ = ["Judged", "Known", "Scorer", "Source"]
+
+_log = logging.getLogger(__name__)
+_UNKNOWN_CARD = (0.0,) * len(CARD_COLUMNS)
+_UNKNOWN_TERMINAL = (0.0,) * len(TERMINAL_COLUMNS)
+
+Observer = Callable[[Sequence[Answer], float], None]
+
+
+class Known(Protocol):
+    """What is known of cards and terminals as of a moment: a snapshot, or the rows of a batch."""
+
+    @property
+    def as_of_s(self) -> float: ...
+    @property
+    def as_of_text(self) -> str: ...
+    def card(self, card_id: str) -> tuple[float, ...] | None: ...
+    def terminal(self, terminal_id: str) -> tuple[float, ...] | None: ...
+
+
+class Source(Protocol):
+    """Where to find it now."""
+
+    def current(self) -> Known | None: ...
+
+
+class Judged(NamedTuple):
+    """A transaction that could be scored, with its inputs: what a challenger gets to see."""
+
+    transaction: Transaction
+    features: Floats
+    answer: Answer
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A kernel with its rules; answers any list of posted rows and never raises."""
+
+    kernel: Kernel
+    source: Source | None
+    rules: Rules
+    model_version: str
+    clock: Callable[[], float] = time.time
+    observers: tuple[Observer, ...] = ()
+    shadow: Callable[[Sequence[Judged]], None] | None = None
+    _nan: float = field(default=float("nan"), init=False)
+
+    def answers(self, rows: Sequence[object]) -> list[Answer]:
+        """One answer per row, in order. Whatever goes wrong, the answer is "review" with a reason."""
+        began = time.perf_counter()
+        if len(rows) > self.rules.limits.max_rows:
+            found = [self._review(row, ("too_many_rows",)) for row in rows]
+        else:
+            found = self.judge(rows, self.source)
+        seconds = time.perf_counter() - began
+        for observe in self.observers:
+            observe(found, seconds)
+        return found
+
+    def judge(self, rows: Sequence[object], source: Source | None) -> list[Answer]:
+        """Answers with what `source` knows; an error is a review, for a card must not wait until our bug is fixed."""
+        try:
+            return self._judge(rows, source.current() if source else None)
+        except Exception as error:
+            frames = "".join(traceback.format_tb(error.__traceback__))
+            _log.error("error=%s rows=%d\n%s", type(error).__name__, len(rows), frames)
+            return [self._review(row, ("internal_error",)) for row in rows]
+
+    def _judge(self, rows: Sequence[object], snapshot: Known | None) -> list[Answer]:
+        found: list[Answer | None] = [None] * len(rows)
+        at: list[int] = []
+        known: list[tuple[Transaction, tuple[float, ...], tuple[float, ...]]] = []
+        for index, row in enumerate(rows):
+            transaction = parse(row)
+            if isinstance(transaction, tuple):
+                found[index] = self._review(row, transaction)
+                continue
+            if snapshot is None:
+                found[index] = self._review(row, ("features_missing",))
+                continue
+            card, terminal = snapshot.card(transaction.card_id), snapshot.terminal(transaction.terminal_id)
+            reasons = self._objections(transaction, snapshot, card, terminal)
+            if reasons:
+                found[index] = self._review(row, reasons, snapshot)
+                continue
+            at.append(index)
+            known.append((transaction, card or _UNKNOWN_CARD, terminal or _UNKNOWN_TERMINAL))
+        if known and snapshot:
+            judged = self._score(known, snapshot)
+            for index, one in zip(at, judged, strict=True):
+                found[index] = one.answer
+            if self.shadow:
+                self.shadow(judged)
+        return [answer for answer in found if answer is not None]
+
+    def _objections(
+        self, transaction: Transaction, snapshot: Known, card: object | None, terminal: object | None
+    ) -> tuple[str, ...]:
+        """Why this transaction cannot be left to the model."""
+        limits, features = self.rules.limits, self.rules.features
+        moment = transaction.occurred_at.timestamp()
+        age_h = (moment - snapshot.as_of_s) / 3600
+        difference = limits.max_clock_difference_s
+        checks = (
+            (card is None, "unknown_card"),
+            (terminal is None, "unknown_terminal"),
+            (age_h > features.max_age_hours, "features_stale"),
+            (age_h < -24, "features_from_later"),
+            (transaction.amount == 0, "amount_zero"),
+            (transaction.amount > limits.largest_amount, "amount_above_limit"),
+            (difference is not None and abs(moment - self.clock()) > difference, "clock_difference"),
+        )
+        return tuple(reason for holds, reason in checks if holds)
+
+    def _score(
+        self, known: Sequence[tuple[Transaction, tuple[float, ...], tuple[float, ...]]], snapshot: Known
+    ) -> list[Judged]:
+        nan = self._nan
+        features = feature_matrix(
+            amount=np.array([row.amount for row, _, _ in known]),
+            epoch_s=np.array([row.occurred_at.timestamp() // 1 for row, _, _ in known]),
+            card=np.array([card for _, card, _ in known]),
+            terminal=np.array([terminal for _, _, terminal in known]),
+            count_24h=np.array(
+                [nan if row.card_count_24h is None else row.card_count_24h for row, _, _ in known], float
+            ),
+            amount_24h=np.array(
+                [nan if row.card_amount_24h is None else row.card_amount_24h for row, _, _ in known], float
+            ),
+        )
+        probabilities = self.kernel.probabilities(features).tolist()
+        judged = []
+        for (row, _, _), probability, inputs in zip(known, probabilities, features, strict=True):
+            decision, reasons = decide(probability, row.amount, self.rules.decisions)
+            finite = 0.0 <= probability <= 1.0
+            answer = self._answer(row.transaction_id, decision, reasons, probability if finite else None, snapshot)
+            judged.append(Judged(row, inputs, answer))
+        return judged
+
+    def _review(self, row: object, reasons: tuple[str, ...], snapshot: Known | None = None) -> Answer:
+        return self._answer(safe_id(row), "review", reasons, None, snapshot)
+
+    def _answer(
+        self,
+        transaction_id: str | None,
+        decision: Decision,
+        reasons: tuple[str, ...],
+        probability: float | None,
+        snapshot: Known | None,
+    ) -> Answer:
+        return {
+            "transaction_id": transaction_id,
+            "fraud_probability": probability,
+            "decision": decision,
+            "reasons": list(reasons),
+            "model_version": self.model_version,
+            "features_as_of": snapshot.as_of_text if snapshot else None,
+        }

@@ -1,0 +1,262 @@
+"""`mlflow models serve` with everything set, stopped gracefully and moved to a new model version while it serves.
+
+The alias is turned into one version first, that version is fetched into `state_dir`, and the server is given the
+name `state_dir/current`. To swap, the new version is fetched and loaded once on trial, the name is moved, and uvicorn
+is told (SIGHUP) to replace its workers one by one: each new one is ready before its predecessor leaves.
+"""
+
+import hashlib
+import logging
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+from scoreline.errors import ConfigurationError, InputError, RunFailed
+from scoreline.online.model import version_of
+from scoreline.online.rules import MetricsRules
+from scoreline.online.settings import ServingSettings, environment
+from scoreline.online.snapshot import publish
+
+__all__ = ["FetchedModel", "Server", "fetch_model", "folder_sha256"]
+
+_log = logging.getLogger(__name__)
+_REGISTERED: Final = re.compile(r"models:/(?P<name>[^/@]+)(/(?P<version>\d+)|@(?P<alias>[^/@]+))\Z")
+_TRIAL: Final = """
+import json, os, sys, mlflow
+model = mlflow.pyfunc.load_model(sys.argv[1], model_config=json.loads(os.environ["SERVING_MODEL_CONFIG"]))
+(answer,) = model.predict([{}])
+assert answer["decision"] == "review", answer
+"""
+
+
+@dataclass(frozen=True)
+class FetchedModel:
+    """One model version on this machine."""
+
+    folder: Path
+    version: str
+    sha256: str
+
+
+def folder_sha256(folder: Path) -> str:
+    """One digest over the names and contents of a model's files, without what the download adds beside them."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != "registered_model_meta" and "__pycache__" not in path.parts:
+            name = path.relative_to(folder).as_posix().encode()
+            digest.update(b"%d:%s%d:" % (len(name), name, path.stat().st_size))
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def fetch_model(uri: str, *, into: Path, tracking_uri: str | None, sha256: str | None = None) -> FetchedModel:
+    """The version that `uri` (`models:/name@alias`, `models:/name/3` or a folder) means now, verified if pinned."""
+    folder = _fetched(uri, into, tracking_uri)
+    found = folder_sha256(folder)
+    if sha256 is not None and found != sha256:
+        raise InputError(f"{uri} has sha256 {found}, the configuration pins {sha256}; it was not loaded")
+    return FetchedModel(folder, version_of(folder / "artifacts" / "kernel"), found)
+
+
+def _fetched(uri: str, into: Path, tracking_uri: str | None) -> Path:
+    if "://" not in uri and not uri.startswith("models:"):
+        if not (Path(uri) / "MLmodel").exists():
+            raise InputError(
+                f"{uri} holds no MLflow model (no file MLmodel); give models:/name@alias or a model's folder"
+            )
+        return Path(uri).resolve()
+    named = _REGISTERED.match(uri)
+    if named is None:
+        raise ConfigurationError(f"model: {uri!r} is neither models:/name@alias, models:/name/version nor a folder")
+    from mlflow import MlflowClient, artifacts, set_tracking_uri
+    from mlflow.exceptions import MlflowException
+
+    if tracking_uri:
+        set_tracking_uri(tracking_uri)
+    name, version = named["name"], named["version"]
+    try:
+        version = version or str(MlflowClient().get_model_version_by_alias(name, named["alias"]).version)
+        target = into / f"{name}-{version}"
+        if not target.exists():
+            scratch = into / f".{name}-{version}.{os.getpid()}"
+            shutil.rmtree(scratch, ignore_errors=True)
+            scratch.mkdir(parents=True)
+            artifacts.download_artifacts(artifact_uri=f"models:/{name}/{version}", dst_path=str(scratch))
+            scratch.rename(target)
+    except MlflowException as error:
+        raise InputError(f"{uri}: {error.message}; is the model registered, and tracking_uri right?") from None
+    return target.resolve()
+
+
+class Server:
+    """A running `mlflow models serve`."""
+
+    def __init__(self, settings: ServingSettings, environ: Mapping[str, str]) -> None:
+        self.settings, self.environ = settings, environ
+        self.models = settings.state_dir / "models"
+        self.name = (settings.state_dir / "current").absolute()
+        self._wake, self._stop, self._swap = threading.Event(), False, False
+        self._process: subprocess.Popen[bytes] | None = None
+        self.serving: FetchedModel | None = None
+
+    def start(self) -> None:
+        """Fetch the model and start the server; returns before it answers (`wait_until_ready`)."""
+        model = self._fetch()
+        publish(model.folder, self.name)
+        env = self._environment()
+        figures = env.get("PROMETHEUS_MULTIPROC_DIR")
+        if figures:  # the files of workers long gone
+            shutil.rmtree(figures, ignore_errors=True)
+            Path(figures).mkdir(parents=True)
+        command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(self.name), "--env-manager", "local"]
+        self._process = subprocess.Popen(command, env=env, start_new_session=True)
+        self.serving = model
+        _log.warning("serving=%s sha256=%s port=%d", model.version, model.sha256, self.settings.server.port)
+
+    def wait_until_ready(self, timeout_s: float | None = None) -> None:
+        """Until `/ping` answers; a server that does not start is an error."""
+        import requests
+
+        server = self.settings.server
+        deadline = time.monotonic() + (timeout_s or server.start_timeout_s)
+        while time.monotonic() < deadline:
+            if self.returncode() is not None:
+                raise RunFailed("the server stopped while starting; its log above says why")
+            try:
+                if requests.get(f"http://{server.host}:{server.port}/ping", timeout=1).ok:
+                    return
+            except requests.RequestException:
+                time.sleep(0.1)
+        raise RunFailed(f"the server did not answer on {server.host}:{server.port} in {server.start_timeout_s} s")
+
+    def swap(self) -> bool:
+        """Move to the version that the configured name means now; False if that is being served already."""
+        model = self._fetch()
+        if self.serving is not None and model == self.serving:
+            return False
+        if self.settings.server.workers < 2:
+            raise ConfigurationError("a swap without a gap needs server.workers of 2 or more, found 1")
+        trial = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", _TRIAL, str(model.folder)],
+            env=self._trial_environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if trial.returncode != 0:
+            last = (trial.stderr.strip().splitlines() or ["no message"])[-1]
+            raise RunFailed(f"{model.version} does not load, so the old version goes on: {last}")
+        publish(model.folder, self.name)
+        os.kill(self._uvicorn(), signal.SIGHUP)
+        self.serving = model
+        _log.warning("swapping_to=%s sha256=%s", model.version, model.sha256)
+        return True
+
+    def stop(self) -> int:
+        """Let the requests in flight finish, then end every process of the server."""
+        process = self._process
+        if process is None:
+            return 0
+        for sign, patience in ((signal.SIGTERM, self.settings.server.graceful_stop_s + 5), (signal.SIGKILL, 5)):
+            try:
+                os.killpg(process.pid, sign)
+            except ProcessLookupError:
+                break
+            deadline = time.monotonic() + patience
+            while time.monotonic() < deadline and _group_lives(process.pid):
+                process.poll()
+                time.sleep(0.05)
+        process.wait()
+        self._process = None
+        return 0
+
+    def returncode(self) -> int | None:
+        """None while it runs."""
+        return self._process.poll() if self._process else 0
+
+    def run(self) -> int:
+        """Serve until SIGTERM or SIGINT; look for a new version at SIGHUP and every `follow_alias_s`, if set."""
+
+        def on_signal(number: int, _: FrameType | None) -> None:
+            self._stop = self._stop or number != signal.SIGHUP
+            self._swap = self._swap or number == signal.SIGHUP
+            self._wake.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, on_signal)
+        self.start()
+        every = self.settings.server.follow_alias_s
+        looked = time.monotonic()
+        try:
+            while not self._stop and self.returncode() is None:
+                self._wake.wait(0.5)
+                self._wake.clear()
+                due = every is not None and time.monotonic() - looked >= every
+                if (self._swap or due) and not self._stop:
+                    self._swap, looked = False, time.monotonic()
+                    self._try_to_swap()
+        finally:
+            died = self.returncode()
+            self.stop()
+        if self._stop or not died:
+            return 0
+        raise RunFailed(f"the server ended by itself with code {died}; its log above says why")
+
+    def _try_to_swap(self) -> None:
+        try:
+            self.swap()
+        except Exception as error:  # the registry may be away for an hour: what is served goes on being served
+            _log.error("swap failed: %s", error)
+
+    def _fetch(self) -> FetchedModel:
+        settings = self.settings
+        return fetch_model(
+            settings.model, into=self.models, tracking_uri=settings.tracking_uri, sha256=settings.model_sha256
+        )
+
+    def _environment(self) -> dict[str, str]:
+        challenger = None
+        if self.settings.challenger is not None:
+            uri = self.settings.challenger.model
+            challenger = fetch_model(uri, into=self.models, tracking_uri=self.settings.tracking_uri).folder
+        here = str(Path(sys.executable).parent)  # MLflow starts `uvicorn` by its bare name
+        path = os.pathsep.join([here, self.environ.get("PATH", os.defpath)])
+        return {**self.environ, "PATH": path, **environment(self.settings, challenger=challenger)}
+
+    def _trial_environment(self) -> dict[str, str]:
+        """The server's, but without a metrics port and a challenger of its own."""
+        rules = self.settings.rules.model_copy(update={"metrics": MetricsRules(), "shadow": None})
+        alone = self.settings.model_copy(update={"rules": rules, "challenger": None})
+        return {**self.environ, **environment(alone)}
+
+    def _uvicorn(self) -> int:
+        """uvicorn's parent process: MLflow's only child."""
+        process = self._process
+        if process is None or process.poll() is not None:
+            raise RunFailed("the server is not running")
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="ascii").split()
+        if len(children) != 1:
+            raise RunFailed(f"expected uvicorn as the one child of mlflow (pid {process.pid}), found {children}")
+        return int(children[0])
+
+
+def _group_lives(group: int) -> bool:
+    """Whether any process of the group is more than a zombie."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields: Any = stat.read_text(encoding="ascii", errors="replace").rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        if int(fields[2]) == group and fields[0] != "Z":
+            return True
+    return False

@@ -1,0 +1,105 @@
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from scoreline.errors import ConfigurationError, InputError
+from scoreline.online.cli import authorize, serve
+from scoreline.online.rules import rules_of
+from scoreline.online.serving import fetch_model, folder_sha256
+from scoreline.online.settings import env_file, environment, load_settings
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = ROOT / "conf/serving/fraud.yaml"
+
+
+def test_the_shipped_env_file_is_the_shipped_yaml() -> None:
+    assert (ROOT / "conf/serving/fraud.env").read_text() == env_file(load_settings(SHIPPED))
+
+
+def test_print_env_prints_it() -> None:
+    found = CliRunner().invoke(serve, ["--config", str(SHIPPED), "--print-env"])
+    assert found.output == (ROOT / "conf/serving/fraud.env").read_text()
+
+
+def test_the_rules_reach_the_model_unchanged() -> None:
+    settings = load_settings(SHIPPED)
+    assert rules_of(json.loads(environment(settings)["SERVING_MODEL_CONFIG"])) == settings.rules
+
+
+def test_one_openmp_thread_per_worker() -> None:
+    assert environment(load_settings(SHIPPED))["OMP_NUM_THREADS"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model: m\nservers: {}", r"servers: Extra inputs are not permitted"),
+        ("model: m\nserver: {port: 0}", r"server.port: Input should be greater than 0 \(found 0\)"),
+        ("model: m\nrules: {decisions: {bands: [{review: 0.9, deny: 0.1}]}}", r"rules.decisions.bands.0: .*above deny"),
+        ("server: {}", r"model: Field required"),
+        ("- model", r"expected keys such as `model`"),
+        ("model: [", r"is not YAML"),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "fraud.yaml").write_text(text)
+    with pytest.raises(ConfigurationError, match=rf"fraud.yaml.*{message}"):
+        load_settings(tmp_path / "fraud.yaml")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"cannot read .*none.yaml: No such file"):
+        load_settings(tmp_path / "none.yaml")
+
+
+def model_folder(path: Path, content: str = "kernel") -> Path:
+    (path / "artifacts").mkdir(parents=True)
+    (path / "MLmodel").write_text("model_id: m-1")
+    (path / "artifacts" / "kernel").write_text(content)
+    return path
+
+
+def test_a_pinned_model_that_was_changed_is_not_loaded(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "model")
+    digest = folder_sha256(folder)
+    assert fetch_model(str(folder), into=tmp_path, tracking_uri=None, sha256=digest).folder == folder
+    (folder / "artifacts" / "kernel").write_text("kernel!")
+    with pytest.raises(InputError, match="the configuration pins"):
+        fetch_model(str(folder), into=tmp_path, tracking_uri=None, sha256=digest)
+
+
+def test_the_digest_tells_names_and_contents_apart(tmp_path: Path) -> None:
+    folders = [model_folder(tmp_path / "a"), model_folder(tmp_path / "b", "other"), model_folder(tmp_path / "c")]
+    (folders[2] / "artifacts" / "kernel").rename(folders[2] / "artifacts" / "kernels")
+    assert len({folder_sha256(folder) for folder in folders}) == 3
+
+
+@pytest.mark.parametrize("uri", ["runs:/1/model", "models:/", "models:/a@b@c"])
+def test_a_model_address_of_another_kind_is_refused(tmp_path: Path, uri: str) -> None:
+    with pytest.raises((ConfigurationError, InputError)):
+        fetch_model(uri, into=tmp_path, tracking_uri=None)
+
+
+def test_authorize_prints_a_decision_even_without_a_server(tmp_path: Path) -> None:
+    payment = {
+        "transaction_id": "t",
+        "card_id": "c",
+        "terminal_id": "m",
+        "amount": 5,
+        "occurred_at": "2026-03-10T12:00:00Z",
+    }
+    (tmp_path / "t.json").write_text(json.dumps(payment))
+    url = "http://127.0.0.1:9/invocations"
+    found = CliRunner().invoke(authorize, [str(tmp_path / "t.json"), "--config", str(SHIPPED), "--url", url])
+    assert json.loads(found.stdout)["decision_source"] == "fallback"
+    assert json.loads(found.stdout)["flagged"] is True
+
+
+@pytest.mark.parametrize(("text", "message"), [("{", "is not JSON"), ("[1]", "holds a list")])
+def test_authorize_says_what_is_wrong_with_its_file(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "t.json").write_text(text)
+    found = CliRunner().invoke(authorize, [str(tmp_path / "t.json"), "--config", str(SHIPPED)])
+    assert isinstance(found.exception, InputError)
+    assert message in str(found.exception)
