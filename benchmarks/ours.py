@@ -1,6 +1,6 @@
 """This project, end to end: `run` on tables that hold the workload, then 1 % of the users, then nothing due.
 
-    python benchmarks/ours.py WORKLOAD [--share 0.01] [--cores 2]
+python benchmarks/ours.py WORKLOAD [--share 0.01] [--cores 2]
 """
 
 import argparse

@@ -45,26 +45,19 @@ def as_histories(events: pd.DataFrame) -> pa.Table:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--estimator", nargs="*", default=["item_neighbours", "latent_factors"])
     parser.add_argument("--params", type=json.loads, default={})
     asked = parser.parse_args()
-    print(
-        f"{'data, split':<24}{'model':<18}{'ndcg@10':>9}{'recall@20':>10}{'coverage':>9}{'bias':>8}"
-        f"{'users':>7}"
-    )
+    print(f"{'data, split':<24}{'model':<18}{'ndcg@10':>9}{'recall@20':>10}{'coverage':>9}{'bias':>8}{'users':>7}")
     for name, load in (("movielens", movielens), ("movietweetings", movietweetings)):
         events = Interactions.from_histories(as_histories(load(asked.data)))
         for split in ("time", "user"):
             for estimator in asked.estimator:
                 model, popular = measure(make_estimator(estimator, asked.params), events, split, 0.2)
                 lines = (
-                    {estimator: model}
-                    if estimator != asked.estimator[0]
-                    else {"popularity": popular, estimator: model}
+                    {estimator: model} if estimator != asked.estimator[0] else {"popularity": popular, estimator: model}
                 )
                 for label, found in lines.items():
                     figures = "".join(f"{found.figures()[key]:>{width}.4f}" for key, width in WIDTHS.items())

@@ -87,7 +87,7 @@ def hashed(inputs: Inputs, columns: Sequence[str]) -> Inputs:
 
 
 def require_unique(inputs: Inputs) -> None:
-    """Raise InputError if a key is in two rows; `user_history` is unique by making, other tables may not be."""
+    """Raise InputError if a key is in two rows: `user_history` is made unique, a table of yours may not be."""
     twice = inputs.rows.groupBy(USER_ID).agg(F.count(F.lit(1)).alias("rows")).where(F.col("rows") > 1)
     with explained(f"input {inputs.name} could not be read"):
         found = twice.orderBy(USER_ID).limit(1).collect()

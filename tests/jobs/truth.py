@@ -48,10 +48,12 @@ def popularity_order(model: FittedModel) -> list[int]:
 def _best(
     items: Any, catalogue: Any, place: Any, estimator: Any, popular: Any, k: int, blocked: frozenset[Any]
 ) -> list[Any]:
+    similar = estimator.similarities_.astype(np.float64)
     scores = np.zeros(len(catalogue) + 1)  # one more for the padding of the neighbours
-    for item in items:
+    for after, item in zip(reversed(range(len(items))), items, strict=True):
         if item in place:
-            scores[estimator.neighbours_[place[item]]] += estimator.similarities_[place[item]].astype(np.float64)
+            faded = np.float64(np.float32(2.0 ** (-after / estimator.history_half_life)))
+            scores[estimator.neighbours_[place[item]]] += faded * similar[place[item]]
     forbidden = {place[i] for i in [*items, *blocked] if i in place}
     touched = [i for i in np.flatnonzero(scores[:-1] > 0) if i not in forbidden]
     best = sorted(touched, key=lambda i: (-scores[i], i))[:k]

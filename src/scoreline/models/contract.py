@@ -11,8 +11,7 @@ from scoreline.errors import InputError
 __all__ = ["Contract", "check_contract"]
 
 _HOW_TO_LOG = (
-    "log it with one, mlflow.pyfunc.log_model(..., "
-    "signature=mlflow.models.infer_signature(inputs, outputs, params))"
+    "log it with one, mlflow.pyfunc.log_model(..., signature=mlflow.models.infer_signature(inputs, outputs, params))"
 )
 _SIMPLE = {
     "boolean": pa.bool_(),
@@ -55,13 +54,9 @@ def check_contract(signature: Any, columns: pa.Schema | dict[str, pa.DataType]) 
     Raises `InputError` if there is no signature, or an input is missing from the table or has another type.
     Optional inputs that the table lacks are left out.
     """
-    table = (
-        dict(columns) if isinstance(columns, dict) else dict(zip(columns.names, columns.types, strict=True))
-    )
+    table = dict(columns) if isinstance(columns, dict) else dict(zip(columns.names, columns.types, strict=True))
     if signature is None or signature.inputs is None:
-        raise InputError(
-            f"the model has no signature, so nobody can say which columns it wants: {_HOW_TO_LOG}"
-        )
+        raise InputError(f"the model has no signature, so nobody can say which columns it wants: {_HOW_TO_LOG}")
     inputs = tuple(_inputs(signature.inputs, table))
     outputs = _outputs(signature.outputs)
     kind = _kind(outputs)
@@ -100,9 +95,7 @@ def _inputs(schema: Any, table: dict[str, pa.DataType]) -> list[str]:
 def _fits(found: pa.DataType, wanted: pa.DataType) -> bool:
     """Whether a column of type `found` can be given where `wanted` stands, without a change of values."""
     if pa.types.is_list(wanted):
-        is_list = (
-            pa.types.is_list(found) or pa.types.is_large_list(found) or pa.types.is_fixed_size_list(found)
-        )
+        is_list = pa.types.is_list(found) or pa.types.is_large_list(found) or pa.types.is_fixed_size_list(found)
         return is_list and _fits(found.value_type, wanted.value_type)
     if pa.types.is_timestamp(wanted):
         return bool(pa.types.is_timestamp(found) or pa.types.is_date(found))

@@ -147,9 +147,7 @@ def best_items(
     parts = []
     for first, last in _ranges(seen_offsets):
         batch = _Batch.begin(items, users[first:last], open_places, k)
-        seen_users = np.repeat(
-            np.arange(last - first, dtype=np.int32), np.diff(seen_offsets[first : last + 1])
-        )
+        seen_users = np.repeat(np.arange(last - first, dtype=np.int32), np.diff(seen_offsets[first : last + 1]))
         found = _search(batch, seen_users, seen_ranks[seen_offsets[first] : seen_offsets[last]])
         lists = _rank_exactly(batch, found)
         scores = np.ldexp(lists.scores, np.repeat(batch.exponents, lists.lengths))
@@ -217,9 +215,7 @@ class _Seen:
         kept = np.flatnonzero((ranks >= batch.width) & is_active[users])
         tiles = ranks[kept] // batch.width
         # A stable sort of 16-bit numbers is a radix sort: 3 ns an entry.
-        order = np.argsort(
-            tiles.astype(np.uint16) if tiles.max(initial=0) < 1 << 16 else tiles, kind="stable"
-        )
+        order = np.argsort(tiles.astype(np.uint16) if tiles.max(initial=0) < 1 << 16 else tiles, kind="stable")
         bounds = np.searchsorted(tiles[order], np.arange(len(batch.open_places) // batch.width + 2))
         return cls(users[kept[order]], ranks[kept[order]], bounds)
 

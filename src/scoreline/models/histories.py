@@ -72,9 +72,7 @@ class Histories:
     def slice(self, start: int, stop: int) -> "Histories":
         """The users from `start` up to `stop`."""
         first, last = self.offsets[start], self.offsets[stop]
-        return Histories(
-            self.offsets[start : stop + 1] - first, self.items[first:last], self.weights[first:last]
-        )
+        return Histories(self.offsets[start : stop + 1] - first, self.items[first:last], self.weights[first:last])
 
 
 def _flatten(column: pa.Array | pa.ChunkedArray, name: str) -> tuple[npt.NDArray[np.int64], pa.Array]:
@@ -122,7 +120,5 @@ def _finite_floats(values: pa.Array) -> npt.NDArray[np.float32]:
         raise InputError(f"weights have type {values.type}: they have to be numbers") from error
     wrong = np.flatnonzero(~np.isfinite(numbers))
     if len(wrong):
-        raise InputError(
-            f"a weight is {numbers[wrong[0]]} ({len(wrong)} in the batch): weights have to be finite"
-        )
+        raise InputError(f"a weight is {numbers[wrong[0]]} ({len(wrong)} in the batch): weights have to be finite")
     return np.asarray(numbers, dtype=np.float32)

@@ -32,9 +32,7 @@ class ImportedFactors(Estimator):
     items_: NormSortedItems
     gram_: npt.NDArray[np.float64]
 
-    def __init__(
-        self, *, objective: Objective = "implicit", regularization: float = 0.01, alpha: float = 1.0
-    ) -> None:
+    def __init__(self, *, objective: Objective = "implicit", regularization: float = 0.01, alpha: float = 1.0) -> None:
         self.objective = objective
         self.regularization = regularization
         self.alpha = alpha
@@ -48,9 +46,7 @@ class ImportedFactors(Estimator):
     def with_factors(self, factors: npt.NDArray[np.floating]) -> Self:
         """Take over `factors`, one row per item of the catalogue; a row of zeros for an item without any."""
         if not self.regularization > 0:
-            raise InputError(
-                f"regularization is {self.regularization}: folding in a history needs more than 0"
-            )
+            raise InputError(f"regularization is {self.regularization}: folding in a history needs more than 0")
         self.items_ = NormSortedItems.from_factors(factors)
         exact = np.asarray(factors, dtype=np.float64)
         self.gram_ = exact.T @ exact
@@ -80,9 +76,7 @@ class ImportedFactors(Estimator):
             solved[first : first + len(part)] = np.linalg.solve(left, right[:, :, None])[:, :, 0]
         return solved
 
-    def _equation(
-        self, histories: Histories, user: int
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def _equation(self, histories: Histories, user: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Left and right side of one user's normal equations, in float64."""
         own = slice(histories.offsets[user], histories.offsets[user + 1])
         known = histories.items[own] >= 0

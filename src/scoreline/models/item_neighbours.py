@@ -83,9 +83,7 @@ class ItemNeighbours(Estimator):
         liked.data /= np.sqrt(np.repeat(np.maximum(likes, 1), np.diff(liked.indptr)))
         return liked
 
-    def _nearest(
-        self, products: sp.csr_matrix, first: int, norms: npt.NDArray[np.float64], width: int
-    ) -> TopK:
+    def _nearest(self, products: sp.csr_matrix, first: int, norms: npt.NDArray[np.float64], width: int) -> TopK:
         """The nearest items of some rows of the co-occurrence matrix, without the item itself."""
         products.sort_indices()
         rows = np.repeat(np.arange(products.shape[0]), np.diff(products.indptr))

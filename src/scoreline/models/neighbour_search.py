@@ -20,9 +20,7 @@ Longs = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
 
 _CELLS_AT_ONCE = 1 << 16  # float64 sums of one group of users: 512 KB
-_EVENTS_AT_ONCE = (
-    4096  # longer histories are added up in pieces of this length, always cut at the same places
-)
+_EVENTS_AT_ONCE = 4096  # longer histories are added up in pieces of this length, always cut at the same places
 _LEAST_GROUPS = 512
 _SMALLEST = np.nextafter(0, 1)
 

@@ -47,9 +47,7 @@ class NormSortedItems:
     @classmethod
     def from_arrays(cls, arrays: dict[str, npt.NDArray[Any]]) -> "NormSortedItems":
         """What `arrays()` described, without a copy."""
-        return cls(
-            arrays["item_vectors"], arrays["item_norms"], arrays["item_search_order"], arrays["item_places"]
-        )
+        return cls(arrays["item_vectors"], arrays["item_norms"], arrays["item_search_order"], arrays["item_places"])
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """What to save."""

@@ -36,9 +36,7 @@ class Recommender(PythonModel):  # type: ignore[misc]  # mlflow has no types
     ) -> pd.DataFrame:
         """`predict_arrow` for a DataFrame of the same columns."""
         if "item_ids" not in model_input.columns:
-            raise InputError(
-                f"column item_ids is missing; there are {', '.join(map(str, model_input.columns))}"
-            )
+            raise InputError(f"column item_ids is missing; there are {', '.join(map(str, model_input.columns))}")
         columns = {"item_ids": _lists(model_input["item_ids"], self.scorer.model.catalogue.type)}
         if "weights" in model_input.columns:
             columns["weights"] = _lists(model_input["weights"], pa.float32())

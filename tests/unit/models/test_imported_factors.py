@@ -6,14 +6,10 @@ from scoreline.models.histories import Histories
 from scoreline.models.imported_factors import ImportedFactors, Objective
 
 ITEMS = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
-HISTORY = Histories(
-    np.array([0, 3, 3, 4]), np.array([2, 5, -1, 7], np.int32), np.array([3, 1, 9, 2], np.float32)
-)
+HISTORY = Histories(np.array([0, 3, 3, 4]), np.array([2, 5, -1, 7], np.int32), np.array([3, 1, 9, 2], np.float32))
 
 
-def by_hand(
-    objective: Objective, places: list[int], weights: list[float], *, ridge: float, alpha: float
-) -> np.ndarray:
+def by_hand(objective: Objective, places: list[int], weights: list[float], *, ridge: float, alpha: float) -> np.ndarray:
     """The normal equations of one user, term by term, as the libraries document them."""
     exact = ITEMS.astype(np.float64)
     if objective == "spark_explicit":
