@@ -122,7 +122,10 @@ def test_only_changed_rows_are_scored_again(shop: Any, churn: Any) -> None:
     [
         (lambda f: f.drop(columns="spent"), r"the model wants a column spent \(double\); the table has"),
         (lambda f: f.assign(age=f["age"].astype(str)), "the model wants column age as double, the table has string"),
-        (lambda f: f.rename(columns={"customer": "client"}), "key customer is not a column; there are client, age"),
+        (
+            lambda f: f.rename(columns={"customer": "client"}),
+            "key customer is not a column; there are age, city, client",
+        ),
         (lambda f: f.assign(customer=range(len(f))), "key customer is bigint, and keys.user_id says string"),
         (lambda f: f.assign(bucket=1), "scoreline needs the name of its column bucket for itself"),
     ],
