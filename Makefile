@@ -24,7 +24,7 @@ demo: $(STAMP) ## Generate a streaming service and run the whole pipeline on it
 	@$(BIN)/scoreline demo
 
 test: lint $(STAMP) ## Lint, types and all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(STAMP) ## Style and types
 	$(BIN)/ruff check .

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from scoreline.context import Context
 from scoreline.errors import ConfigurationError, InputError
-from scoreline.publish import published_commits
+from scoreline.publish import shown_commit
 from scoreline.schema import RECOMMENDATIONS, USER_ID
 from scoreline.tables import Table
 
@@ -119,8 +119,8 @@ def status(context: Context, *, last: int = 5) -> Status:
         )
     tables = [_table_state(name, table) for name, table in existing.items()]
     target = existing.get("recommendations") or existing.get("predictions")
-    commits = published_commits(target) if target else []
-    published = {"version": commits[0].version, "at": commits[0].at, **commits[0].note} if commits else None
+    shown = shown_commit(target) if target else None
+    published = {"version": shown.version, "at": shown.at, **shown.note} if shown else None
     runs = _last_runs(existing["runs"], last) if "runs" in existing else []
     return Status(tables, published, _freshness(target) if target else None, runs)
 

@@ -80,9 +80,11 @@ def _published(table: Table, note: Mapping[str, Any], commit: Callable[[], None]
     return ours[0].version
 
 
-def published_commits(table: Table) -> list[Commit]:
-    """The commits that published a run, newest first."""
-    return [c for c in table.commits() if c.note.get("kind") == "publish"]
+def shown_commit(table: Table) -> Commit | None:
+    """The commit of the run whose rows readers see now, None if nothing is published."""
+    commits = table.commits()
+    shown = _shown_version(commits)
+    return next((c for c in commits if c.version == shown), None)
 
 
 def rollback(table: Table, *, now: datetime, run_id: str | None = None) -> tuple[Commit, int]:

@@ -13,6 +13,7 @@ from jobs.truth import expected, histories, published
 from scoreline.errors import AuditRefused, InputError, RunInProgress, Superseded
 from scoreline.ingest import ingest_events
 from scoreline.lock import exclusive
+from scoreline.lookup import status
 from scoreline.plan import REASONS
 from scoreline.publish import replace_some
 from scoreline.run import plan_run, run
@@ -191,6 +192,9 @@ def test_rollback_brings_the_run_before_back_and_fences_older_runs(filled: Any) 
     assert published(filled()) != before
     report = roll_back(filled(now=NOW + 2 * HOUR))
     assert report.run_id == first.run_id
+    shown = status(filled()).published
+    assert shown is not None
+    assert (shown["run_id"], shown["version"]) == (first.run_id, 1)
     assert published(filled()) == before
     rows = table(filled()).read()
     late = int((NOW + HOUR).timestamp() * 1000) + 1
