@@ -24,7 +24,8 @@ demo: $(STAMP) ## Generate a streaming service and run the whole pipeline on it
 	@$(BIN)/scoreline demo
 
 test: lint $(STAMP) ## Lint, types and all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/online
+	$(BIN)/python -m pytest tests/online  # servers with time limits: alone
 
 lint: $(STAMP) ## Style and types
 	$(BIN)/ruff check .
