@@ -11,7 +11,7 @@ from scoreline.errors import InputError
 from scoreline.histories import bucket_of
 from scoreline.schema import BUCKET, HISTORY_HASH, USER_ID
 from scoreline.settings import InputSettings
-from scoreline.tables import Table, explained, quoted
+from scoreline.tables import Table, explained, quoted, quoted_name
 
 
 @dataclass(frozen=True)
@@ -52,16 +52,12 @@ def _opened(context: Context, given: InputSettings, name: str) -> tuple[int | No
     source = given.path or given.table or ""
     if given.format == "parquet":
         reader = context.spark.read
-        return None, reader.parquet(source) if given.path else reader.table(_identifier(source))
+        return None, reader.parquet(source) if given.path else reader.table(quoted_name(source))
     table = Table(context.spark, source, source, in_catalog=given.table is not None)
     if not table.exists():
         raise InputError(f"{name}: there is no Delta table here.")
     version = table.version()
     return version, table.read(version)
-
-
-def _identifier(table: str) -> str:
-    return ".".join(quoted(part) for part in table.split("."))
 
 
 def _require_key(context: Context, found: DataFrame, key: str, name: str) -> None:

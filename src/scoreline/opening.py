@@ -15,7 +15,7 @@ from scoreline.pinning import Pinned, pin_model
 from scoreline.plan import Plan, Wanted, all_new, choose_buckets, due_users, make_plan
 from scoreline.rules import Rules, read_rules
 from scoreline.schema import BUCKET, HISTORY_HASH, USER_ID
-from scoreline.tables import Table
+from scoreline.tables import Table, count
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def count_due(context: Context, opened: Opened, due: DataFrame) -> Plan:
     return make_plan(
         counts,
         chosen,
-        users=_count(opened.inputs.rows),
+        users=count(opened.inputs.rows),
         buckets=shape.histories.buckets,
         slice_users=shape.scoring.slice_users,
     )
@@ -108,8 +108,3 @@ def count_due(context: Context, opened: Opened, due: DataFrame) -> Plan:
 def _last_scored(opened: Opened) -> dict[int, datetime]:
     newest = opened.published().groupBy(BUCKET).agg(F.max("scored_at").alias("at"))
     return {row[BUCKET]: row["at"] for row in newest.collect()}
-
-
-def _count(rows: DataFrame) -> int:
-    # answered from the table's statistics, without reading rows
-    return int(rows.agg(F.count(F.lit(1))).first()[0])  # type: ignore[index]

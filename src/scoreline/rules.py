@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from scoreline.context import Context
 from scoreline.errors import InputError
 from scoreline.settings import fingerprint
-from scoreline.tables import explained, quoted
+from scoreline.tables import explained, quoted_name
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _ids_of_table(context: Context, source: str, key: str) -> list[Any]:
             f"{key}: {source} is no file; expected a text file with an id per line, or catalog.schema.table."
         )
     with explained(f"{key}: {source} could not be read"):
-        rows = context.spark.read.table(".".join(quoted(part) for part in source.split(".")))
+        rows = context.spark.read.table(quoted_name(source))
         return [
             row[0] for row in rows.select(F.col("item_id").cast("string")).distinct().collect() if row[0] is not None
         ]

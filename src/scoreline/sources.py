@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from scoreline.errors import InputError
-from scoreline.tables import Table, explained, quoted
+from scoreline.tables import Table, explained, quoted, quoted_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,9 +63,7 @@ def read_source(
         rows = _read_database(spark, source, database)
     elif _is_table(source):
         with explained(f"Table {source} could not be read"):
-            rows = spark.read.table(".".join(quoted(part) for part in source.split("."))).withColumn(
-                SOURCE, F.lit(source)
-            )
+            rows = spark.read.table(quoted_name(source)).withColumn(SOURCE, F.lit(source))
     else:
         rows = _read_files(spark, source, layout)
     _require_columns(rows, wanted, source, layout)

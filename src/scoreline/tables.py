@@ -134,7 +134,7 @@ class Tables:
     def names(self, prefix: str) -> list[str]:
         """Names of the tables, or what is left of them, that begin with `prefix`."""
         if self.settings.catalog:
-            schema = ".".join(quoted(part) for part in self.settings.catalog.split("."))
+            schema = quoted_name(self.settings.catalog)
             found = [row["tableName"] for row in self.spark.sql(f"SHOW TABLES IN {schema}").collect()]
         else:
             found = _folders(self.spark, self.table("x").location.rsplit("/", 1)[0])
@@ -187,6 +187,15 @@ def _literal(text: str) -> str:
     "'it\\\\'s'"
     """
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def quoted_name(dotted: str) -> str:
+    """A name such as `catalog.schema.table`, each part quoted.
+
+    >>> quoted_name("main.films")
+    '`main`.`films`'
+    """
+    return ".".join(quoted(part) for part in dotted.split("."))
 
 
 def _note(text: str | None) -> Mapping[str, Any]:
