@@ -40,7 +40,7 @@ bench-kernel: $(STAMP) ## Time the top-K search against its peers
 	$(BIN)/python benchmarks/kernel.py
 
 requirements: ## Pin every dependency by hash (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-annotate --no-header \
 		--extra dev --extra dev-online --extra java --extra online pyproject.toml -o requirements.txt
 
 clean: ## Remove what demo and tests left behind
