@@ -12,11 +12,13 @@ help: ## Show this list
 
 setup: $(STAMP) ## Make .venv with everything in it
 
+# requirements.txt holds every dependency of a dependency, so pip has nothing to resolve (--no-deps): its resolver
+# once took a newer release than the hashed one for a package asked for with an extra
 $(STAMP): pyproject.toml requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "scoreline needs Python 3.11 or newer; say which by: make PYTHON=/path/to/python3.11"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --require-hashes -r requirements.txt
+	$(BIN)/pip install --quiet --no-deps --no-compile --require-hashes -r requirements.txt
 	$(BIN)/pip install --quiet --no-deps --editable .
 	@touch $@
 
@@ -40,7 +42,7 @@ bench-kernel: $(STAMP) ## Time the top-K search against its peers
 	$(BIN)/python benchmarks/kernel.py
 
 requirements: ## Pin every dependency by hash (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-annotate --no-header \
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 		--extra dev --extra dev-online --extra java --extra online pyproject.toml -o requirements.txt
 
 clean: ## Remove what demo and tests left behind
