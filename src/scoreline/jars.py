@@ -1,14 +1,17 @@
 """Delta's jars: resolved once into Ivy's cache, then found there without a network.
 
-`configure_spark_with_delta_pip` would have Ivy resolve 33 jars, loudly, at each start. Seven are needed; they are
-passed by `spark.jars`, which needs no Ivy.
+`configure_spark_with_delta_pip` would have Ivy resolve 33 jars, loudly, at each start. The seven that are needed are
+fetched and passed by `spark.jars`, which needs no Ivy.
 """
 
+import fcntl
 import importlib.metadata
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from scoreline.errors import ConfigurationError
@@ -20,6 +23,9 @@ COORDINATES = {
     (4, 1): "io.delta:delta-spark_4.1_2.13:{delta}",
 }
 _GROUPS = ("io.delta_", "io.unitycatalog_")
+# What Delta asks for besides is in Spark's own jars already: not fetching it makes 7 downloads of 33.
+_IN_SPARK = "com.*:*,commons-*:*,io.airlift:*,javax.*:*,org.*:*"
+_TRIES = 3
 
 
 def delta_coordinate() -> str:
@@ -40,8 +46,8 @@ def delta_jars() -> list[Path]:
     if folder := os.environ.get("SCORELINE_JARS"):
         return _from_folder(Path(folder))
     if not (found := _cached()):
-        _resolve()
-        found = _cached()
+        with _one_at_a_time():
+            found = _cached() or _resolved()
     if not found:
         raise ConfigurationError(_cannot(f"Ivy left no Delta jar in {_cache()}"))
     return found
@@ -64,27 +70,37 @@ def _cached() -> list[Path]:
     return sorted(j for g in _GROUPS for j in (_cache() / "jars").glob(f"{g}*.jar")) if marker.exists() else []
 
 
-def _resolve() -> None:
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    # Ivy's cache is not made for two writers: of two first sessions at once, one would find half a jar
+    _cache().mkdir(parents=True, exist_ok=True)
+    with (_cache() / "lock").open("w", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _resolved() -> list[Path]:
+    print(f"Fetching Delta Lake for Spark ({delta_coordinate()}), once ...", file=sys.stderr, flush=True)  # noqa: T201
+    for _ in range(_TRIES):  # a repository refuses a single jar now and then; what came is in the cache
+        done = _submit_nothing()
+        if done.returncode == 0:
+            (_cache() / "resolved").touch()
+            return _cached()
+    raise ConfigurationError(_cannot(_reason(done.stderr)))
+
+
+def _submit_nothing() -> subprocess.CompletedProcess[str]:
+    """Run an empty script by spark-submit, which resolves packages before anything else."""
     import pyspark
 
-    coordinate = delta_coordinate()
-    print(f"Fetching Delta Lake for Spark ({coordinate}), once ...", file=sys.stderr, flush=True)  # noqa: T201
     submit = Path(pyspark.__path__[0]) / "bin" / "spark-submit"
+    packages = ["--packages", delta_coordinate(), "--exclude-packages", _IN_SPARK]
+    environment = {**os.environ, "PYSPARK_PYTHON": sys.executable}
     with tempfile.TemporaryDirectory() as scratch:
-        # resolving is the first thing spark-submit does; the script that it then runs is empty
         script = Path(scratch) / "nothing.py"
         script.write_text("", encoding="utf-8")
-        command = [str(submit), "--packages", coordinate, "--conf", f"spark.jars.ivy={_cache()}", str(script)]
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "PYSPARK_PYTHON": sys.executable},
-        )
-    if done.returncode != 0:
-        raise ConfigurationError(_cannot(_reason(done.stderr)))
-    (_cache() / "resolved").touch()
+        command = [str(submit), *packages, "--conf", f"spark.jars.ivy={_cache()}", str(script)]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
 def _reason(log: str) -> str:
