@@ -14,6 +14,7 @@ from scoreline import __version__
 from scoreline.configuration import load_settings
 from scoreline.errors import ScorelineError
 from scoreline.online.cli import COMMANDS
+from scoreline.redaction import Redacted, redacted
 from scoreline.settings import Settings
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -46,11 +47,9 @@ def pipeline(command: Callable[..., None]) -> Callable[..., None]:
     @click.option("--debug", is_flag=True, help="Log what is done, and show stack traces.")
     @functools.wraps(command)
     def wrapped(config: Path, overrides: tuple[str, ...], as_json: bool, quiet: bool, debug: bool, **rest: Any) -> None:
-        logging.basicConfig(
-            level=logging.DEBUG if debug else logging.WARNING,
-            format="%(asctime)s %(levelname)s %(name)s %(message)s",
-            stream=sys.stderr,
-        )
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(Redacted("%(asctime)s %(levelname)s %(name)s %(message)s"))
+        logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[handler])
         logging.getLogger("py4j").setLevel(logging.INFO if debug else logging.WARNING)
         command(settings=load_settings(config, overrides), as_json=as_json, quiet=quiet or as_json, **rest)
 
@@ -60,7 +59,7 @@ def pipeline(command: Callable[..., None]) -> Callable[..., None]:
 def say(report: Any, text: Callable[..., str], *, as_json: bool) -> None:
     from scoreline.text import as_json as encoded
 
-    click.echo(encoded(report) if as_json else text(report))
+    click.echo(redacted(encoded(report) if as_json else text(report)))
 
 
 @main.command()
@@ -146,7 +145,8 @@ def plan(settings: Settings, as_json: bool, quiet: bool, fraction: float, everyo
 @pipeline
 @fraction_option
 @everyone_option
-def run(settings: Settings, as_json: bool, quiet: bool, fraction: float, everyone: bool) -> None:
+@click.option("--fresh", is_flag=True, help="Drop what an interrupted or refused run has staged.")
+def run(settings: Settings, as_json: bool, quiet: bool, fraction: float, everyone: bool, fresh: bool) -> None:
     """Score the users that are due, audit the result and publish it in one commit."""
     from scoreline import text
     from scoreline.context import open_context
@@ -154,9 +154,22 @@ def run(settings: Settings, as_json: bool, quiet: bool, fraction: float, everyon
     from scoreline.run import run as run_pipeline
 
     report = run_pipeline(
-        open_context(settings), fraction=fraction, everyone=everyone, progress=for_terminal(quiet=quiet)
+        open_context(settings), fraction=fraction, everyone=everyone, fresh=fresh, progress=for_terminal(quiet=quiet)
     )
     say(report, text.ran, as_json=as_json)
+
+
+@main.command()
+@pipeline
+@click.option("--run", "run_id", required=True, metavar="ID", help="The run that the audit refused.")
+@click.option("--accept", "reason", required=True, metavar="REASON", help="Why its rows are good all the same.")
+def publish(settings: Settings, as_json: bool, quiet: bool, run_id: str, reason: str) -> None:
+    """Publish a run that the audit refused; who did it and why is recorded."""
+    from scoreline import text
+    from scoreline.accept import publish_accepted
+    from scoreline.context import open_context
+
+    say(publish_accepted(open_context(settings), run_id, reason=reason), text.accepted, as_json=as_json)
 
 
 @main.command()
@@ -234,12 +247,12 @@ def entry(arguments: list[str] | None = None) -> None:
         click.echo("stopped; what is staged is taken up by the next run", err=True)
         sys.exit(130)
     except ScorelineError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {redacted(str(error))}", err=True)
         sys.exit(error.exit_code)
     except OSError as error:
         # a folder that may not be written, a full disk: the machine's, and no mistake of ours to trace
         logging.getLogger(__name__).debug("failed", exc_info=True)
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {redacted(str(error))}", err=True)
         sys.exit(1)
     finally:
         _leave()

@@ -11,8 +11,11 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from scoreline.errors import ConfigurationError
+from scoreline.redaction import is_secret_name, remember
 from scoreline.settings import Settings
 
+# who may only start a job must not choose what code it runs
+_LOCKED = ("model", "model.allow", "model.require_digest")
 _ENV = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
@@ -27,6 +30,7 @@ def load_settings(
     tree = _read(path)
     for override in overrides:
         _apply(tree, override)
+    _require_references(tree, (), path)
     expanded = _expand(tree, os.environ if environment is None else environment, path)
     try:
         return Settings.model_validate(expanded)
@@ -54,6 +58,8 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise ConfigurationError(f"--set {override}: expected key=value, such as scoring.k=50.")
+    if key.strip() in _LOCKED:
+        raise ConfigurationError(f"--set {key.strip()}: what guards the model is changed in the file only.")
     # keys below `spark` have dots of their own
     parts = ["spark", key.strip()] if key.startswith("spark.") else key.strip().split(".")
     node = tree
@@ -70,6 +76,21 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         raise ConfigurationError(f"--set {override}: the value is not readable as YAML.") from None
 
 
+def _require_references(value: Any, place: tuple[str, ...], path: Path) -> None:
+    """A secret in the file itself ends up in version control: it comes from the environment, by reference."""
+    if isinstance(value, dict):
+        for key, child in value.items():
+            _require_references(child, (*place, str(key)), path)
+    elif isinstance(value, str) and "${" not in value:
+        # a URL's password, or a Spark setting that is named like one
+        in_url = re.search(r"://[^\s/@:]*:([^\s/@]+)@", value)
+        if in_url or (place[:1] == ("spark",) and is_secret_name(place[-1]) and value not in ("true", "false")):
+            raise ConfigurationError(
+                f"{path}: {'.'.join(place)}: a secret stands in the file (not shown). Put it into an environment "
+                "variable and write its name: ${NAME}."
+            )
+
+
 def _expand(value: Any, environment: Mapping[str, str], path: Path) -> Any:
     if isinstance(value, dict):
         return {key: _expand(child, environment, path) for key, child in value.items()}
@@ -84,6 +105,8 @@ def _expand(value: Any, environment: Mapping[str, str], path: Path) -> Any:
             raise ConfigurationError(
                 f"{path}: environment variable {match[1]} is not set, and ${{{match[1]}}} needs it."
             )
+        if is_secret_name(match[1]):
+            remember(found)
         return found
 
     return _ENV.sub(replaced, value)

@@ -4,6 +4,8 @@ Spark-free. A model is loaded once per Python worker and shared by all its tasks
 """
 
 import os
+import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+
+from scoreline.digest import verify
 
 Call = Callable[[pa.RecordBatch, Mapping[str, Any]], pa.RecordBatch]
 
@@ -33,11 +37,20 @@ class Engine:
 
 
 @lru_cache(maxsize=2)
-def load_engine(path: str, outputs: pa.Schema, threads: int) -> Engine:
-    """Load the model in the folder `path`, once per process; BLAS and OpenMP get `threads` threads."""
+def load_engine(path: str, outputs: pa.Schema, threads: int, *, digest: str | None = None) -> Engine:
+    """Load the model in the folder `path`, once per process; BLAS and OpenMP get `threads` threads.
+
+    If there is a `digest`, the folder is compared with it before anything of the model is imported. Raises InputError
+    when they differ.
+    """
     from threadpoolctl import threadpool_limits
 
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    if digest is not None:
+        verify(Path(path), digest)
+        # what a model's own code compiles to would be a file more in its folder
+        sys.dont_write_bytecode = True
+        os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(tempfile.gettempdir()) / f"numba-{os.getuid()}"))
     if (own := _shipped_model(Path(path))) is not None:
         threadpool_limits(limits=threads)
         return Engine(call=lambda batch, params: _from_arrow(own(batch, dict(params)), outputs), speaks_arrow=True)
@@ -81,7 +94,10 @@ def _from_arrow(found: Any, outputs: pa.Schema) -> pa.RecordBatch:
 def _by_pandas(model: Any, batch: pa.RecordBatch, params: Mapping[str, Any], outputs: pa.Schema) -> pa.RecordBatch:
     found = model.predict(batch.to_pandas(), params=dict(params) or None)
     columns = _columns(found, outputs)
-    return pa.RecordBatch.from_arrays([_cast(_array(columns[f.name]), f) for f in outputs], schema=outputs)
+    arrays = [_cast(_array(columns[f.name]), f) for f in outputs]
+    if wrong := [len(values) for values in arrays if len(values) != batch.num_rows]:
+        raise BadOutput("ROW_COUNT", f"the model returned {wrong[0]} rows for {batch.num_rows}")
+    return pa.RecordBatch.from_arrays(arrays, schema=outputs)
 
 
 def _columns(found: Any, outputs: pa.Schema) -> dict[str, Any]:
@@ -114,7 +130,7 @@ def _columns(found: Any, outputs: pa.Schema) -> dict[str, Any]:
 def _array(values: Any) -> pa.Array:
     try:
         found = pa.array(values, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+    except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError) as error:
         raise BadOutput("WRONG_TYPE", f"the model's output is not a column of one type: {error}") from None
     return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from scoreline.quiet import experiment_id, pointing_at, quiet_mlflow
+from scoreline.redaction import redacted
 from scoreline.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ def _log(
 
     experiment = experiment_id(settings.experiment, settings.tracking_uri)
     with mlflow.start_run(experiment_id=experiment, run_name=f"score {run_id}"):
-        mlflow.log_params(dict(params))
+        mlflow.log_params({key: redacted(str(value)) for key, value in params.items()})
         mlflow.log_metrics({k: float(v) for k, v in figures.items() if isinstance(v, int | float)})
         mlflow.set_tags({"scoreline.run_id": run_id, "scoreline.state": state})
         for context, (path, version) in tables.items():

@@ -1,12 +1,14 @@
 """The files of one model version: fetched whole, once, to a folder that is its own."""
 
 import hashlib
+import re
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scoreline.digest import digest
 from scoreline.errors import InputError
 from scoreline.quiet import pointing_at, quiet_mlflow
 
@@ -21,6 +23,7 @@ class PinnedModel:
     files. uri: what to load, without an alias. source_uri: what was asked for. run_id: of the run that
     logged it, if known.
     identity: tells it from a model of the same name and version in another registry.
+    digest: what was recorded of its files when it was promoted (see `scoreline.digest`), None if nothing was.
     """
 
     name: str
@@ -31,17 +34,22 @@ class PinnedModel:
     identity: str
     tracking_uri: str
     registry_uri: str | None = None
+    digest: str | None = None
 
 
 def download(model: PinnedModel, into: Path) -> Path:
     """The folder with the model's files below `into`; what is there already is not fetched again."""
     own = hashlib.sha256(model.identity.encode()).hexdigest()[:8]
-    target = into / model.name.replace("/", "_") / f"{model.version}-{own}"
+    target = into / re.sub(r"[^\w.@ -]", "_", model.name).strip(".") / f"{model.version}-{own}"
+    if not target.resolve().is_relative_to(into.resolve()):
+        raise InputError(f"model {model.name!r}, version {model.version!r} would be kept outside of {into}")
     if target.is_dir():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetching-") as scratch:
         fetched = _fetch(model, Path(scratch))
+        for compiled in list(fetched.rglob("__pycache__")):  # Python would prefer it to the source beside it
+            shutil.rmtree(compiled)
         try:
             fetched.rename(target)  # whole or not at all, whoever else fetches it now
         except OSError:
@@ -74,13 +82,3 @@ def _fetch(model: PinnedModel, scratch: Path) -> Path:
     # mlflow answers with the folder it was given, or with one below it
     place = Path(fetched)
     return place if place != scratch else Path(shutil.copytree(scratch, scratch / "model"))
-
-
-def digest(folder: Path) -> str:
-    """sha256 over the names and contents of a folder's files, without Python's caches."""
-    total = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
-        total.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())
-        with path.open("rb") as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
-    return total.hexdigest()

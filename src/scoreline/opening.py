@@ -13,6 +13,7 @@ from scoreline.errors import InputError
 from scoreline.inputs import Inputs, hashed, open_inputs, require_unique
 from scoreline.pinning import Pinned, pin_model
 from scoreline.plan import Plan, Wanted, all_new, choose_buckets, due_users, make_plan
+from scoreline.publish import next_sequence
 from scoreline.rules import Rules, read_rules
 from scoreline.schema import BUCKET, HISTORY_HASH, USER_ID
 from scoreline.tables import Table, count
@@ -25,6 +26,7 @@ class Opened:
     inputs: Inputs
     target: Table
     target_version: int
+    sequence: int
     pinned: Pinned
     rules: Rules
     wanted: Wanted
@@ -74,7 +76,9 @@ def open_run(context: Context, *, fraction: float, everyone: bool) -> Opened:
         now=context.now,
         everyone=everyone,
     )
-    return Opened(inputs, target, target.version(), pinned, rules, wanted, fraction)
+    # the fence's number is drawn before the version is looked at: who publishes after that is newer than what we read
+    sequence = next_sequence(target, context.now)
+    return Opened(inputs, target, target.version(), sequence, pinned, rules, wanted, fraction)
 
 
 def find_due(opened: Opened) -> DataFrame:

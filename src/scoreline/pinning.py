@@ -1,6 +1,7 @@
 """Pin the model once, check that it fits the tables, and say what the workers are to do with it."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 from pyspark.sql import types as T
@@ -8,11 +9,14 @@ from pyspark.sql.pandas.types import from_arrow_type, to_arrow_schema
 
 from scoreline import registry, schema
 from scoreline.context import Context
+from scoreline.digest import verify
+from scoreline.errors import InputError
 from scoreline.inputs import Inputs
 from scoreline.models.contract import Contract, check_contract
 from scoreline.rules import Rules
 from scoreline.schema import BUCKET, HISTORY_HASH, USER_ID
-from scoreline.score import ITEM_IDS, SCORES, SOURCE, ScoringTask
+from scoreline.score import ITEM_IDS, SCORES, SOURCE, Guard, ScoringTask
+from scoreline.settings import ModelSettings, ScoringSettings
 
 
 @dataclass(frozen=True)
@@ -32,9 +36,13 @@ def pin_model(context: Context, inputs: Inputs, rules: Rules) -> Pinned:
     """
     settings = context.settings
     model = registry.pin(
-        settings.model.uri, tracking_uri=settings.tracking_uri, registry_uri=settings.mlflow.registry_uri
+        settings.model.uri,
+        tracking_uri=settings.tracking_uri,
+        registry_uri=settings.mlflow.registry_uri,
+        allow=settings.model.allow,
     )
     path = registry.download(model, settings.model_folder)
+    expected = _verified(settings.model, model, path)
     columns = to_arrow_schema(inputs.rows.schema)
     contract = check_contract(registry.signature(path), columns)
     output_fields = None if contract.kind == "recommender" else _fields(contract)
@@ -51,9 +59,33 @@ def pin_model(context: Context, inputs: Inputs, rules: Rules) -> Pinned:
         blocked=rules.blocked,
         allowed=rules.allowed,
         threads=int(context.spark.conf.get("spark.task.cpus", "1") or 1),
+        digest=expected,
+        guard=_guard(settings.scoring),
     )
     name = "recommendations" if contract.kind == "recommender" else "predictions"
     return Pinned(model, task, name, output_fields)
+
+
+def _verified(given: ModelSettings, model: registry.PinnedModel, path: Path) -> str | None:
+    """The digest that the files have, and that workers compare with before they load; None if nobody recorded one."""
+    expected = given.sha256 or model.digest
+    if expected is None:
+        if given.require_digest:
+            raise InputError(
+                f"{model.uri} has no recorded digest, and model.require_digest asks for one. Promote the version "
+                "(scoreline promote records it), or pin it by model.sha256."
+            )
+        return None
+    verify(path, expected)
+    return expected
+
+
+def _guard(given: ScoringSettings) -> Guard:
+    return Guard(
+        batch_seconds=given.batch_timeout.total_seconds() if given.batch_timeout else None,
+        row_seconds=given.row_timeout.total_seconds(),
+        memory_share=given.worker_memory_share,
+    )
 
 
 def _outputs(context: Context, contract: Contract) -> pa.Schema:

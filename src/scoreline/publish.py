@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
@@ -28,21 +29,24 @@ _ATTEMPTS = 4
 
 
 def next_sequence(table: Table, now: datetime) -> int:
-    """Milliseconds since 1970, but above the last published number should the clock have gone back."""
+    """Milliseconds since 1970, but above the last published number should the clock have gone back.
+
+    To be taken when a run begins, not when it publishes: a run that was overtaken must not number itself anew.
+    """
     last = max((int(c.note["sequence"]) for c in table.commits(limit=20) if "sequence" in c.note), default=0)
     return max(int(now.timestamp() * 1000), last + 1)
 
 
 def replace_all(table: Table, rows: DataFrame, *, sequence: int, note: Mapping[str, Any]) -> int:
     """Make `rows` the whole table; returns the version written, raises Superseded if a newer run has published."""
-    stamped = {**note, "sequence": sequence}
+    stamped = _stamped(note, sequence)
     options = {"txnAppId": APP, "txnVersion": str(sequence), "userMetadata": json.dumps(stamped)}
     return _published(table, stamped, lambda: table.write(rows, "overwrite", options))
 
 
 def replace_some(table: Table, rows: DataFrame, *, sequence: int, note: Mapping[str, Any]) -> int:
     """Replace or add the users of `rows`, and remove those whose `_left` is true; as `replace_all` otherwise."""
-    stamped = {**note, "sequence": sequence}
+    stamped = _stamped(note, sequence)
     columns = {c: F.col(f"new.{c}") for c in rows.columns if c != "_left"}
 
     def merge() -> None:
@@ -60,6 +64,11 @@ def replace_some(table: Table, rows: DataFrame, *, sequence: int, note: Mapping[
     return _published(table, stamped, merge)
 
 
+def _stamped(note: Mapping[str, Any], sequence: int) -> dict[str, Any]:
+    # two runs may begin in the same millisecond: the attempt tells whose commit it is
+    return {**note, "sequence": sequence, "attempt": uuid4().hex}
+
+
 def _published(table: Table, note: Mapping[str, Any], commit: Callable[[], None]) -> int:
     for attempt in range(1, _ATTEMPTS + 1):
         try:
@@ -71,13 +80,23 @@ def _published(table: Table, note: Mapping[str, Any], commit: Callable[[], None]
                 raise
             log.warning("publish conflict, attempt=%d", attempt)
             time.sleep(0.2 * attempt)
-    ours = [c for c in table.commits(limit=50) if c.note.get("sequence") == note["sequence"]]
+    ours = [c for c in table.commits(limit=50) if c.note.get("attempt") == note["attempt"]]
     if not ours:
-        raise Superseded(
-            f"{table.location}: a newer run or rollback has published since this run began; its rows stay, this run's "
-            "were not published. Run again to score whoever is still due."
-        )
+        raise superseded(table)
     return ours[0].version
+
+
+def superseded(table: Table) -> Superseded:
+    """The error of a run that was overtaken."""
+    return Superseded(
+        f"{table.location}: a newer run or rollback has published since this run began; its rows stay, this run's "
+        "were not published. Run again to score whoever is still due."
+    )
+
+
+def overtaken(table: Table, sequence: int) -> bool:
+    """Whether a run or rollback numbered `sequence` or higher has published."""
+    return any(int(c.note.get("sequence", -1)) >= sequence for c in table.commits(limit=50))
 
 
 def shown_commit(table: Table) -> Commit | None:
@@ -126,10 +145,15 @@ def _rollback_target(table: Table, run_id: str | None) -> Commit:
 
 
 def _shown_version(commits: list[Commit]) -> int:
-    """The version of the run whose rows readers see now: a rollback shows an older one."""
+    """The version of the run whose rows readers see now: a rollback shows an older one.
+
+    A rollback counts once its RESTORE has followed; one that was killed between the two has changed nothing yet.
+    """
+    restored = False
     for commit in commits:
-        if commit.note.get("kind") == "rollback":
+        if commit.note.get("kind") == "rollback" and restored:
             return int(commit.note["to_version"])
         if commit.note.get("kind") == "publish":
             return commit.version
+        restored = restored or commit.operation == "RESTORE"
     return -1

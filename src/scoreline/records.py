@@ -8,6 +8,7 @@ from typing import Any
 
 from scoreline import schema
 from scoreline.context import Context
+from scoreline.redaction import redacted
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ def record(
     """Append one row; a failure to do so is logged and does not fail the work that it is about."""
     table = context.tables.table("runs")
     finished = datetime.now(UTC)
-    text = json.dumps(dict(figures or {}), default=str, sort_keys=True)
+    text = redacted(json.dumps(dict(figures or {}), default=str, sort_keys=True))
     row = (run_id, kind, state, context.now, finished, model, users, text)
     try:
         table.create(schema.runs())

@@ -1,13 +1,16 @@
 """MLflow's registry: an alias resolved once to one version, and moved unless that would be a step back."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from getpass import getuser
 from pathlib import Path
 from typing import Any, NoReturn
 
+from scoreline.digest import digest, verify
 from scoreline.errors import InputError
-from scoreline.model_files import PinnedModel, digest, download, signature
+from scoreline.model_files import PinnedModel, download, signature
 from scoreline.quiet import quiet_mlflow, registry_of
 
 __all__ = [
@@ -23,6 +26,7 @@ __all__ = [
 ]
 
 TAG = "scoreline."
+DIGEST_TAG = f"{TAG}sha256"
 _MANY = 20
 
 
@@ -36,17 +40,23 @@ class Promotion:
     previous: str | None
 
 
-def pin(model_uri: str, *, tracking_uri: str, registry_uri: str | None = None) -> PinnedModel:
+def pin(
+    model_uri: str, *, tracking_uri: str, registry_uri: str | None = None, allow: Sequence[str] | None = None
+) -> PinnedModel:
     """The one version that `model_uri` means now.
 
     model_uri: `models:/name@alias`, `models:/name/3`, `runs:/<run id>/<path>`, or a folder with an MLflow
-    model. Raises `InputError` for what is not there, saying what is.
+    model; one of the patterns `allow` has to fit it, if given. Raises `InputError` for what is not allowed, and
+    for what is not there, saying what is.
     """
+    _require_allowed(model_uri, allow)
     uris = (tracking_uri, registry_uri)
     if model_uri.startswith("models:/"):
         found = _Registry.open(*uris).version(model_uri)
         uri, identity = f"models:/{found.name}/{found.version}", f"{found.source} {found.creation_timestamp}"
-        return PinnedModel(found.name, str(found.version), uri, found.run_id or None, model_uri, identity, *uris)
+        recorded = (found.tags or {}).get(DIGEST_TAG)
+        run_id = found.run_id or None
+        return PinnedModel(found.name, str(found.version), uri, run_id, model_uri, identity, *uris, digest=recorded)
     if model_uri.startswith("runs:/"):
         run_id, _, path = model_uri.removeprefix("runs:/").partition("/")
         _Registry.open(*uris).require_run(run_id)
@@ -59,6 +69,14 @@ def pin(model_uri: str, *, tracking_uri: str, registry_uri: str | None = None) -
         )
     found_digest = digest(folder)
     return PinnedModel(folder.name, found_digest[:12], str(folder), None, model_uri, found_digest, *uris)
+
+
+def _require_allowed(model_uri: str, allow: Sequence[str] | None) -> None:
+    if allow is not None and not any(fnmatchcase(model_uri, pattern) for pattern in allow):
+        raise InputError(
+            f"model {model_uri} is not allowed here: model.allow has {', '.join(allow) or 'nothing'}. A model is code; "
+            "add its URI to the list in the configuration file if you trust who writes there"
+        )
 
 
 def require_reachable(tracking_uri: str, registry_uri: str | None = None) -> None:
@@ -81,8 +99,12 @@ def promote(
     force: bool = False,
     tracking_uri: str,
     registry_uri: str | None = None,
+    folder: Path | None = None,
 ) -> Promotion:
     """Point `alias` of model `name` to `version` (None: the newest).
+
+    Records the digest of the version's files, which are fetched to `folder` for that; runs compare with it. A digest
+    that was recorded before stays: files that have changed since are refused with `InputError`.
 
     Refused with `InputError`, unless `force`, when the version's `metric` is below (1 - margin) times that of
     the version the alias points to now, or unknown while that one's is known. Who, when and from which
@@ -94,10 +116,25 @@ def promote(
     if previous not in (None, chosen) and not force:
         champion = registry.version(f"models:/{name}/{previous}")
         _require_no_worse(candidate, champion, metric=metric, margin=margin)
+    recorded = _recorded_digest(name, chosen, folder, tracking_uri=tracking_uri, registry_uri=registry_uri)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     record = {"by": _who(), "at": now, "from": previous or "", "forced": str(force).lower()}
-    registry.move(name, alias, chosen, {f"{TAG}promoted_{key}": value for key, value in record.items()})
+    tags = {f"{TAG}promoted_{key}": value for key, value in record.items()}
+    registry.move(name, alias, chosen, {**tags, **recorded})
     return Promotion(name, alias, chosen, previous)
+
+
+def _recorded_digest(
+    name: str, version: str, folder: Path | None, *, tracking_uri: str, registry_uri: str | None
+) -> dict[str, str]:
+    if folder is None:
+        return {}
+    pinned = pin(f"models:/{name}/{version}", tracking_uri=tracking_uri, registry_uri=registry_uri)
+    files = download(pinned, folder)
+    if pinned.digest is not None:
+        verify(files, pinned.digest)
+        return {}
+    return {DIGEST_TAG: digest(files)}
 
 
 def _require_no_worse(candidate: Any, champion: Any, *, metric: str, margin: float) -> None:
@@ -158,7 +195,7 @@ class _Registry:
     def newest(self, name: str) -> Any:
         """The record of the highest version."""
         with quiet_mlflow():
-            versions = self.client.search_model_versions(f"name='{name}'")
+            versions = self.client.search_model_versions(_named(name))
             if not versions:
                 raise self._missing(name, "version")
         return max(versions, key=lambda found: int(found.version))
@@ -170,11 +207,11 @@ class _Registry:
         return None if found is None else str(found)
 
     def move(self, name: str, alias: str, version: str, tags: dict[str, str]) -> None:
-        """Point the alias to the version, and tag that."""
+        """Tag the version, then point the alias to it: who follows the alias finds the digest."""
         with quiet_mlflow():
-            self.client.set_registered_model_alias(name, alias, version)
             for key, value in tags.items():
                 self.client.set_model_version_tag(name, version, key, value)
+            self.client.set_registered_model_alias(name, alias, version)
 
     def require_run(self, run_id: str) -> None:
         """Raise unless there is a run of this id."""
@@ -195,7 +232,7 @@ class _Registry:
                 f"the registry at {self.where} has no model {name}; {known}: correct the name, or train and "
                 f"register one (scoreline train)"
             )
-        found = self.client.search_model_versions(f"name='{name}'")
+        found = self.client.search_model_versions(_named(name))
         versions = sorted(int(version.version) for version in found)[-_MANY:]
         aliases = self.client.get_registered_model(name).aliases
         listed = ", ".join(f"{alias} (version {version})" for alias, version in sorted(aliases.items()))
@@ -204,6 +241,13 @@ class _Registry:
             f"{', '.join(map(str, versions)) or 'none'} "
             f"and aliases {listed or 'none'}: correct model.uri, or set the alias (scoreline promote)"
         )
+
+
+def _named(name: str) -> str:
+    """MLflow's filter for a model's name; its grammar knows no escapes, so a name may have one kind of quotes."""
+    if "'" in name and '"' in name:
+        raise InputError(f"model name {name!r} has both kinds of quotes, which MLflow cannot search for: rename it")
+    return f'name="{name}"' if "'" in name else f"name='{name}'"
 
 
 def _is_missing(error: Exception) -> bool:

@@ -1,35 +1,77 @@
-"""From staged rows to published ones: audit figures, failures to `scoring_errors`, one commit on the target."""
+"""From staged rows to published ones: audit figures, failures to `scoring_errors`, one commit on the target.
+
+Everything needed is in the staged run's manifest, so that a person can also publish a run that the audit refused.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
 from scoreline import audit, schema
 from scoreline.context import Context
-from scoreline.opening import Opened
-from scoreline.publish import next_sequence, replace_all, replace_some
+from scoreline.publish import replace_all, replace_some
 from scoreline.schema import BUCKET, HISTORY_HASH, RECOMMENDATIONS, USER_ID
-from scoreline.staging import Manifest, Staging
-from scoreline.tables import collected
+from scoreline.staging import Lineage, Manifest, Staging
+from scoreline.tables import Table, collected, quoted
 
 
-def audit_figures(context: Context, opened: Opened, staging: Staging, counted: Mapping[str, int]) -> dict[str, Any]:
-    """The counts of the run completed by figures about items, from a sample of whole buckets of staged users."""
-    figures: dict[str, Any] = {"wanted": staging.manifest.to_score, **counted}
-    if opened.pinned.task.kind != "recommender" or not counted.get("scored"):
+def target_of(context: Context, lineage: Lineage) -> Table:
+    """The table that a run publishes to."""
+    return context.tables.table(lineage.target)
+
+
+def audit_figures(context: Context, staging: Staging, counted: Mapping[str, int]) -> dict[str, Any]:
+    """The counts of the run completed by figures about users, items and scores.
+
+    Items and scores come from a sample of whole buckets of staged users.
+    """
+    manifest = staging.manifest
+    staged = staging.table.read()
+    figures: dict[str, Any] = {"wanted": manifest.to_score, **counted}
+    to_score = staged.where(F.col("outcome") != "left")
+    figures["distinct_users"] = to_score.agg(F.count_distinct(USER_ID)).first()[0]  # type: ignore[index]
+    if not counted.get("scored"):
         return figures
-    inside = F.col(BUCKET).isin(_sample(staging.manifest, context.settings.audit.sample_users))
-    sample = _lists(staging.table.read().where(inside & (F.col("outcome") == "scored")))
-    replaced = _lists(opened.published().where(inside))
-    return figures | audit.item_figures(sample) | audit.overlap_figures(sample, replaced)
+    inside = F.col(BUCKET).isin(_sample(manifest, context.settings.audit.sample_users))
+    new = staged.where(inside & (F.col("outcome") == "scored"))
+    old = target_of(context, manifest.lineage).read(manifest.lineage.target_version).where(inside)
+    if RECOMMENDATIONS not in staged.columns:
+        return figures | _tabular_figures(new, old)
+    sample, replaced = _lists(new), _lists(old)
+    scores = (_flat(sample.column("scores")), _flat(replaced.column("scores")))
+    return figures | audit.item_figures(sample) | audit.overlap_figures(sample, replaced) | audit.score_figures(*scores)
 
 
 def _lists(rows: DataFrame) -> pa.Table:
-    """`user_id, item_ids` on the driver: the sample's size is bounded by `audit.sample_users`."""
-    return collected(rows.select(USER_ID, F.col(f"{RECOMMENDATIONS}.item_id").alias("item_ids")))
+    """`user_id, item_ids, scores` on the driver: the sample's size is bounded by `audit.sample_users`."""
+    made = F.col(RECOMMENDATIONS)
+    return collected(rows.select(USER_ID, made["item_id"].alias("item_ids"), made["score"].alias("scores")))
+
+
+def _flat(lists: pa.ChunkedArray) -> np.ndarray[Any, Any]:
+    return pc.fill_null(lists.combine_chunks().flatten(), np.nan).to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
+
+
+def _tabular_figures(new: DataFrame, old: DataFrame) -> dict[str, Any]:
+    """The widest shift of any floating-point output."""
+    names = [
+        field.name
+        for field in new.schema
+        if isinstance(field.dataType, T.DoubleType | T.FloatType) and field.name in old.columns
+    ]
+    if not names:
+        return {}
+    columns = [F.col(quoted(name)) for name in names]
+    now, before = collected(new.select(*columns)), collected(old.select(*columns))
+    found = [audit.score_figures(now[name].to_numpy(), before[name].to_numpy()) for name in names]
+    shifts = [one["score_psi"] for one in found if one["score_psi"] is not None]
+    return {"score_psi": max(shifts, default=None), "not_finite": sum(one["not_finite"] for one in found)}
 
 
 def _sample(manifest: Manifest, users: int) -> list[int]:
@@ -40,7 +82,7 @@ def _sample(manifest: Manifest, users: int) -> list[int]:
     return buckets[::step][:wanted]
 
 
-def record_failures(context: Context, opened: Opened, staging: Staging) -> None:
+def record_failures(context: Context, staging: Staging) -> None:
     """Append the failed users to `scoring_errors`, once per run however often it is tried."""
     table = context.tables.table("scoring_errors")
     table.create(schema.scoring_errors(context.keys))
@@ -53,7 +95,7 @@ def record_failures(context: Context, opened: Opened, staging: Staging) -> None:
             BUCKET,
             "code",
             "message",
-            F.lit(opened.wanted.model_version).alias("model_version"),
+            F.lit(manifest.lineage.model_version).alias("model_version"),
             F.lit(manifest.run_id).alias("run_id"),
             F.lit(manifest.began).cast("timestamp").alias("failed_at"),
         )
@@ -61,50 +103,62 @@ def record_failures(context: Context, opened: Opened, staging: Staging) -> None:
     table.write(failed.coalesce(1), "append", {"txnAppId": f"errors/{manifest.run_id}", "txnVersion": "1"})
 
 
-def publish_staged(context: Context, opened: Opened, staging: Staging, figures: Mapping[str, Any]) -> int:
-    """Publish in one commit; returns the version. Overwrites when everyone was due, merges otherwise."""
-    manifest = staging.manifest
+def publish_staged(
+    context: Context,
+    staging: Staging,
+    figures: Mapping[str, Any],
+    *,
+    sequence: int,
+    said: Mapping[str, Any] | None = None,
+) -> int:
+    """Publish in one commit; returns the version. Overwrites when everyone was due, merges otherwise.
+
+    `said` goes into the commit's note, such as who accepted a run that the audit had refused.
+    """
+    manifest, lineage = staging.manifest, staging.manifest.lineage
     note = {
         "kind": "publish",
         "run_id": manifest.run_id,
-        "model": opened.wanted.model_name,
-        "model_version": opened.wanted.model_version,
-        "input": opened.inputs.name,
-        "input_version": opened.inputs.version,
-        "rules_hash": opened.rules.hash,
+        "model": lineage.model,
+        "model_version": lineage.model_version,
+        "input": lineage.input,
+        "input_version": lineage.input_version,
+        "rules_hash": lineage.rules_hash,
         "users": figures["scored"],
+        **(said or {}),
     }
-    sequence = next_sequence(opened.target, context.now)
-    staged = staging.table.read()
-    rows = _finished(opened, manifest, staged.where(F.col("outcome") == "scored"))
+    target, staged = target_of(context, lineage), staging.table.read()
+    rows = _finished(target, manifest, staged.where(F.col("outcome") == "scored"))
     if manifest.whole_table:
-        everyone = rows.unionByName(_kept(opened, staged)) if figures["failed"] else rows
-        return replace_all(opened.target, everyone, sequence=sequence, note=note)
+        everyone = rows.unionByName(_kept(target, lineage, staged)) if figures["failed"] else rows
+        return replace_all(target, everyone, sequence=sequence, note=note)
     some = rows.withColumn("_left", F.lit(False))
     if figures.get("left"):
-        leaving = _finished(opened, manifest, staged.where(F.col("outcome") == "left"))
+        leaving = _finished(target, manifest, staged.where(F.col("outcome") == "left"))
         some = some.unionByName(leaving.withColumn("_left", F.lit(True)))
-    return replace_some(opened.target, some, sequence=sequence, note=note)
+    return replace_some(target, some, sequence=sequence, note=note)
 
 
-def _finished(opened: Opened, manifest: Manifest, staged: DataFrame) -> DataFrame:
+def _finished(target: Table, manifest: Manifest, staged: DataFrame) -> DataFrame:
     """Staged rows with the lineage columns of the published table, in its order."""
-    outputs = [f.name for f in opened.pinned.output_fields] if opened.pinned.output_fields else [RECOMMENDATIONS]
+    lineage = manifest.lineage
+    own = {USER_ID, BUCKET, *(field.name for field in schema.scored_columns())}
+    outputs = [F.col(quoted(name)) for name in target.read().columns if name not in own]
     return staged.select(
         USER_ID,
         BUCKET,
         *outputs,
         "source",
-        F.lit(opened.wanted.model_name).alias("model_name"),
-        F.lit(opened.wanted.model_version).alias("model_version"),
+        F.lit(lineage.model).alias("model_name"),
+        F.lit(lineage.model_version).alias("model_version"),
         HISTORY_HASH,
-        F.lit(opened.rules.hash).alias("rules_hash"),
+        F.lit(lineage.rules_hash).alias("rules_hash"),
         F.lit(manifest.run_id).alias("run_id"),
         F.lit(manifest.began).cast("timestamp").alias("scored_at"),
     )
 
 
-def _kept(opened: Opened, staged: DataFrame) -> DataFrame:
+def _kept(target: Table, lineage: Lineage, staged: DataFrame) -> DataFrame:
     """Last night's rows of the users whose scoring failed tonight."""
     failed = staged.where(F.col("outcome") == "failed").select(USER_ID)
-    return opened.published().join(F.broadcast(failed), on=USER_ID, how="left_semi")
+    return target.read(lineage.target_version).join(F.broadcast(failed), on=USER_ID, how="left_semi")

@@ -3,6 +3,7 @@
 Level-triggered: a run looks at what the tables hold, not at what it remembers, so after a crash one simply runs again.
 """
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,29 +13,35 @@ from uuid import uuid4
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 
-from scoreline.audit import judge
+from scoreline.audit import Gate, judge, users_gate
 from scoreline.context import Context
-from scoreline.errors import AuditRefused, InputError, ScorelineError, Superseded
+from scoreline.errors import AuditRefused, InputError, RunFailed, ScorelineError, Superseded
 from scoreline.lineage import log_run
 from scoreline.lock import exclusive
 from scoreline.opening import Opened, count_due, find_due, open_run
 from scoreline.plan import Plan
 from scoreline.progress import Progress, silent
+from scoreline.publish import overtaken, superseded
 from scoreline.records import record
 from scoreline.release import audit_figures, publish_staged, record_failures
 from scoreline.slices import stage_slices
-from scoreline.staging import Manifest, Staging, clean_staging, find_staging
-from scoreline.tables import explained
+from scoreline.staging import Lineage, Manifest, Staging, clean_staging, find_staging
+from scoreline.tables import count, explained
+
+log = logging.getLogger(__name__)
 
 _STATES = {AuditRefused: "refused", Superseded: "superseded"}
 
 
 @dataclass(frozen=True)
 class RunReport:
-    """What a run did. `figures` are the audit's, `seconds` the time of each step."""
+    """What a run did. `figures` are the audit's, `seconds` the time of each step, `warnings` limits that only warn.
+
+    `only_failures`: those who were due failed again, within the budget, so there was nothing to publish.
+    """
 
     run_id: str | None
-    state: Literal["published", "nothing_due"]
+    state: Literal["published", "nothing_due", "only_failures"]
     reasons: Mapping[str, int]
     model: str
     table: str
@@ -42,6 +49,7 @@ class RunReport:
     resumed_slices: int = 0
     figures: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 def plan_run(context: Context, *, fraction: float = 1.0, everyone: bool = False) -> tuple[Opened, Plan]:
@@ -51,17 +59,28 @@ def plan_run(context: Context, *, fraction: float = 1.0, everyone: bool = False)
         return opened, count_due(context, opened, find_due(opened))
 
 
-def run(context: Context, *, fraction: float = 1.0, everyone: bool = False, progress: Progress = silent) -> RunReport:
+def run(
+    context: Context,
+    *,
+    fraction: float = 1.0,
+    everyone: bool = False,
+    fresh: bool = False,
+    progress: Progress = silent,
+) -> RunReport:
     """Score who is due and publish the result in one commit.
 
     `fraction` takes that part of the buckets, those that have waited longest; `everyone` takes users that are up to
-    date too. Raises AuditRefused (nothing is published, the staged rows stay as evidence), Superseded, RunInProgress,
-    InputError or ConfigurationError. An interrupted run is taken up from its staged slices if its inputs are the same.
+    date too; `fresh` drops what an interrupted or refused run has staged. Raises AuditRefused (nothing is published,
+    the staged rows stay as evidence), Superseded, RunInProgress, InputError or ConfigurationError. An interrupted run
+    is taken up from its staged slices if its inputs are the same.
     """
     with exclusive(context.settings, "run"):
         clock = _Clock()
         opened = open_run(context, fraction=fraction, everyone=everyone)
         staging = find_staging(context, opened.dependencies(context))
+        if staging is not None and fresh:
+            staging.table.drop()
+            staging = None
         if staging is not None:
             opened = opened.as_of(staging.manifest.began)
         clock.lap("open")
@@ -71,7 +90,9 @@ def run(context: Context, *, fraction: float = 1.0, everyone: bool = False, prog
                 with explained("the tables could not be compared"):
                     plan = count_due(context, opened, due)
                 if plan.due == 0:
+                    clean_staging(context)
                     return _nothing_due(opened, plan)
+                _require_users(context, opened, plan)
                 staging = _new_staging(context, opened, plan)
             clock.lap("plan")
             return _staged_and_published(context, opened, staging, due, progress, clock)
@@ -85,6 +106,19 @@ def _nothing_due(opened: Opened, plan: Plan) -> RunReport:
     return RunReport(None, "nothing_due", {}, opened.model, opened.target.location, opened.target_version)
 
 
+def _require_users(context: Context, opened: Opened, plan: Plan) -> None:
+    """Raise AuditRefused if there are far fewer users than are published; nothing has been scored by then."""
+    before = count(opened.published()) if opened.target_version else 0
+    for gate in users_gate(plan.users, before, context.settings.audit):
+        if gate.refuses:
+            raise AuditRefused(
+                f"Nothing was scored or published: {gate}. Is the input of {opened.inputs.name} complete? If users are "
+                "really gone: --set audit.min_users_share=0"
+            )
+        if not gate.passed:
+            log.warning("%s", gate)
+
+
 def _new_staging(context: Context, opened: Opened, plan: Plan) -> Staging:
     manifest = Manifest(
         run_id=f"{context.now:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}",
@@ -94,6 +128,16 @@ def _new_staging(context: Context, opened: Opened, plan: Plan) -> Staging:
         whole_table=plan.whole_table,
         users=plan.users,
         buckets=plan.buckets,
+        lineage=Lineage(
+            target=opened.target.name,
+            target_version=opened.target_version,
+            model=opened.wanted.model_name,
+            model_version=opened.wanted.model_version,
+            input=opened.inputs.name,
+            input_version=opened.inputs.version,
+            rules_hash=opened.rules.hash,
+            k=opened.rules.k,
+        ),
     )
     return Staging.new(context, opened.dependencies(context), manifest)
 
@@ -107,17 +151,20 @@ def _staged_and_published(
     try:
         counted = stage_slices(context, opened, staging, due, progress)
         clock.lap("score")
-        figures = audit_figures(context, opened, staging, counted)
+        figures = audit_figures(context, staging, counted)
         clock.lap("audit")
-        _require_passed(context, staging, figures)
+        warnings = _require_passed(context, staging, figures)
         if figures["failed"]:
-            record_failures(context, opened, staging)
+            record_failures(context, staging)
+        if not figures["scored"] and not figures["left"]:
+            return _only_failures(context, opened, staging, figures)
         with explained(f"run {run_id} could not be published"):
-            version = publish_staged(context, opened, staging, figures)
+            version = publish_staged(context, staging, figures, sequence=opened.sequence)
         clock.lap("publish")
-    except ScorelineError as error:
+    except ScorelineError as failure:
+        error = _who_was_first(opened, failure)
         _record(context, opened, run_id, _STATES.get(type(error), "failed"), {**figures, "error": str(error)}, None)
-        raise
+        raise error from None
     staging.table.drop()
     clean_staging(context)
     _record(context, opened, run_id, "published", {**figures, **clock.named()}, version)
@@ -132,18 +179,48 @@ def _staged_and_published(
         resumed_slices=len(staging.done),
         figures=figures,
         seconds=clock.laps,
+        warnings=tuple(map(str, warnings)),
     )
 
 
-def _require_passed(context: Context, staging: Staging, figures: Mapping[str, Any]) -> None:
-    broken = [gate for gate in judge(figures, context.settings.audit) if not gate.passed]
-    if broken:
+def _who_was_first(opened: Opened, error: ScorelineError) -> ScorelineError:
+    """A run that fails because a newer one has published and tidied up says so."""
+    if isinstance(error, RunFailed) and not isinstance(error, Superseded) and overtaken(opened.target, opened.sequence):
+        return superseded(opened.target)
+    return error
+
+
+def _only_failures(context: Context, opened: Opened, staging: Staging, figures: Mapping[str, Any]) -> RunReport:
+    manifest = staging.manifest
+    staging.table.drop()
+    _record(context, opened, manifest.run_id, "only_failures", figures, None)
+    return RunReport(
+        run_id=manifest.run_id,
+        state="only_failures",
+        reasons=manifest.reasons,
+        model=opened.model,
+        table=opened.target.location,
+        version=opened.target_version,
+        figures=figures,
+    )
+
+
+def _require_passed(context: Context, staging: Staging, figures: Mapping[str, Any]) -> list[Gate]:
+    """Raise AuditRefused if a gate refuses; returns those that only warn."""
+    manifest = staging.manifest
+    gates = judge(figures, context.settings.audit, whole_table=manifest.whole_table)
+    warned = [gate for gate in gates if gate.warns and not gate.passed]
+    for gate in warned:
+        log.warning("run_id=%s %s", manifest.run_id, gate)
+    if broken := [gate for gate in gates if gate.refuses]:
         said = "\n".join(f"  - {gate}" for gate in broken)
         raise AuditRefused(
-            f"The audit refused to publish run {staging.manifest.run_id}; the table keeps its last good state.\n"
+            f"The audit refused to publish run {manifest.run_id}; the table keeps its last good state.\n"
             f"{said}\n"
-            f"The staged rows are kept in {staging.table.location} (columns outcome, code and message)."
+            f"The staged rows are kept in {staging.table.location} (columns outcome, code and message). To score them "
+            f'anew: --fresh. To publish them all the same: scoreline publish --run {manifest.run_id} --accept "why"'
         )
+    return warned
 
 
 def _record(

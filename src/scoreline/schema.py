@@ -105,7 +105,8 @@ def staged(keys: Keys, outputs: list[T.StructField] | None = None) -> T.StructTy
             _field("outcome", T.StringType(), "scored, failed, or left (the user has no history any more)"),
             *found,
             _field("source", T.StringType(), "model or fallback"),
-            _field("violations", T.IntegerType(), "recommended items that the user has seen or the rules forbid"),
+            _field("seen_count", T.IntegerType(), "recommended items that the user has seen and must not see again"),
+            _field("forbidden_count", T.IntegerType(), "recommended items that the rules forbid"),
             _field("code", T.StringType(), "why the user failed, as a code"),
             _field("message", T.StringType(), "why the user failed, in words"),
         ]

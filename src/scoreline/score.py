@@ -5,7 +5,8 @@ A batch that raises, or whose result cannot be right, is halved until the rows t
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -13,9 +14,28 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scoreline.engine import BadOutput, Engine, load_engine
+from scoreline.limits import alarm, limit_memory
 from scoreline.lists import codes_of, common_count
+from scoreline.redaction import redacted
+from scoreline.sandbox import Patience, sandboxed
 
 ITEM_IDS, SCORES, SOURCE = "item_ids", "scores", "source"
+
+
+@dataclass(frozen=True)
+class Guard:
+    """How a worker protects itself from the model.
+
+    failures: so many users of a task are found one by one; beyond them the run is refused anyway. batch_seconds,
+    row_seconds: how long the model may take for a batch, and for one row once it is looked for. memory_share: of the
+    machine's memory, for one worker. sandbox: score in forked children, since the worker died before.
+    """
+
+    failures: int = 1_000
+    batch_seconds: float | None = None
+    row_seconds: float | None = None
+    memory_share: float | None = None
+    sandbox: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,6 +54,8 @@ class ScoringTask:
     blocked: pa.Array | None
     allowed: pa.Array | None
     threads: int = 1
+    digest: str | None = None
+    guard: Guard = Guard()
 
 
 @dataclass(frozen=True)
@@ -42,46 +64,107 @@ class _Failure:
     message: str
 
 
+class _Failures:
+    """Counts the failed users of a task; `too_many` once the run is lost whatever comes."""
+
+    def __init__(self, tolerated: int) -> None:
+        self._left = tolerated
+
+    def add(self, users: int) -> None:
+        self._left -= users
+
+    def too_many(self) -> bool:
+        return self._left < 0
+
+
 def score_batches(task: ScoringTask, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Score each batch; the model is loaded before the first one, once per process."""
-    engine = load_engine(task.model_path, task.outputs, task.threads)
+    guard = task.guard
+    with alarm(guard.batch_seconds):
+        engine = load_engine(task.model_path, task.outputs, task.threads, digest=task.digest)
+    _limit_memory_once(guard.memory_share)
+    failures = _Failures(guard.failures)
     for batch in batches:
         if batch.num_rows:
-            yield score_batch(task, engine, batch)
+            yield (_in_sandbox if guard.sandbox else score_batch)(task, engine, batch, failures)
 
 
-def score_batch(task: ScoringTask, engine: Engine, batch: pa.RecordBatch) -> pa.RecordBatch:
+@cache
+def _limit_memory_once(share: float | None) -> None:
+    if share:
+        limit_memory(share)
+
+
+def _in_sandbox(task: ScoringTask, engine: Engine, batch: pa.RecordBatch, failures: _Failures) -> pa.RecordBatch:
+    def score(rows: pa.RecordBatch, seconds: float | None) -> pa.RecordBatch:
+        guard = replace(task.guard, batch_seconds=seconds)
+        return score_batch(replace(task, guard=guard), engine, rows, failures)
+
+    def fail(rows: pa.RecordBatch, code: str, message: str) -> pa.RecordBatch:
+        failures.add(rows.num_rows)
+        return _failed(task, rows, _Failure(code, message))
+
+    patience = Patience(task.guard.batch_seconds, task.guard.row_seconds, failures.too_many)
+    return _joined(task, list(sandboxed(score, fail, batch, patience)))
+
+
+def score_batch(
+    task: ScoringTask, engine: Engine, batch: pa.RecordBatch, failures: _Failures | None = None
+) -> pa.RecordBatch:
     """One batch in (carried and input columns), one batch of staged rows out."""
     inputs = batch.select(list(task.inputs))
-    parts = list(_bisected(lambda rows: _checked(task, engine, rows), inputs))
+    failures = failures or _Failures(task.guard.failures)
     pieces, start = [], 0
-    for length, part in parts:
+    for length, part in _bisected(lambda rows: _checked(task, engine, rows), inputs, failures):
         rows = batch.slice(start, length)
         pieces.append(_failed(task, rows, part) if isinstance(part, _Failure) else _scored(task, rows, part))
         start += length
+    return _joined(task, pieces)
+
+
+def _joined(task: ScoringTask, pieces: list[pa.RecordBatch]) -> pa.RecordBatch:
     if len(pieces) == 1:
         return pieces[0]
     return pa.Table.from_batches(pieces, schema=task.staged).combine_chunks().to_batches()[0]
 
 
 def _bisected(
-    call: Callable[[pa.RecordBatch], pa.RecordBatch], rows: pa.RecordBatch
+    call: Callable[[pa.RecordBatch], pa.RecordBatch], rows: pa.RecordBatch, failures: _Failures
 ) -> Iterator[tuple[int, pa.RecordBatch | _Failure]]:
-    """Halve what fails until it is one row; yields (number of rows, outputs or failure) in the rows' order."""
+    """Halve what fails until it is one row; yields (number of rows, outputs or failure) in the rows' order.
+
+    Without bad rows it costs nothing. A model that fails for everybody would be called twice per user, so once more
+    have failed than the run may have, what fails is not looked into any further.
+    """
     try:
         yield rows.num_rows, call(rows)
-    except Exception as error:
-        if rows.num_rows == 1:
-            code = error.code if isinstance(error, BadOutput) else "MODEL_RAISED"
-            yield 1, _Failure(code, f"{type(error).__name__}: {error}"[:1000])
-            return
-        half = rows.num_rows // 2
-        yield from _bisected(call, rows.slice(0, half))
-        yield from _bisected(call, rows.slice(half))
+        return
+    except (Exception, SystemExit) as error:
+        failure = _failure_of(error)
+    if rows.num_rows == 1 or failures.too_many():
+        failures.add(rows.num_rows)
+        if rows.num_rows > 1:
+            failure = _Failure("NOT_TRIED", f"so many users failed before that the run is refused: {failure.message}")
+        yield rows.num_rows, failure
+        return
+    half = rows.num_rows // 2
+    yield from _bisected(call, rows.slice(0, half), failures)
+    yield from _bisected(call, rows.slice(half), failures)
+
+
+def _failure_of(error: BaseException) -> _Failure:
+    if isinstance(error, BadOutput):
+        code = error.code
+    elif isinstance(error, MemoryError | pa.ArrowMemoryError):
+        code = "OUT_OF_MEMORY"
+    else:
+        code = "MODEL_EXITED" if isinstance(error, SystemExit) else "MODEL_RAISED"
+    return _Failure(code, redacted(f"{type(error).__name__}: {error}")[:1000])
 
 
 def _checked(task: ScoringTask, engine: Engine, inputs: pa.RecordBatch) -> pa.RecordBatch:
-    outputs = engine.call(inputs, task.params)
+    with alarm(task.guard.batch_seconds):
+        outputs = engine.call(inputs, task.params)
     if outputs.num_rows != inputs.num_rows:
         raise BadOutput("ROW_COUNT", f"the model returned {outputs.num_rows} rows for {inputs.num_rows}")
     for name in outputs.schema.names:
@@ -120,10 +203,11 @@ def _scored(task: ScoringTask, rows: pa.RecordBatch, outputs: pa.RecordBatch) ->
     columns["outcome"] = _constant("scored", n)
     if task.kind == "recommender":
         columns["recommendations"] = _lists(outputs, task.staged.field("recommendations").type)
-        columns["violations"] = pa.array(_violations(task, rows, outputs.column(ITEM_IDS)), pa.int32())
+        columns["seen_count"] = pa.array(_seen(task, rows, outputs.column(ITEM_IDS)))
+        columns["forbidden_count"] = pa.array(_forbidden(task, outputs.column(ITEM_IDS)))
     else:
         columns |= {name: outputs.column(name) for name in outputs.schema.names}
-        columns["violations"] = pa.array(np.zeros(n, np.int32))
+        columns["seen_count"] = columns["forbidden_count"] = pa.array(np.zeros(n, np.int32))
     columns["source"] = outputs.column(SOURCE) if SOURCE in outputs.schema.names else _constant("model", n)
     return _staged(task, columns, n)
 
@@ -155,15 +239,23 @@ def _lists(outputs: pa.RecordBatch, kind: pa.ListType) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets), structs, type=kind)
 
 
-def _violations(task: ScoringTask, rows: pa.RecordBatch, recommended: pa.Array) -> np.ndarray[Any, Any]:
-    """Per row, how many recommended items the rules forbid; counted here, apart from the model that should know."""
-    found = np.zeros(rows.num_rows, np.int32)
-    items = recommended.flatten()
-    owner = np.repeat(np.arange(rows.num_rows), recommended.value_lengths().to_numpy())
-    for allowed, wanted in ((task.allowed, True), (task.blocked, False)):
-        if allowed is not None:
-            wrong = pc.is_in(items, value_set=allowed).to_numpy(zero_copy_only=False) != wanted
-            found += np.bincount(owner[wrong], minlength=rows.num_rows).astype(np.int32)
+# Both are counted here, apart from the model, which should know.
+def _seen(task: ScoringTask, rows: pa.RecordBatch, recommended: pa.Array) -> np.ndarray[Any, Any]:
+    """Per row, how many recommended items the user has seen."""
     if task.exclude_seen and ITEM_IDS in rows.schema.names:
-        found += common_count(rows.column(ITEM_IDS), recommended)
+        return common_count(rows.column(ITEM_IDS), recommended)
+    return np.zeros(rows.num_rows, np.int32)
+
+
+def _forbidden(task: ScoringTask, recommended: pa.Array) -> np.ndarray[Any, Any]:
+    """Per row, how many recommended items are not allowed, or blocked."""
+    found = np.zeros(len(recommended), np.int32)
+    if task.allowed is None and task.blocked is None:
+        return found
+    items = recommended.flatten()
+    owner = np.repeat(np.arange(len(recommended)), recommended.value_lengths().to_numpy())
+    for listed, wanted in ((task.allowed, True), (task.blocked, False)):
+        if listed is not None:
+            wrong = pc.is_in(items, value_set=listed).to_numpy(zero_copy_only=False) != wanted
+            found += np.bincount(owner[wrong], minlength=len(recommended)).astype(np.int32)
     return found

@@ -175,6 +175,13 @@ class ModelSettings(Section):
     """Which MLflow model is scored, and how a new version of it is trained."""
 
     uri: str = Field(pattern=r"^(models:/|runs:/|[./A-Za-z])", description="models:/name@alias, models:/name/3, …")
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = Field(
+        default=None, description="digest of the model's folder; what differs is not loaded"
+    )
+    require_digest: bool = Field(default=False, description="load no model whose digest nobody has recorded")
+    allow: list[str] | None = Field(
+        default=None, description="patterns such as models:/movies@*; a model from elsewhere is refused"
+    )
     train: TrainSettings = TrainSettings()
     folder: str | None = Field(default=None, description="where fetched versions are kept; default: beside the tables")
 
@@ -189,18 +196,47 @@ class ScoringSettings(Section):
     max_age: Duration | None = None
     slice_users: int = Field(default=500_000, ge=1)
     batch_rows: int = Field(default=4_096, ge=1, le=1_000_000)
+    batch_timeout: Duration | None = Field(
+        default=timedelta(minutes=10), description="longest a model may take to load, and to answer for a batch"
+    )
+    row_timeout: Duration = Field(
+        default=timedelta(seconds=30), description="the same for one user, once the one that hangs is looked for"
+    )
+    worker_memory_share: Fraction | None = Field(
+        default=0.4, description="of the machine's memory, what one worker may take for a batch"
+    )
+
+
+GateName = Literal[
+    "max_failed_share", "max_empty_share", "max_short_share", "max_fallback_share", "max_top_item_share",
+    "min_distinct_items", "min_overlap", "max_overlap", "max_psi", "min_users_share",
+]  # fmt: skip
 
 
 class AuditSettings(Section):
-    """Limits outside of which a run is not published. None switches a limit off."""
+    """Limits outside of which a run is not published. None switches a limit off; those in `warn` only warn."""
 
     max_failed_share: Fraction = 0.001
     max_failed_floor: int = Field(default=5, ge=0, description="so many failures are always tolerated")
     max_empty_share: Fraction | None = 0.01
+    max_short_share: Fraction | None = Field(default=None, description="of lists with fewer than scoring.k items")
     max_fallback_share: Fraction | None = None
     max_top_item_share: Fraction | None = None
+    min_distinct_items: int | None = Field(default=None, ge=1, description="different items in the sampled lists")
     min_overlap: Fraction | None = None
-    sample_users: int = Field(default=20_000, ge=1, description="users read for coverage, top share and overlap")
+    max_overlap: Fraction | None = Field(default=None, description="1 for everybody means that nothing moved")
+    max_psi: float | None = Field(
+        default=None, gt=0, description="population stability index of the scores against those replaced"
+    )
+    min_users_share: Fraction | None = Field(
+        default=0.5, description="users there are now, as a share of the users published before"
+    )
+    warn: list[GateName] = Field(default=[], description="limits that warn instead of refusing")
+    sample_users: int = Field(default=20_000, ge=1, description="users read for what is measured on lists and scores")
+
+    def tolerated(self, users: int) -> int:
+        """How many of so many users may fail."""
+        return max(self.max_failed_floor, int(self.max_failed_share * users))
 
 
 class ExportSettings(Section):

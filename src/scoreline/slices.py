@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -11,13 +12,14 @@ from pyspark.sql import functions as F
 
 from scoreline import audit, schema
 from scoreline.context import Context
+from scoreline.errors import AuditRefused
 from scoreline.opening import Opened
 from scoreline.plan import Slice
 from scoreline.progress import Progress, following
 from scoreline.schema import BUCKET, USER_ID
-from scoreline.score import score_batches
+from scoreline.score import Guard, score_batches
 from scoreline.staging import LEFT, Staging, stage
-from scoreline.tables import explained
+from scoreline.workers import WorkerDied, worker_explained
 
 log = logging.getLogger(__name__)
 
@@ -25,28 +27,59 @@ log = logging.getLogger(__name__)
 def stage_slices(
     context: Context, opened: Opened, staging: Staging, due: DataFrame, progress: Progress
 ) -> dict[str, int]:
-    """Stage every slice that an earlier attempt has not; returns the figures of the whole run, summed."""
+    """Stage every slice that an earlier attempt has not; returns the figures of the whole run, summed.
+
+    Raises AuditRefused as soon as more users have failed than the whole run may have.
+    """
     slices = staging.manifest.slices
-    parts: list[Mapping[str, Any]] = [_counted(staging, F.lit(True))] if staging.done else []
+    parts: list[Mapping[str, Any]] = [counted(staging)] if staging.done else []
     finished = sum(part.users for part in slices if part.number in staging.done)
     with progress.work(sum(part.users for part in slices), done=finished) as advance:
         for part in slices:
             if part.number not in staging.done:
-                rows = scored_slice(context, opened, part, due, whole_table=staging.manifest.whole_table)
+                _require_in_budget(context, staging, audit.added(parts))
                 with following(context.spark, part.users, advance):
-                    parts.append(_staged(staging, rows, part.number, _inside(part)))
+                    parts.append(_scored_and_staged(context, opened, staging, part, due))
     if staging.manifest.reasons.get("left") and LEFT not in staging.done:
         parts.append(_staged(staging, _departures(context, opened, due), LEFT, F.col("outcome") == "left"))
     return audit.added(parts)
 
 
-def scored_slice(context: Context, opened: Opened, part: Slice, due: DataFrame, *, whole_table: bool) -> DataFrame:
+def _require_in_budget(context: Context, staging: Staging, so_far: Mapping[str, int]) -> None:
+    failed, tolerated = so_far.get("failed", 0), context.settings.audit.tolerated(staging.manifest.to_score)
+    if failed > tolerated:
+        raise AuditRefused(
+            f"Run {staging.manifest.run_id} was stopped: {failed} users have failed so far, expected at most "
+            f"{tolerated} (audit.max_failed_share). The table keeps its last good state; {staging.table.location} has "
+            "the failed users (columns code and message). With the model mended, run again with --fresh."
+        )
+
+
+def _scored_and_staged(
+    context: Context, opened: Opened, staging: Staging, part: Slice, due: DataFrame
+) -> Mapping[str, Any]:
+    """Score and stage a slice; if a Python worker dies of it, once more in a sandbox that finds out by which user."""
+    whole_table = staging.manifest.whole_table
+    guard = replace(opened.pinned.task.guard, failures=context.settings.audit.tolerated(staging.manifest.to_score))
+    try:
+        rows = scored_slice(context, opened, part, due, whole_table=whole_table, guard=guard)
+        return _staged(staging, rows, part.number, _inside(part))
+    except WorkerDied as death:
+        log.warning("slice %d is scored again in a sandbox run_id=%s: %s", part.number, staging.manifest.run_id, death)
+    boxed = replace(guard, sandbox=True)
+    rows = scored_slice(context, opened, part, due, whole_table=whole_table, guard=boxed)
+    return _staged(staging, rows, part.number, _inside(part))
+
+
+def scored_slice(
+    context: Context, opened: Opened, part: Slice, due: DataFrame, *, whole_table: bool, guard: Guard
+) -> DataFrame:
     """The staged rows of one slice. Where only some users are due, their keys are joined by broadcast."""
     rows = opened.inputs.rows.where(_inside(part))
     if not whole_table:
         keys = due.where(_inside(part) & (F.col("reason") != "left")).select(USER_ID)
         rows = rows.join(F.broadcast(keys), on=USER_ID, how="left_semi")
-    task = opened.pinned.task
+    task = replace(opened.pinned.task, guard=guard)
     columns = dict.fromkeys([*task.carried, *task.inputs])
     staged = schema.staged(context.keys, opened.pinned.output_fields)
     return rows.select(*columns).mapInArrow(partial(score_batches, task), staged)
@@ -61,10 +94,15 @@ def _inside(part: Slice) -> Column:
 
 def _staged(staging: Staging, rows: DataFrame, number: int, inside: Column) -> Mapping[str, Any]:
     seen = Observation(f"slice {number} {uuid4().hex[:8]}")
-    with explained(f"slice {number} of run {staging.manifest.run_id} could not be scored"):
-        stage(staging.table, rows.observe(seen, *audit.figures(rows)), number=number, manifest=staging.manifest)
+    with worker_explained(f"slice {number} of run {staging.manifest.run_id} could not be scored"):
+        stage(
+            staging.table,
+            rows.observe(seen, *audit.figures(rows, k=staging.manifest.lineage.k)),
+            number=number,
+            manifest=staging.manifest,
+        )
         # a write that creates a catalogue's table does not hand its observations on (Spark 4.1)
-        figures = _observed(seen) or _counted(staging, inside)
+        figures = _observed(seen) or counted(staging, inside)
     log.info("staged run_id=%s slice=%d figures=%s", staging.manifest.run_id, number, figures)
     return figures
 
@@ -76,9 +114,12 @@ def _observed(seen: Observation) -> Mapping[str, Any] | None:
         return None
 
 
-def _counted(staging: Staging, rows: Column) -> Mapping[str, Any]:
+def counted(staging: Staging, rows: Column | None = None) -> Mapping[str, Any]:
+    """The figures of what is staged, all of it or those rows."""
     staged = staging.table.read()
-    return staged.where(rows).agg(*audit.figures(staged)).first().asDict()  # type: ignore[union-attr]
+    chosen = staged if rows is None else staged.where(rows)
+    figures = audit.figures(staged, k=staging.manifest.lineage.k)
+    return chosen.agg(*figures).first().asDict()  # type: ignore[union-attr]
 
 
 def _departures(context: Context, opened: Opened, due: DataFrame) -> DataFrame:

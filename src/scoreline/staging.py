@@ -14,6 +14,7 @@ from typing import Any
 from pyspark.sql import DataFrame
 
 from scoreline.context import Context
+from scoreline.errors import InputError
 from scoreline.plan import Slice
 from scoreline.settings import fingerprint
 from scoreline.tables import Table
@@ -21,7 +22,22 @@ from scoreline.tables import Table
 log = logging.getLogger(__name__)
 
 PREFIX = "_staging_"
+SCRATCH = "_scratch_"
 LEFT = -1  # the slice that holds the departures
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Where a run's rows come from and go to: enough to publish them without opening the run anew."""
+
+    target: str
+    target_version: int
+    model: str
+    model_version: str
+    input: str
+    input_version: int | None
+    rules_hash: str
+    k: int
 
 
 @dataclass(frozen=True)
@@ -35,6 +51,7 @@ class Manifest:
     whole_table: bool
     users: int
     buckets: int
+    lineage: Lineage
 
     @property
     def began(self) -> datetime:
@@ -60,7 +77,23 @@ class Staging:
 
 def find_staging(context: Context, pinned: Mapping[str, Any]) -> Staging | None:
     """What an interrupted run with the same pinned inputs has left, None if there is nothing."""
-    table = _table(context, pinned)
+    return _found(_table(context, pinned))
+
+
+def find_run(context: Context, run_id: str) -> Staging:
+    """The staged rows of a run that was not published; raises InputError if there are none, with those there are."""
+    there = [staging for name in context.tables.names(PREFIX) if (staging := _found(context.tables.table(name)))]
+    for staging in there:
+        if staging.manifest.run_id == run_id:
+            return staging
+    listed = ", ".join(sorted(staging.manifest.run_id for staging in there)) or "none"
+    raise InputError(
+        f"There are no staged rows of run {run_id}; runs that are staged and not published: {listed}. They are removed "
+        "when the run is published, and a day after their last write."
+    )
+
+
+def _found(table: Table) -> Staging | None:
     if not table.exists():
         return None
     notes = [commit.note for commit in table.commits() if "manifest" in commit.note]
@@ -75,7 +108,7 @@ def _table(context: Context, pinned: Mapping[str, Any]) -> Table:
 
 def _manifest(found: Mapping[str, Any]) -> Manifest:
     slices = tuple(Slice(s["number"], tuple(s["buckets"]), s["users"]) for s in found["slices"])
-    return Manifest(**{**found, "slices": slices})
+    return Manifest(**{**found, "slices": slices, "lineage": Lineage(**found["lineage"])})
 
 
 def stage(table: Table, rows: DataFrame, *, number: int, manifest: Manifest) -> None:
@@ -86,16 +119,25 @@ def stage(table: Table, rows: DataFrame, *, number: int, manifest: Manifest) -> 
 
 
 def clean_staging(context: Context, *, older_than: timedelta = timedelta(days=1)) -> int:
-    """Drop staging tables whose last write is older than `older_than`; returns how many."""
+    """Drop staging and scratch tables whose last write is older than `older_than`; returns how many.
+
+    What has no commit yet may belong to somebody who is just beginning: its age is that of its newest file.
+    """
     dropped = 0
-    for name in context.tables.names(PREFIX):
+    for name in [*context.tables.names(PREFIX), *context.tables.names(SCRATCH)]:
         table = context.tables.table(name)
-        if table.exists() and datetime.now(UTC) - _utc(table.commits(limit=1)[0].at) < older_than:
+        if datetime.now(UTC) - _last_write(table) < older_than:
             continue
         table.drop()
-        log.info("dropped staging=%s", table.location)
+        log.info("dropped leftover=%s", table.location)
         dropped += 1
     return dropped
+
+
+def _last_write(table: Table) -> datetime:
+    if table.exists():
+        return _utc(table.commits(limit=1)[0].at)
+    return table.touched_at()
 
 
 def _utc(moment: datetime) -> datetime:

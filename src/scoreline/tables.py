@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -107,6 +107,16 @@ class Table:
         history = self.delta().history() if limit is None else self.delta().history(limit)
         rows = history.select("version", "timestamp", "operation", "userMetadata").collect()
         return [Commit(r["version"], r["timestamp"], r["operation"], _note(r["userMetadata"])) for r in rows]
+
+    def touched_at(self) -> datetime:
+        """When the newest file of a folder was written that is no table yet; now, for what cannot be looked at."""
+        if self.in_catalog:
+            return datetime.now(UTC)
+        path, files = _hadoop(self.spark, self.location)
+        found, newest = files.listFiles(path, True), files.getFileStatus(path).getModificationTime()
+        while found.hasNext():
+            newest = max(newest, found.next().getModificationTime())
+        return datetime.fromtimestamp(newest / 1000, UTC)
 
     def drop(self) -> None:
         """Remove the table and its files."""

@@ -81,6 +81,7 @@ def promote_model(settings: Settings, *, version: str | None, force: bool) -> re
         force=force,
         tracking_uri=settings.tracking_uri,
         registry_uri=settings.mlflow.registry_uri,
+        folder=settings.model_folder,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from scoreline.accept import AcceptReport
 from scoreline.export import ExportReport
 from scoreline.ingest import IngestReport
 from scoreline.lookup import Line, Status, UserView
@@ -28,7 +29,8 @@ def _plain(value: object) -> object:
 
 def ingested(report: IngestReport) -> str:
     lines = [
-        f"{report.source}: {report.rows_read:,} rows read, {report.rows_good:,} good, {report.rows_bad:,} quarantined",
+        f"{report.source}: {report.rows_read:,} rows read = {report.rows_good:,} good + {report.rows_bad:,} "
+        "quarantined",
         *[f"  {count:,} rows: {reason}" for reason, count in report.reasons.items()],
         f"{report.users_in_source:,} users in it, {report.users_changed:,} histories changed "
         f"(user_history version {report.version})",
@@ -49,10 +51,15 @@ def ran(report: RunReport) -> str:
     if report.state == "nothing_due":
         return f"Nothing is due: everyone is up to date with {report.model}. Nothing was written."
     found = report.figures
+    if report.state == "only_failures":
+        return (
+            f"Run {report.run_id}: {found['wanted']:,} users due = 0 scored + {found['failed']:,} failed, within the "
+            "budget. Nothing was published; the reasons are in scoring_errors."
+        )
     scored, seconds = found["scored"], report.seconds.get("score", 0.0)
     lines = [
-        f"Run {report.run_id}: {scored:,} users scored with {report.model}, {found['failed']:,} failed"
-        + (f", {found['left']:,} removed" if found.get("left") else ""),
+        f"Run {report.run_id} with {report.model}: {found['wanted']:,} users due = {scored:,} scored + "
+        f"{found['failed']:,} failed" + (f"; {found['left']:,} removed" if found.get("left") else ""),
         "  due: " + ", ".join(f"{count:,} {reason}" for reason, count in report.reasons.items()),
         f"  {scored / seconds:,.0f} users per second while scoring; "
         + ", ".join(f"{step} {lap:.1f} s" for step, lap in report.seconds.items())
@@ -61,15 +68,25 @@ def ran(report: RunReport) -> str:
         f"  audit: {audited(found)}",
         f"  published to {report.table} version {report.version}",
     ]
+    lines += [f"  warning: {warning}" for warning in report.warnings]
     if report.resumed_slices:
         lines.insert(1, f"  {report.resumed_slices} slice(s) of an interrupted run were taken over")
     return "\n".join(line for line in lines if line)
 
 
+def accepted(report: AcceptReport) -> str:
+    lines = [
+        f"Run {report.run_id}: {report.users:,} users published to {report.table} version {report.version}, accepted "
+        f"by {report.accepted_by}: {report.reason}",
+        *[f"  in spite of: {gate}" for gate in report.broken],
+    ]
+    return "\n".join(lines)
+
+
 def audited(found: Mapping[str, Any]) -> str:
     """The figures of a run in one line."""
     scored = max(found["scored"], 1)
-    parts = [f"{found['violations']} seen or forbidden items"]
+    parts = [f"{found['seen']} seen and {found['forbidden']} forbidden items"]
     if "items" in found:
         parts += [f"{found['items'] / scored:.1f} items per list", f"{found['empty']} empty lists"]
     parts.append(f"{found['fallback'] / scored:.1%} fallbacks")

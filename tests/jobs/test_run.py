@@ -150,11 +150,11 @@ def test_an_interrupted_run_is_taken_up_again(filled: Any, registry: Any, monkey
     scored: list[int] = []
     real = slices.scored_slice
 
-    def dying(context: Any, opened: Any, part: Any, due: Any, *, whole_table: bool) -> Any:
+    def dying(context: Any, opened: Any, part: Any, due: Any, **rest: Any) -> Any:
         if len(scored) == 2:
             raise KeyboardInterrupt
         scored.append(part.number)
-        return real(context, opened, part, due, whole_table=whole_table)
+        return real(context, opened, part, due, **rest)
 
     few = {"k": 5, "slice_users": 15}
     monkeypatch.setattr(slices, "scored_slice", dying)

@@ -1,10 +1,11 @@
+import numpy as np
 import pyarrow as pa
 import pytest
 
-from scoreline.audit import added, item_figures, judge, overlap_figures
+from scoreline.audit import added, item_figures, judge, overlap_figures, score_figures, users_gate
 from scoreline.settings import AuditSettings
 
-FINE = {"wanted": 1000, "scored": 1000, "failed": 0, "violations": 0, "empty": 0, "fallback": 0}
+FINE = {"wanted": 1000, "scored": 1000, "failed": 0, "seen": 0, "forbidden": 0, "empty": 0, "fallback": 0}
 
 
 def lists(rows: dict[int, list[int] | None]) -> pa.Table:
@@ -20,7 +21,15 @@ def test_a_good_run_passes_every_gate() -> None:
     ("found", "limits", "name"),
     [
         ({"scored": 999}, {}, "users scored or failed"),
-        ({"violations": 1}, {}, "seen or forbidden items recommended"),
+        ({"distinct_users": 999}, {}, "different users staged"),
+        ({"seen": 1}, {}, "seen items recommended"),
+        ({"forbidden": 1}, {}, "items recommended that the rules forbid"),
+        ({"unusable": 1}, {}, "results that are null or NaN"),
+        ({"not_finite": 1}, {}, "scores that are NaN or infinite"),
+        ({"short": 301}, {"max_short_share": 0.3}, "share of lists shorter than asked for"),
+        ({"distinct_items": 9}, {"min_distinct_items": 10}, "different items recommended"),
+        ({"overlap_at_k": 1.0}, {"max_overlap": 0.99}, "overlap with the lists replaced"),
+        ({"score_psi": 0.3}, {"max_psi": 0.25}, "shift of the scores (PSI)"),
         ({"scored": 994, "failed": 6}, {}, "failed users"),
         ({"scored": 0, "failed": 1000}, {"max_failed_share": 1}, "users scored"),
         ({"empty": 11}, {}, "share of empty lists"),
@@ -32,6 +41,33 @@ def test_a_good_run_passes_every_gate() -> None:
 def test_each_gate_refuses_what_it_guards(found: dict[str, float], limits: dict[str, float], name: str) -> None:
     gates = judge({**FINE, **found}, AuditSettings(**limits))
     assert [gate.name for gate in gates if not gate.passed] == [name]
+    assert [gate.name for gate in gates if gate.refuses] == [name]
+    key = next(iter(limits), None)
+    if key and key != "max_failed_share":
+        warned = judge({**FINE, **found}, AuditSettings(**limits, warn=[key]))
+        assert not any(gate.refuses for gate in warned)
+
+
+def test_far_fewer_users_than_before_are_refused_unless_told() -> None:
+    assert [gate.refuses for gate in users_gate(499, 1000, AuditSettings())] == [True]
+    assert [gate.refuses for gate in users_gate(500, 1000, AuditSettings())] == [False]
+    assert users_gate(0, 1000, AuditSettings(min_users_share=None)) == []
+    assert users_gate(5, 0, AuditSettings()) == []
+
+
+def test_a_few_that_always_fail_do_not_refuse_the_nights_without_news() -> None:
+    found = {**FINE, "wanted": 3, "scored": 0, "failed": 3}
+    assert not any(gate.refuses for gate in judge(found, AuditSettings(), whole_table=False))
+    assert any(gate.refuses for gate in judge(found, AuditSettings(), whole_table=True))
+
+
+def test_the_shift_of_scores_is_none_when_nothing_moves_and_large_when_they_do() -> None:
+    dice = np.random.default_rng(0)
+    old = dice.normal(0, 1, 10_000)
+    assert score_figures(dice.normal(0, 1, 10_000), old)["score_psi"] < 0.01
+    assert score_figures(dice.normal(1, 1, 10_000), old)["score_psi"] > 0.5
+    assert score_figures(old, np.array([]))["score_psi"] is None
+    assert score_figures(np.array([1.0, np.nan, np.inf]), old)["not_finite"] == 2
 
 
 def test_failures_below_the_floor_are_tolerated_in_small_tables() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from scoreline.engine import Engine, _by_pandas, _from_arrow
 from scoreline.schema import Keys, staged
-from scoreline.score import ScoringTask, score_batch
+from scoreline.score import Guard, ScoringTask, score_batch
 
 LISTS = pa.schema([("item_ids", pa.list_(pa.int64())), ("scores", pa.list_(pa.float32()))])
 STAGED = pa.schema(
@@ -21,7 +21,8 @@ STAGED = pa.schema(
         ("outcome", pa.string()),
         ("recommendations", pa.list_(pa.struct([("item_id", pa.int64()), ("score", pa.float32())]))),
         ("source", pa.string()),
-        ("violations", pa.int32()),
+        ("seen_count", pa.int32()),
+        ("forbidden_count", pa.int32()),
         ("code", pa.string()),
         ("message", pa.string()),
     ]
@@ -152,7 +153,23 @@ def test_only_the_users_that_cause_it_fail(kind: str, bad: set[int]) -> None:
 def test_seen_and_forbidden_items_are_counted() -> None:
     rules = {"blocked": pa.array([50]), "allowed": pa.array([1, 2, 50])}
     scored = score_batch(task(**rules), engine(lambda rows: lists([[1, 50], [9, 2]])), users([[1], [7]]))
-    assert [r["violations"] for r in scored.to_pylist()] == [2, 1]
+    assert [(r["seen_count"], r["forbidden_count"]) for r in scored.to_pylist()] == [(1, 1), (0, 1)]
+
+
+def test_a_model_that_fails_for_everybody_is_not_called_twice_per_user() -> None:
+    """Once more users have failed than the run may have, what fails is not looked into any further."""
+    calls = []
+
+    def answer(rows: list[list[int]]) -> Any:
+        calls.append(len(rows))
+        raise ZeroDivisionError
+
+    guarded = task(guard=Guard(failures=3))
+    scored = score_batch(guarded, engine(answer), users([[i] for i in range(1000)]))
+    codes = [code for _, _, code in outcomes(scored)]
+    assert codes.count("MODEL_RAISED") + codes.count("NOT_TRIED") == 1000
+    assert 4 <= codes.count("MODEL_RAISED") < 10
+    assert len(calls) < 30
 
 
 class Tabular:
