@@ -5,6 +5,7 @@ through again row by row: the child writes the row it is at to shared memory, so
 fails that row, and forks again behind it.
 """
 
+import faulthandler
 import mmap
 import os
 import signal
@@ -118,6 +119,7 @@ def _be_child(work: Callable[[Write], None], sink: int) -> None:
             stream.write_batch(batch)
         _send(sink, answer.getvalue())
 
+    faulthandler.disable()  # the parent says how it died
     with suppress(BaseException):
         work(write)
         os.write(sink, _NUMBER.pack(_END))

@@ -128,7 +128,8 @@ def rolled_back(report: RollbackReport) -> str:
     return (
         f"{report.table} shows run {report.run_id} again ({report.model} version {report.model_version}), as table "
         f"version {report.version}.\nThe next run scores again whoever is due: to stay with this model, promote it "
-        f"first (scoreline promote --version {report.model_version}). Export to bring the application back, too."
+        f"first (scoreline promote --version {report.model_version})."
+        + (f"\n{exported(report.exported)}" if report.exported else "")
     )
 
 

@@ -1,9 +1,11 @@
-"""Take a published run back."""
+"""Take a published run back: from the table, and from the application's database if that has been sent to."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from scoreline.context import Context
+from scoreline.errors import RunFailed, ScorelineError
+from scoreline.export import ExportReport, export
 from scoreline.lock import exclusive
 from scoreline.publish import rollback
 from scoreline.records import record
@@ -12,7 +14,10 @@ from scoreline.tables import explained
 
 @dataclass(frozen=True)
 class RollbackReport:
-    """The run that readers see again, with the model that made it, and the version the table has now."""
+    """The run that readers see again, with the model that made it, and the version the table has now.
+
+    `exported` is what the application's database was sent; None for a pipeline without one.
+    """
 
     run_id: str
     model: Any
@@ -20,12 +25,15 @@ class RollbackReport:
     restored_version: int
     version: int
     table: str
+    exported: ExportReport | None = None
 
 
 def roll_back(context: Context, *, run_id: str | None = None) -> RollbackReport:
     """Bring the table back to what `run_id` (default: the run before the current one) had published.
 
-    A run that began before cannot publish afterwards. Raises InputError if there is nothing to go back to.
+    The application's database, if the configuration has one, is brought to the same rows. A run that began before
+    cannot publish afterwards. A rollback that was killed half-way is done by running it again. Raises InputError if
+    there is nothing to go back to, RunFailed if the table is back and the database is not.
     """
     with exclusive(context.settings, "run"), explained("the rollback failed"):
         name = "recommendations" if context.settings.input is None else "predictions"
@@ -42,5 +50,23 @@ def roll_back(context: Context, *, run_id: str | None = None) -> RollbackReport:
         figures=dict(note),
     )
     return RollbackReport(
-        restored, note.get("model"), note.get("model_version"), target.version, version, table.location
+        restored,
+        note.get("model"),
+        note.get("model_version"),
+        target.version,
+        version,
+        table.location,
+        _exported(context, table.location),
     )
+
+
+def _exported(context: Context, table: str) -> ExportReport | None:
+    if context.settings.export is None or context.settings.input is not None:
+        return None
+    try:
+        return export(context)
+    except ScorelineError as error:
+        raise RunFailed(
+            f"{table} is back, but the application's database still shows the run that was taken back: {error} Then: "
+            "scoreline export (not rollback, which would go back one run more)."
+        ) from None
