@@ -16,8 +16,8 @@ _NAME = re.compile(
 )
 _URL = re.compile(r"(?<=://)([^\s/@:'\"]*):([^\s/@'\"]+)@(?=[^\s@]*)")
 _PAIR = re.compile(
-    r"(?i)\b([\w.-]*(?:password|passwd|pwd|secret|token|credential|api[._-]?key|access[._-]?key|account[._-]?key))"
-    r"(\s*[=:]\s*)(['\"]?)([^\s&;,'\"]+)"
+    r"(?i)\b([\w.-]*(?:password|passwd|pwd|secret|token|credential|api[._-]?key|access[._-]?key|account[._-]?key)[\w.-]*"
+    r"['\"]?\s*[=:]\s*['\"]?)([^\s&;,'\"]+)"
 )
 _known: set[str] = set()
 
@@ -57,7 +57,7 @@ def redacted(text: str) -> str:
     for value in sorted(_known, key=len, reverse=True):
         text = text.replace(value, HIDDEN)
     text = _URL.sub(rf"\1:{HIDDEN}@", text)
-    return _PAIR.sub(rf"\1\2\3{HIDDEN}", text)
+    return _PAIR.sub(rf"\1{HIDDEN}", text)
 
 
 class Redacted(logging.Formatter):
