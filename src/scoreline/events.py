@@ -78,8 +78,8 @@ def _key(rows: DataFrame, column: str, kind: KeyType) -> Column:
     if kind == "string":
         return F.nullif(_text(column), F.lit(""))
     whole = _text(column).try_cast("long")
-    if isinstance(rows.schema[column].dataType, T.DoubleType | T.FloatType):
-        # pandas writes nullable whole numbers as floating point
+    if isinstance(rows.schema[column].dataType, T.DoubleType | T.FloatType | T.DecimalType):
+        # pandas writes nullable whole numbers as floating point, databases as decimals
         value = F.col(quoted(column))
         return F.when(value == F.floor(value), value.try_cast("long"))
     return whole

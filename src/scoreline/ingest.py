@@ -14,6 +14,7 @@ from scoreline.errors import ConfigurationError, InputError
 from scoreline.events import bad, checked_events, good
 from scoreline.histories import histories, merged
 from scoreline.lock import exclusive
+from scoreline.redaction import without_credentials
 from scoreline.schema import BUCKET, USER_ID
 from scoreline.settings import EventsSettings
 from scoreline.sources import Database, read_source
@@ -53,6 +54,7 @@ def ingest_events(context: Context, source: str) -> IngestReport:
 
 
 def _ingested(context: Context, source: str, settings: EventsSettings, scratch: Table) -> IngestReport:
+    name = without_credentials(source)
     history = history_table(context)
     quarantine = context.tables.table("quarantine")
     quarantine.create(schema.quarantine())
@@ -61,17 +63,17 @@ def _ingested(context: Context, source: str, settings: EventsSettings, scratch: 
     counts = [F.count(F.lit(1)).alias("read"), F.count(F.when(F.size("reasons") == 0, 1)).alias("good")]
     incoming = _incoming(context, good(checked.observe(seen, *counts))).persist(StorageLevel.MEMORY_AND_DISK)
     try:
-        with explained(f"{source} could not be read"):
+        with explained(f"{name} could not be read"):
             users = count(incoming)
             # where nothing comes through, Spark optimises the observation away
             found: Any = seen.get if users else checked.agg(*counts).first().asDict()  # type: ignore[union-attr]
         rows_read, rows_good = int(found["read"]), int(found["good"])
-        reasons = _quarantine(context, quarantine, checked) if rows_good < rows_read else {}
-        _require_usable(source, rows_read, rows_good, reasons, settings)
+        reasons = quarantine_bad(context, quarantine, checked) if rows_good < rows_read else {}
+        _require_usable(name, rows_read, rows_good, reasons, settings)
         changed = _merge(context, history, incoming) if users else 0
     finally:
         incoming.unpersist()
-    return IngestReport(source, rows_read, rows_good, rows_read - rows_good, users, changed, history.version(), reasons)
+    return IngestReport(name, rows_read, rows_good, rows_read - rows_good, users, changed, history.version(), reasons)
 
 
 def ingest_items(context: Context, source: str) -> int:
@@ -172,7 +174,8 @@ def _upsert(history: Table, changed: DataFrame) -> None:
     )
 
 
-def _quarantine(context: Context, table: Table, checked: DataFrame) -> dict[str, int]:
+def quarantine_bad(context: Context, table: Table, checked: DataFrame) -> dict[str, int]:
+    """Keep the rows that have `reasons`, each once; returns how many rows broke each rule."""
     rows = bad(checked, now=context.now).persist(StorageLevel.MEMORY_AND_DISK)
     try:
         (

@@ -1,29 +1,34 @@
 """The rows to score, pinned to one version of their table: `user_history`, or the configured table of features."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from scoreline import schema
 from scoreline.context import Context
 from scoreline.errors import InputError
 from scoreline.histories import bucket_of
+from scoreline.ingest import quarantine_bad
 from scoreline.schema import BUCKET, HISTORY_HASH, USER_ID
 from scoreline.settings import InputSettings
-from scoreline.tables import Table, explained, quoted, quoted_name
+from scoreline.sources import RAW, SOURCE
+from scoreline.tables import Table, count, explained, quoted, quoted_name
 
 
 @dataclass(frozen=True)
 class Inputs:
     """`rows` has `user_id, bucket` and every column a model may ask for; `user_id` is unique.
 
-    `history_hash` is there, too, once it is known which columns the model asks for (see `hashed`).
+    `history_hash` is there, too, once it is known which columns the model asks for (see `hashed`). `unkeyed` are rows
+    of a table of features that have no key: there is no row of the result they could become.
     """
 
     name: str
     version: int | None
     rows: DataFrame
+    unkeyed: DataFrame | None = None
 
 
 def open_inputs(context: Context) -> Inputs:
@@ -43,9 +48,8 @@ def _features(context: Context, given: InputSettings) -> Inputs:
     key = F.col(quoted(given.key))
     bucket = bucket_of(key, context.settings.histories.buckets)
     features = [F.col(quoted(c)) for c in found.columns if c != given.key]
-    # rows without a key belong to nobody: there is no row of the result they could become
     rows = found.where(key.isNotNull()).select(key.alias(USER_ID), bucket.alias(BUCKET), *features)
-    return Inputs(given.path or given.table or "", version, rows)
+    return Inputs(given.path or given.table or "", version, rows, found.where(key.isNull()))
 
 
 def _opened(context: Context, given: InputSettings, name: str) -> tuple[int | None, DataFrame]:
@@ -79,7 +83,25 @@ def hashed(inputs: Inputs, columns: Sequence[str]) -> Inputs:
     features = [F.col(quoted(c)) for c in columns if c not in (USER_ID, BUCKET)]
     with explained(f"input {inputs.name} could not be hashed"):
         rows = inputs.rows.withColumn(HISTORY_HASH, F.xxhash64(*features))
-    return Inputs(inputs.name, inputs.version, rows)
+    return replace(inputs, rows=rows)
+
+
+def quarantine_unkeyed(context: Context, inputs: Inputs) -> int:
+    """Put the rows without a key into the quarantine, each once; returns how many there are."""
+    if inputs.unkeyed is None:
+        return 0
+    rows = inputs.unkeyed.select(
+        F.array(F.lit("key is missing")).alias("reasons"),
+        F.lit(inputs.name).alias(SOURCE),
+        F.to_json(F.struct("*")).alias(RAW),
+    )
+    with explained(f"input {inputs.name} could not be read"):
+        if not (found := count(rows)):
+            return 0
+        table = context.tables.table("quarantine")
+        table.create(schema.quarantine())
+        quarantine_bad(context, table, rows)
+    return found
 
 
 def require_unique(inputs: Inputs) -> None:

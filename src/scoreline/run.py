@@ -16,6 +16,7 @@ from pyspark.sql import DataFrame
 from scoreline.audit import Gate, judge, users_gate
 from scoreline.context import Context
 from scoreline.errors import AuditRefused, InputError, RunFailed, ScorelineError, Superseded
+from scoreline.inputs import quarantine_unkeyed
 from scoreline.lineage import log_run
 from scoreline.lock import exclusive
 from scoreline.opening import Opened, count_due, find_due, open_run
@@ -149,9 +150,10 @@ def _staged_and_published(
     figures: dict[str, Any] = {}
     run_id = staging.manifest.run_id
     try:
+        quarantined = quarantine_unkeyed(context, opened.inputs)
         counted = stage_slices(context, opened, staging, due, progress)
         clock.lap("score")
-        figures = audit_figures(context, staging, counted)
+        figures = {**audit_figures(context, staging, counted), "quarantined": quarantined}
         clock.lap("audit")
         warnings = _require_passed(context, staging, figures)
         if figures["failed"]:

@@ -57,6 +57,7 @@ def get_session(app_name: str, extra: Mapping[str, str | int | float | bool] | N
         if session.conf.isModifiable(key):
             session.conf.set(key, value)
     _require_delta(session)
+    _require_whole_files(session)
     return session
 
 
@@ -91,6 +92,15 @@ def _require_delta(session: SparkSession) -> None:
         f"--packages {delta_coordinate()} --conf spark.sql.extensions={STATIC['spark.sql.extensions']} "
         f"--conf spark.sql.catalog.spark_catalog={STATIC['spark.sql.catalog.spark_catalog']}."
     )
+
+
+def _require_whole_files(session: SparkSession) -> None:
+    """Raise ConfigurationError where Spark would leave out what it cannot read, without a word."""
+    for key in ("spark.sql.files.ignoreCorruptFiles", "spark.sql.files.ignoreMissingFiles"):
+        if str(session.conf.get(key, "false")).lower() == "true":
+            raise ConfigurationError(
+                f"{key} is true: rows of a damaged file would vanish without a word. Set it to false, or leave it out."
+            )
 
 
 def _has_jars(session: SparkSession) -> bool:

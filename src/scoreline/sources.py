@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from scoreline.errors import InputError
+from scoreline.redaction import without_credentials
 from scoreline.tables import Table, explained, quoted, quoted_name
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ def read_source(
             rows = spark.read.table(quoted_name(source)).withColumn(SOURCE, F.lit(source))
     else:
         rows = _read_files(spark, source, layout)
-    _require_columns(rows, wanted, source, layout)
+    _require_columns(rows, wanted, without_credentials(source), layout)
+    _require_plain(rows, wanted, without_credentials(source))
     return _with_raw(rows, layout)
 
 
@@ -92,7 +94,11 @@ def _read_files(spark: SparkSession, path: str, layout: Layout) -> DataFrame:
     with explained(f"{path} could not be read as {layout.format}"):
         if layout.format in readers:
             return readers[layout.format](spark, path, layout)
-        return spark.read.format(layout.format).load(path).withColumn(SOURCE, _file_name())
+        reader = spark.read.format(layout.format)
+        if layout.format == "parquet":
+            # files that do not go together are an error here, not nulls later
+            reader = reader.option("mergeSchema", "true")
+        return reader.load(path).withColumn(SOURCE, _file_name())
 
 
 def _file_name() -> Column:
@@ -142,7 +148,7 @@ def _read_json(spark: SparkSession, path: str, layout: Layout) -> DataFrame:
 def _read_database(spark: SparkSession, url: str, database: Database | None) -> DataFrame:
     if database is None:
         raise InputError("A database source needs events.query in the configuration: the SELECT that gives the events.")
-    name = re.sub(r"//[^@/]*@", "//", url).split("?")[0]
+    name = without_credentials(url)
     if url.startswith("jdbc:"):
         with explained(f"{name} could not be read"):
             return (
@@ -195,6 +201,17 @@ def _require_columns(rows: DataFrame, wanted: list[str], source: str, layout: La
         f"{source}: expected column{'s' * (len(missing) > 1)} {', '.join(missing)}, found {', '.join(found) or 'none'}."
         f"{hint} The configuration maps the columns of the source."
     )
+
+
+def _require_plain(rows: DataFrame, wanted: list[str], source: str) -> None:
+    """Raise InputError for a column of lists, structs or bytes: as text it would become ids that nobody has."""
+    for name in wanted:
+        kind = rows.schema[name].dataType
+        if isinstance(kind, T.ArrayType | T.MapType | T.StructType | T.BinaryType | T.BooleanType):
+            raise InputError(
+                f"{source}: column {name} is {kind.simpleString()}; expected text, a number or a time. Map another "
+                "column."
+            )
 
 
 def _with_raw(rows: DataFrame, layout: Layout) -> DataFrame:

@@ -59,7 +59,9 @@ def ran(report: RunReport) -> str:
     scored, seconds = found["scored"], report.seconds.get("score", 0.0)
     lines = [
         f"Run {report.run_id} with {report.model}: {found['wanted']:,} users due = {scored:,} scored + "
-        f"{found['failed']:,} failed" + (f"; {found['left']:,} removed" if found.get("left") else ""),
+        f"{found['failed']:,} failed"
+        + (f"; {found['left']:,} removed" if found.get("left") else "")
+        + (f"; {found['quarantined']:,} rows without a key quarantined" if found.get("quarantined") else ""),
         "  due: " + ", ".join(f"{count:,} {reason}" for reason, count in report.reasons.items()),
         f"  {scored / seconds:,.0f} users per second while scoring; "
         + ", ".join(f"{step} {lap:.1f} s" for step, lap in report.seconds.items())

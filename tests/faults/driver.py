@@ -35,7 +35,7 @@ POINTS = {
     "clean": "scoreline.run.clean_staging",
     "record": "scoreline.run.record",
     "log": "scoreline.run.log_run",
-    "quarantine": "scoreline.ingest._quarantine",
+    "quarantine": "scoreline.ingest.quarantine_bad",
     "merge": "scoreline.ingest._merge",
     "fence": "scoreline.publish.next_sequence",
     "restore": "delta.tables.DeltaTable.restoreToVersion",
