@@ -220,6 +220,47 @@ def rollback(settings: Settings, as_json: bool, quiet: bool, run_id: str | None)
 
 
 @main.command()
+@pipeline
+def doctor(settings: Settings, as_json: bool, quiet: bool) -> None:
+    """Look the installation over: Java, storage, registry, tables, leftovers; says what to do."""
+    from scoreline import text
+    from scoreline.doctor import examine
+
+    checks = examine(settings)
+    say(checks, text.examined, as_json=as_json)
+    if any(check.verdict == "bad" for check in checks):
+        sys.exit(1)
+
+
+@main.command()
+@pipeline
+@click.option("--retain", default="7d", show_default=True, help="Keep what versions of so long ago need.")
+def vacuum(settings: Settings, as_json: bool, quiet: bool, retain: str) -> None:
+    """Delete files that nothing needs any more, and what dead runs left behind."""
+    from scoreline import text
+    from scoreline.context import open_context
+    from scoreline.maintenance import vacuum as sweep
+    from scoreline.settings import parse_duration
+
+    try:
+        wanted: Any = parse_duration(retain)
+    except ValueError as error:
+        raise click.UsageError(f"--retain: {error}") from None
+    say(sweep(open_context(settings), retain=wanted), text.maintained, as_json=as_json)
+
+
+@main.command()
+@pipeline
+def optimize(settings: Settings, as_json: bool, quiet: bool) -> None:
+    """Put small files of the tables together."""
+    from scoreline import text
+    from scoreline.context import open_context
+    from scoreline.maintenance import optimize as compact
+
+    say(compact(open_context(settings)), text.maintained, as_json=as_json)
+
+
+@main.command()
 @click.option("--config", default=Path("conf/demo.yaml"), show_default=True, type=click.Path(path_type=Path))
 @click.option("--users", default=3_000, show_default=True, type=click.IntRange(10, 1_000_000))
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE")

@@ -106,6 +106,16 @@ def shown_commit(table: Table) -> Commit | None:
     return next((c for c in commits if c.version == shown), None)
 
 
+def unfinished_rollback(table: Table) -> int | None:
+    """The version a rollback was to restore that was interrupted before it did; None if there is none."""
+    for commit in table.commits(limit=50):
+        if commit.operation == "RESTORE" or commit.note.get("kind") == "publish":
+            return None
+        if commit.note.get("kind") == "rollback":
+            return int(commit.note["to_version"])
+    return None
+
+
 def rollback(table: Table, *, now: datetime, run_id: str | None = None) -> tuple[Commit, int]:
     """Bring the table back to the state after an earlier run (default: the one before the current).
 

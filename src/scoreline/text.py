@@ -7,9 +7,11 @@ from datetime import datetime
 from typing import Any
 
 from scoreline.accept import AcceptReport
+from scoreline.doctor import Check
 from scoreline.export import ExportReport
 from scoreline.ingest import IngestReport
 from scoreline.lookup import Line, Status, UserView
+from scoreline.maintenance import Maintained
 from scoreline.plan import MEANING, Plan
 from scoreline.registry import Promotion
 from scoreline.run import RunReport
@@ -19,6 +21,8 @@ from scoreline.undo import RollbackReport
 
 def as_json(report: Any) -> str:
     """A report's fields as one line of JSON."""
+    if isinstance(report, list):
+        report = [dataclasses.asdict(one) for one in report]
     plain = dataclasses.asdict(report) if dataclasses.is_dataclass(report) and not isinstance(report, type) else report
     return json.dumps(plain, default=_plain, ensure_ascii=False)
 
@@ -133,6 +137,21 @@ def rolled_back(report: RollbackReport) -> str:
         f"first (scoreline promote --version {report.model_version})."
         + (f"\n{exported(report.exported)}" if report.exported else "")
     )
+
+
+def examined(checks: list[Check]) -> str:
+    lines = []
+    for check in checks:
+        lines.append(f"{check.verdict:<5} {check.name:<22} {check.found}")
+        if check.verdict != "ok":
+            lines.append(f"{'':<28} {check.advice}")
+    bad, warn = (sum(check.verdict == verdict for check in checks) for verdict in ("bad", "warn"))
+    return "\n".join([*lines, "All is well." if not bad + warn else f"{bad} bad, {warn} to look at."])
+
+
+def maintained(report: Maintained) -> str:
+    lines = [f"  {name:<16} {files:>6,} files" for name, files in report.files.items()]
+    return "\n".join([*lines, *([f"{report.removed} leftover(s) of dead runs removed"] if report.removed else [])])
 
 
 def user(view: UserView, *, most: int | None = None) -> str:

@@ -1,0 +1,158 @@
+"""Look an installation over: what is there, what is not as it should be, and what to do about it."""
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Literal
+
+from scoreline import registry
+from scoreline.context import Context, open_context
+from scoreline.digest import verify
+from scoreline.errors import ScorelineError
+from scoreline.publish import unfinished_rollback
+from scoreline.settings import Settings
+from scoreline.staging import PREFIX, SCRATCH
+from scoreline.tables import Table
+
+Verdict = Literal["ok", "warn", "bad"]
+
+_LITTLE_SPACE = 2 << 30
+_MANY_FILES = 200
+_OLD = timedelta(days=1)
+_TABLES = ("user_history", "recommendations", "predictions", "quarantine", "scoring_errors", "items", "runs")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at: what was found and, unless it is well, what to do."""
+
+    name: str
+    verdict: Verdict
+    found: str
+    advice: str = ""
+
+
+def examine(settings: Settings) -> list[Check]:
+    """Every check, in the order in which things depend on each other; a check that fails does not stop the others."""
+    checks = [_python(), *_guarded("space", lambda: [_space(settings)])]
+    context: list[Context] = []
+    checks += _guarded("Java, Delta and Spark", lambda: _session(settings, context))
+    checks += _guarded("registry", lambda: _model(settings))
+    for made in context:
+        checks += _guarded("storage", lambda made=made: [_writable(made)])  # type: ignore[misc]
+        for name in _TABLES:
+            checks += _guarded(f"table {name}", lambda made=made, name=name: list(_table(made, name)))  # type: ignore[misc]
+        checks += _guarded("leftovers", lambda made=made: list(_leftovers(made)))  # type: ignore[misc]
+    return checks
+
+
+def _guarded(name: str, look: Callable[[], list[Check]]) -> list[Check]:
+    try:
+        return look()
+    except ScorelineError as error:
+        return [Check(name, "bad", str(error), "See the message.")]
+    except Exception as error:  # whatever else storage, Java or MLflow throw: that is what is being looked for
+        reason = (str(error).splitlines() or [""])[0][:300]
+        return [Check(name, "bad", f"{type(error).__name__}: {reason}", "See the message; --debug shows all of it.")]
+
+
+def _python() -> Check:
+    found = ".".join(map(str, sys.version_info[:3]))
+    return Check("Python", "ok", found)
+
+
+def _space(settings: Settings) -> Check:
+    place = next(folder for folder in (settings.home, *settings.home.parents) if folder.exists())
+    free = shutil.disk_usage(place).free
+    said = f"{free / 2**30:.1f} GiB free at {place}"
+    if free < _LITTLE_SPACE:
+        return Check(
+            "space", "warn", said, "A run stages its rows before it publishes: make room, or scoreline vacuum."
+        )
+    return Check("space", "ok", said)
+
+
+def _session(settings: Settings, context: list[Context]) -> list[Check]:
+    made = open_context(settings)
+    context.append(made)
+    version = made.spark.sql("SELECT java_method('java.lang.System', 'getProperty', 'java.version') AS v").first()
+    java = "unknown" if version is None else version["v"]
+    return [Check("Java, Delta and Spark", "ok", f"Spark {made.spark.version} with Delta, on Java {java}")]
+
+
+def _model(settings: Settings) -> list[Check]:
+    model = registry.pin(
+        settings.model.uri,
+        tracking_uri=settings.tracking_uri,
+        registry_uri=settings.mlflow.registry_uri,
+        allow=settings.model.allow,
+    )
+    said = f"{settings.model.uri} is {model.name} version {model.version}"
+    expected = settings.model.sha256 or model.digest
+    if expected is None:
+        advice = "Promote it (scoreline promote) to have its digest recorded, or pin model.sha256."
+        return [Check("model", "warn", f"{said}; nobody has recorded its digest", advice)]
+    verify(registry.download(model, settings.model_folder), expected)
+    return [Check("model", "ok", f"{said}; its files have the recorded digest")]
+
+
+def _writable(context: Context) -> Check:
+    table = context.tables.table(f"{SCRATCH}doctor")
+    try:
+        table.write(context.spark.range(1), "overwrite")
+        found = table.read().count()
+    finally:
+        table.drop()
+    return Check(
+        "storage", "ok" if found == 1 else "bad", f"a table can be written, read and removed beside {table.name}"
+    )
+
+
+def _table(context: Context, name: str) -> Iterator[Check]:
+    table = context.tables.table(name)
+    if not table.exists():
+        return
+    detail = table.delta().detail().select("numFiles", "sizeInBytes").first()
+    files, size = (detail[0], detail[1]) if detail else (0, 0)
+    rows = table.read().count()
+    said = f"{rows:,} rows in {files:,} files, {size / 2**20:,.1f} MiB, version {table.version()}"
+    if files > _MANY_FILES and size / files < 8 << 20:
+        yield Check(f"table {name}", "warn", said, "Many small files make every run slower: scoreline optimize.")
+    else:
+        yield Check(f"table {name}", "ok", said)
+    if name in ("recommendations", "predictions"):
+        yield from _published(table)
+
+
+def _published(table: Table) -> Iterator[Check]:
+    if (unfinished := unfinished_rollback(table)) is not None:
+        said = f"a rollback to version {unfinished} was interrupted; readers still see the newer rows"
+        yield Check("rollback", "warn", said, "Run scoreline rollback again.")
+    users = table.read()
+    twice = users.groupBy("user_id").count().where("count > 1").limit(1).count()
+    if twice:
+        yield Check(table.name, "bad", "a user has two rows", "scoreline run --everyone replaces the table as a whole.")
+
+
+def _leftovers(context: Context) -> Iterator[Check]:
+    found = [name for prefix in (PREFIX, SCRATCH) for name in context.tables.names(prefix)]
+    old = []
+    for name in found:
+        table = context.tables.table(name)
+        at = table.commits(limit=1)[0].at.astimezone(UTC) if table.exists() else table.touched_at()
+        if datetime.now(UTC) - at > _OLD:
+            old.append(name)
+    fetching = sorted(str(p) for p in context.settings.model_folder.glob("*/.fetching-*") if _is_old(p))
+    if old or fetching:
+        listed = ", ".join([*old, *fetching])
+        yield Check("leftovers", "warn", f"of runs that nobody took up: {listed}", "scoreline vacuum removes them.")
+    else:
+        said = f"{len(found)} staged run(s), none older than a day" if found else "none"
+        yield Check("leftovers", "ok", said)
+
+
+def _is_old(path: Path) -> bool:
+    return datetime.now(UTC) - datetime.fromtimestamp(path.stat().st_mtime, UTC) > _OLD

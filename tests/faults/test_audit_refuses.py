@@ -1,0 +1,109 @@
+"""Each audit gate refuses a run that breaks it; readers see what they saw before, until a person publishes it."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from builders import NOW
+from faults.tally import Tally
+from jobs.truth import published
+from scoreline.accept import publish_accepted
+from scoreline.errors import AuditRefused, InputError
+from scoreline.publish import shown_commit
+from scoreline.run import run
+
+LATER = NOW + timedelta(hours=1)
+
+# limits that the second model's lists cannot meet
+GATES: dict[str, tuple[dict[str, Any], str]] = {
+    "empty lists": ({"max_empty_share": 0}, "share of empty lists"),
+    "short lists": ({"max_short_share": 0}, "lists shorter than asked for"),
+    "top item": ({"max_top_item_share": 0.01}, "share of the top item"),
+    "coverage": ({"min_distinct_items": 1000}, "different items recommended"),
+    "overlap too low": ({"min_overlap": 1.0}, "overlap with the lists replaced"),
+    "nothing moved": ({"max_overlap": 0.0}, "overlap with the lists replaced"),
+    "scores": ({"max_psi": 0.0001}, "shift of the scores"),
+}
+FALLBACK = ({"max_fallback_share": 0}, "share of fallbacks")
+
+
+@pytest.fixture
+def second(filled: Any) -> Any:
+    """One run is published; `second(audit=...)` is the context of the next, by another model, asked for 39 items."""
+    run(filled())
+    return lambda **audit: filled("films/2", now=LATER, scoring={"k": 39, "slice_users": 30}, audit=audit)
+
+
+def test_each_gate_refuses_and_readers_see_what_they_saw(second: Any, tally: Tally) -> None:
+    before = published(second())
+    resumed = []
+    for gate, (limits, message) in GATES.items():
+        if gate == "empty lists":
+            continue  # nobody's list is empty here; unit tests hold that gate
+        with pytest.raises(AuditRefused, match=message):
+            run(second(**limits))
+        assert published(second()) == before
+        tally("audit gate refuses", gate)
+        key = next(iter(limits))
+        resumed.append({**limits, "warn": [key]})
+    # the same limits, now warning
+    everything = {k: v for limits in resumed for k, v in limits.items() if k != "warn"}
+    report = run(second(**everything, warn=list(everything)))
+    assert report.resumed_slices == 2
+    assert len(report.warnings) == len(everything)
+    assert published(second()) != before
+
+
+def test_a_person_publishes_what_the_audit_refused_and_it_is_recorded(second: Any) -> None:
+    made = second(min_overlap=1.0)
+    with pytest.raises(AuditRefused) as refused:
+        run(made)
+    run_id = str(refused.value).split(" run ")[1].split(";")[0]
+    with pytest.raises(InputError, match="Say why"):
+        publish_accepted(made, run_id, reason=" ")
+    with pytest.raises(InputError, match=f"no staged rows of run nonsense; .*{run_id}"):
+        publish_accepted(made, "nonsense", reason="because")
+    report = publish_accepted(made, run_id, reason="the catalogue was replaced")
+    assert report.broken == (
+        f"overlap with the lists replaced is {_overlap(report)}, expected at least 1 (audit.min_overlap)",
+    )
+    shown = shown_commit(made.tables.table("recommendations"))
+    assert shown is not None
+    assert (shown.note["run_id"], shown.note["accepted"]) == (run_id, "the catalogue was replaced")
+    assert run(second()).state == "nothing_due"
+    states = {
+        row["run_id"]: row["state"] for row in made.tables.table("runs").read().collect() if row["run_id"] == run_id
+    }
+    assert states == {run_id: "accepted"} or "accepted" in states.values()
+
+
+def _overlap(report: Any) -> str:
+    return str(report.broken[0].split(" is ")[1].split(",")[0])
+
+
+def test_a_refused_run_that_was_overtaken_is_not_published_by_hand(second: Any, filled: Any) -> None:
+    with pytest.raises(AuditRefused) as refused:
+        run(second(min_overlap=1.0))
+    run_id = str(refused.value).split(" run ")[1].split(";")[0]
+    run(filled(now=LATER + timedelta(hours=1)), everyone=True)
+    with pytest.raises(InputError, match="has changed since run"):
+        publish_accepted(second(), run_id, reason="I like it")
+
+
+def test_far_fewer_users_are_refused_unless_told(filled: Any, tally: Tally) -> None:
+    run(filled())
+    before = published(filled())
+    filled().tables.table("user_history").delta().delete("user_id > 20")
+    with pytest.raises(AuditRefused, match="20 users now, 60 published before"):
+        run(filled(now=LATER))
+    assert published(filled()) == before
+    tally("audit gate refuses", "far fewer users")
+    filled().tables.table("user_history").delta().delete()
+    with pytest.raises(AuditRefused, match="0 users now, 60 published before"):
+        run(filled(now=LATER))
+    assert published(filled()) == before
+    tally("audit gate refuses", "no users")
+    report = run(filled(now=LATER, audit={"min_users_share": 0}))
+    assert report.figures["left"] == 60
+    assert published(filled()) == {}

@@ -1,0 +1,169 @@
+"""Overlapping runs, ingests, promotions, rollbacks and exports: one winner, the newest; readers never see a mixture."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import functions as F
+
+from builders import NOW, write_events
+from faults.tally import Tally
+from jobs.truth import expected, published
+from scoreline import run as run_module
+from scoreline.context import Context
+from scoreline.errors import Superseded
+from scoreline.export import export
+from scoreline.ingest import ingest_events
+from scoreline.publish import next_sequence, replace_all, replace_some
+from scoreline.run import run
+from scoreline.tables import Table, Tables
+from scoreline.undo import roll_back
+
+HOUR = timedelta(hours=1)
+FAULT = "overlapping runs with readers"
+
+
+def waking_up_late(monkeypatch: pytest.MonkeyPatch, meanwhile: Any) -> None:
+    """Just before the next run publishes, something else happens."""
+    real = run_module.publish_staged
+
+    def late(*args: Any, **options: Any) -> Any:
+        monkeypatch.setattr(run_module, "publish_staged", real)
+        meanwhile()
+        return real(*args, **options)
+
+    monkeypatch.setattr(run_module, "publish_staged", late)
+    # as on shared storage, where the lock of one machine is not seen by another
+    from contextlib import nullcontext
+
+    for module in ("scoreline.run", "scoreline.undo"):
+        monkeypatch.setattr(f"{module}.exclusive", lambda *_: nullcontext())
+
+
+def test_an_old_run_that_wakes_up_late_is_superseded(
+    filled: Any, registry: Any, monkeypatch: Any, tally: Tally
+) -> None:
+    run(filled())
+    waking_up_late(monkeypatch, lambda: run(filled("films/2", now=NOW + 2 * HOUR), everyone=True))
+    with pytest.raises(Superseded, match="a newer run or rollback has published"):
+        run(filled(now=NOW + HOUR), everyone=True)
+    assert published(filled()) == expected(filled(), registry.films["2"], k=5)
+    states = [r["state"] for r in filled().tables.table("runs").read().orderBy("started_at").collect()]
+    assert states == ["published", "superseded", "published"]
+    tally(FAULT, "an old run that wakes up late")
+
+
+def test_an_old_merge_that_wakes_up_late_is_superseded(
+    filled: Any, registry: Any, monkeypatch: Any, tmp_path: Path, tally: Tally
+) -> None:
+    run(filled())
+    ingest_events(filled(now=NOW + HOUR), write_events(tmp_path / "n.csv", [(7, 33, 5, 1_780_000_000)]))
+    waking_up_late(monkeypatch, lambda: run(filled("films/2", now=NOW + 2 * HOUR), everyone=True))
+    with pytest.raises(Superseded):
+        run(filled(now=NOW + HOUR))
+    assert published(filled()) == expected(filled(), registry.films["2"], k=5)
+    tally(FAULT, "an old merge that wakes up late")
+
+
+def test_a_rollback_during_a_run_wins(filled: Any, registry: Any, monkeypatch: Any, tally: Tally) -> None:
+    run(filled())
+    run(filled("films/2", now=NOW + HOUR), everyone=True)
+    waking_up_late(monkeypatch, lambda: roll_back(filled(now=NOW + 3 * HOUR)))
+    with pytest.raises(Superseded):
+        run(filled("films/2", now=NOW + 2 * HOUR), everyone=True)
+    assert published(filled()) == expected(filled(), registry.films["1"], k=5)
+    tally(FAULT, "rollback during a run")
+
+
+def test_an_ingest_and_a_promotion_during_a_run_are_for_the_next(
+    filled: Any, registry: Any, monkeypatch: Any, tmp_path: Path, tally: Tally
+) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(registry.uri)
+    client.set_registered_model_alias("films", "overlap", "1")
+    truth = expected(filled(), registry.films["1"], k=5)
+
+    def meanwhile() -> None:
+        ingest_events(filled(now=NOW + HOUR), write_events(tmp_path / "n.csv", [(7, 33, 5, 1_780_000_000)]))
+        client.set_registered_model_alias("films", "overlap", "2")
+
+    waking_up_late(monkeypatch, meanwhile)
+    report = run(filled("films@overlap"))
+    assert report.model == "films version 1"
+    assert published(filled()) == truth
+    report = run(filled("films@overlap", now=NOW + 2 * HOUR))
+    assert (report.model, report.figures["scored"]) == ("films version 2", 60)
+    assert published(filled()) == expected(filled(), registry.films["2"], k=5)
+    tally(FAULT, "ingest and promotion during a run")
+
+
+def test_an_export_during_a_publish_sends_one_of_the_two(filled: Any, monkeypatch: Any, tally: Tally) -> None:
+    run(filled())
+    seen = []
+    waking_up_late(monkeypatch, lambda: seen.append(export(filled(now=NOW + HOUR)).version))
+    run(filled("films/2", now=NOW + HOUR), everyone=True)
+    assert seen == [1]
+    report = export(filled(now=NOW + 2 * HOUR))
+    assert (report.previous, report.replaced) == (1, 60)
+    tally(FAULT, "export during publish")
+
+
+@pytest.mark.parametrize("races", [2, pytest.param(50, marks=pytest.mark.slow)])
+def test_racing_publishers_one_winner_and_whole_tables(races: int, filled: Any, tally: Tally) -> None:
+    """Two writers with another number each, at once; readers look all the time: each sees the rows of one writer."""
+    made: Context = filled()
+    run(made)
+    target = made.tables.table("recommendations")
+    rows = target.read().localCheckpoint()
+    over, reads, torn = threading.Event(), [0], []
+
+    def look() -> None:
+        table = _elsewhere(made)
+        while not over.is_set():
+            found = table.read().groupBy("run_id").count().collect()
+            reads[0] += 1
+            if len(found) != 1 or found[0]["count"] != 60:
+                torn.append(found)
+
+    with ThreadPoolExecutor(4) as pool:
+        readers = [pool.submit(look) for _ in range(2)]
+        for race in range(races):
+            older = next_sequence(target, NOW + (race + 1) * HOUR)
+            jobs = [
+                pool.submit(_publish, made, rows, sequence, merge=(race + step) % 2 == 0)
+                for step, sequence in enumerate((older, older + 1))
+            ]
+            outcomes = [job.result() for job in jobs]
+            assert outcomes[1] == "published", outcomes
+            winner = target.read().select("run_id").distinct().collect()
+            assert [row[0] for row in winner] == [f"run {older + 1}"]
+            tally(FAULT, "races")
+        over.set()
+        for reader in readers:
+            reader.result()
+    assert torn == []
+    assert reads[0] >= races
+    tally(FAULT, "reads", times=reads[0])
+
+
+def _elsewhere(made: Context) -> Table:
+    """The table in a session of its own, as another process has it."""
+    return Tables(made.spark.newSession(), made.settings.tables).table("recommendations")
+
+
+def _publish(made: Context, rows: Any, sequence: int, *, merge: bool) -> str:
+    table = _elsewhere(made)
+    mine = rows.withColumn("run_id", F.lit(f"run {sequence}"))
+    note = {"kind": "publish", "run_id": f"run {sequence}", "users": 60}
+    try:
+        if merge:
+            replace_some(table, mine.withColumn("_left", F.lit(False)), sequence=sequence, note=note)
+        else:
+            replace_all(table, mine, sequence=sequence, note=note)
+    except Superseded:
+        return "superseded"
+    return "published"
