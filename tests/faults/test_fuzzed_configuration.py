@@ -16,7 +16,7 @@ from scoreline.errors import ConfigurationError
 
 CONF = Path(__file__).parents[2] / "conf" / "demo.yaml"
 ODD: list[Any] = [
-    None, "", " ", 0, -1, 1.5, 10**30, float("nan"), True, [], {}, [[]], {"a": {"b": 1}}, "${NOBODY_SET_THIS}", "${", "}",
+    None, "", " ", 0, -1, 1.5, 10**30, float("nan"), True, [], {}, [[]], {"a": {"b": 1}}, "${NOBODY_SET_THIS}", "${",
     "a" * 5000, "é\u0000", "../../etc/passwd", "'; DROP TABLE x; --", "`", "x://a:b@c", "7 parsecs", "1e400", b"bytes",
     {1: 2}, {None: None}, [None], "models:/", "NaN", "\n", "🙂", {"root": "a", "catalog": "b"},
 ]  # fmt: skip
