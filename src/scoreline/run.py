@@ -75,7 +75,7 @@ def run(
     the staged rows stay as evidence), Superseded, RunInProgress, InputError or ConfigurationError. An interrupted run
     is taken up from its staged slices if its inputs are the same.
     """
-    with exclusive(context.settings, "run"):
+    with exclusive(context.settings, "run"), explained("the run failed"):
         clock = _Clock()
         opened = open_run(context, fraction=fraction, everyone=everyone)
         staging = find_staging(context, opened.dependencies(context))
@@ -150,14 +150,16 @@ def _staged_and_published(
     figures: dict[str, Any] = {}
     run_id = staging.manifest.run_id
     try:
-        quarantined = quarantine_unkeyed(context, opened.inputs)
-        counted = stage_slices(context, opened, staging, due, progress)
-        clock.lap("score")
-        figures = {**audit_figures(context, staging, counted), "quarantined": quarantined}
+        with explained(f"run {run_id} failed"):
+            quarantined = quarantine_unkeyed(context, opened.inputs)
+            counted = stage_slices(context, opened, staging, due, progress)
+            clock.lap("score")
+            figures = {**audit_figures(context, staging, counted), "quarantined": quarantined}
         clock.lap("audit")
         warnings = _require_passed(context, staging, figures)
-        if figures["failed"]:
-            record_failures(context, staging)
+        with explained(f"the failures of run {run_id} could not be recorded"):
+            if figures["failed"]:
+                record_failures(context, staging)
         if not figures["scored"] and not figures["left"]:
             return _only_failures(context, opened, staging, figures)
         with explained(f"run {run_id} could not be published"):
@@ -167,8 +169,7 @@ def _staged_and_published(
         error = _who_was_first(opened, failure)
         _record(context, opened, run_id, _STATES.get(type(error), "failed"), {**figures, "error": str(error)}, None)
         raise error from None
-    staging.table.drop()
-    clean_staging(context)
+    _tidy(context, staging)
     _record(context, opened, run_id, "published", {**figures, **clock.named()}, version)
     clock.lap("record")
     return RunReport(
@@ -183,6 +184,16 @@ def _staged_and_published(
         seconds=clock.laps,
         warnings=tuple(map(str, warnings)),
     )
+
+
+def _tidy(context: Context, staging: Staging) -> None:
+    """Remove staged rows; that the result is published stands, whatever becomes of this."""
+    try:
+        with explained("staged rows could not be removed"):
+            staging.table.drop()
+            clean_staging(context)
+    except ScorelineError as error:
+        log.warning("%s; scoreline vacuum removes them later", error)
 
 
 def _who_was_first(opened: Opened, error: ScorelineError) -> ScorelineError:

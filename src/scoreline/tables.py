@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 from delta.tables import DeltaTable
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -243,13 +244,16 @@ def explained(action: str) -> Iterator[None]:
     except AnalysisException as error:
         logging.getLogger(__name__).debug("analysis failed", exc_info=True)
         raise InputError(f"{action}: {_first_line(error)}") from None
-    except PySparkException as error:
+    except (PySparkException, Py4JJavaError) as error:
+        # a full disk, a storage that refuses: Java's own errors, which PySpark does not translate
         logging.getLogger(__name__).debug("spark failed", exc_info=True)
         raise RunFailed(f"{action}: {_first_line(error)}") from None
 
 
 def _first_line(error: Exception) -> str:
-    text = re.sub(r"\s+", " ", str(error).split("\n\tat ")[0].split("JVM stacktrace")[0]).strip()
+    said = str(error).split("\n\tat ")[0].split("JVM stacktrace")[0]
+    # py4j's own line says only which call it was
+    text = re.sub(r"\s+", " ", said.split(".\n: ", 1)[-1]).strip()
     return text if len(text) < 500 else text[:497] + "..."
 
 

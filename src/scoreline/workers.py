@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 
 from scoreline.errors import InputError, RunFailed
@@ -32,7 +33,7 @@ def worker_explained(action: str) -> Iterator[None]:
     with explained(action):
         try:
             yield
-        except PySparkException as error:
+        except (PySparkException, Py4JJavaError) as error:
             text = str(error)
             if "Traceback (most recent call last)" in text:
                 raise _from_worker(action, text) from None
