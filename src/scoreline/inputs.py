@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from scoreline.commits import Commit
 from scoreline.context import Context
 from scoreline.errors import InputError
 from scoreline.histories import bucket_of
@@ -13,17 +14,21 @@ from scoreline.schema import BUCKET, HISTORY_HASH, USER_ID
 from scoreline.settings import InputSettings
 from scoreline.tables import Table, explained, quoted, quoted_name
 
+_COMMITS = 200  # how far back the log is read for news; what lies behind makes a run compare all keys
+
 
 @dataclass(frozen=True)
 class Inputs:
     """`rows` has `user_id, bucket` and every column a model may ask for; `user_id` is unique.
 
-    `history_hash` is there, too, once it is known which columns the model asks for (see `hashed`).
+    `history_hash` is there, too, once it is known which columns the model asks for (see `hashed`). `commits`: those of
+    `user_history`, newest first; none of another input, of which we don't know what they mean.
     """
 
     name: str
     version: int | None
     rows: DataFrame
+    commits: Sequence[Commit] = ()
 
 
 def open_inputs(context: Context) -> Inputs:
@@ -31,8 +36,9 @@ def open_inputs(context: Context) -> Inputs:
     if context.settings.input is not None:
         return _features(context, context.settings.input)
     table = context.tables.existing("user_history", made_by="scoreline ingest --events FILE")
-    version = table.version()
-    return Inputs(table.location, version, table.read(version))
+    commits = table.commits(limit=_COMMITS)
+    version = commits[0].version
+    return Inputs(table.location, version, table.read(version), commits)
 
 
 def _features(context: Context, given: InputSettings) -> Inputs:

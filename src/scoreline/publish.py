@@ -16,9 +16,10 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from scoreline.commits import Commit, shown
 from scoreline.errors import InputError, Superseded
 from scoreline.schema import USER_ID
-from scoreline.tables import Commit, Table, commit_settings
+from scoreline.tables import Table, commit_settings
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ def replace_some(table: Table, rows: DataFrame, *, sequence: int, note: Mapping[
     columns = {c: F.col(f"new.{c}") for c in rows.columns if c != "_left"}
 
     def merge() -> None:
-        with commit_settings(table.spark, app=APP, version=sequence, note=stamped):
+        with commit_settings(table.spark, note=stamped, transaction=(APP, sequence)):
             (
                 table.delta()
                 .alias("old")
@@ -80,13 +81,6 @@ def _published(table: Table, note: Mapping[str, Any], commit: Callable[[], None]
     return ours[0].version
 
 
-def shown_commit(table: Table) -> Commit | None:
-    """The commit of the run whose rows readers see now, None if nothing is published."""
-    commits = table.commits()
-    shown = _shown_version(commits)
-    return next((c for c in commits if c.version == shown), None)
-
-
 def rollback(table: Table, *, now: datetime, run_id: str | None = None) -> tuple[Commit, int]:
     """Bring the table back to the state after an earlier run (default: the one before the current).
 
@@ -118,18 +112,8 @@ def _rollback_target(table: Table, run_id: str | None) -> Commit:
                 f"No run {run_id} was published to {table.location}. Published runs, newest first: {listed}."
             )
         return found[0]
-    current = _shown_version(commits)
-    earlier = [c for c in runs if c.version < current]
+    current = shown(commits)
+    earlier = [c for c in runs if current is not None and c.version < current.version]
     if not earlier:
         raise InputError(f"{table.location} has no run before the current one. Published runs: {listed}.")
     return earlier[0]
-
-
-def _shown_version(commits: list[Commit]) -> int:
-    """The version of the run whose rows readers see now: a rollback shows an older one."""
-    for commit in commits:
-        if commit.note.get("kind") == "rollback":
-            return int(commit.note["to_version"])
-        if commit.note.get("kind") == "publish":
-            return commit.version
-    return -1

@@ -9,6 +9,7 @@ from pyspark.sql import functions as F
 
 from scoreline import audit, schema
 from scoreline.context import Context
+from scoreline.news import complete_note, oldest_row
 from scoreline.opening import Opened
 from scoreline.publish import next_sequence, replace_all, replace_some
 from scoreline.schema import BUCKET, HISTORY_HASH, RECOMMENDATIONS, USER_ID
@@ -64,6 +65,8 @@ def record_failures(context: Context, opened: Opened, staging: Staging) -> None:
 def publish_staged(context: Context, opened: Opened, staging: Staging, figures: Mapping[str, Any]) -> int:
     """Publish in one commit; returns the version. Overwrites when everyone was due, merges otherwise."""
     manifest = staging.manifest
+    complete = manifest.complete and not figures["failed"]
+    oldest = oldest_row(opened.news, whole_table=manifest.whole_table, began=manifest.began)
     note = {
         "kind": "publish",
         "run_id": manifest.run_id,
@@ -73,6 +76,7 @@ def publish_staged(context: Context, opened: Opened, staging: Staging, figures: 
         "input_version": opened.inputs.version,
         "rules_hash": opened.rules.hash,
         "users": figures["scored"],
+        **complete_note(opened.inputs.commits, version=opened.inputs.version, complete=complete, oldest=oldest),
     }
     sequence = next_sequence(opened.target, context.now)
     staged = staging.table.read()

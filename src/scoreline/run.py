@@ -9,15 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import uuid4
 
-from pyspark import StorageLevel
-from pyspark.sql import DataFrame
-
 from scoreline.audit import judge
 from scoreline.context import Context
 from scoreline.errors import AuditRefused, InputError, ScorelineError, Superseded
 from scoreline.lineage import log_run
 from scoreline.lock import exclusive
-from scoreline.opening import Opened, count_due, find_due, open_run
+from scoreline.opening import Due, Opened, count_due, find_due, open_run
 from scoreline.plan import Plan
 from scoreline.progress import Progress, silent
 from scoreline.records import record
@@ -65,7 +62,7 @@ def run(context: Context, *, fraction: float = 1.0, everyone: bool = False, prog
         if staging is not None:
             opened = opened.as_of(staging.manifest.began)
         clock.lap("open")
-        due = find_due(opened).persist(StorageLevel.MEMORY_AND_DISK)  # compared once, used by the plan and each slice
+        due = find_due(opened)
         try:
             if staging is None:
                 with explained("the tables could not be compared"):
@@ -76,7 +73,7 @@ def run(context: Context, *, fraction: float = 1.0, everyone: bool = False, prog
             clock.lap("plan")
             return _staged_and_published(context, opened, staging, due, progress, clock)
         finally:
-            due.unpersist()
+            due.release()
 
 
 def _nothing_due(opened: Opened, plan: Plan) -> RunReport:
@@ -92,6 +89,7 @@ def _new_staging(context: Context, opened: Opened, plan: Plan) -> Staging:
         slices=plan.slices,
         reasons=plan.reasons,
         whole_table=plan.whole_table,
+        complete=plan.complete,
         users=plan.users,
         buckets=plan.buckets,
     )
@@ -99,7 +97,7 @@ def _new_staging(context: Context, opened: Opened, plan: Plan) -> Staging:
 
 
 def _staged_and_published(
-    context: Context, opened: Opened, staging: Staging, due: DataFrame, progress: Progress, clock: "_Clock"
+    context: Context, opened: Opened, staging: Staging, due: Due, progress: Progress, clock: "_Clock"
 ) -> RunReport:
     """Stage what is not staged yet, audit, publish; whatever comes of it is recorded."""
     figures: dict[str, Any] = {}

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from scoreline import audit, schema
 from scoreline.context import Context
-from scoreline.opening import Opened
+from scoreline.opening import Due, Opened
 from scoreline.plan import Slice
 from scoreline.progress import Progress, following
 from scoreline.schema import BUCKET, USER_ID
@@ -22,9 +22,7 @@ from scoreline.tables import explained
 log = logging.getLogger(__name__)
 
 
-def stage_slices(
-    context: Context, opened: Opened, staging: Staging, due: DataFrame, progress: Progress
-) -> dict[str, int]:
+def stage_slices(context: Context, opened: Opened, staging: Staging, due: Due, progress: Progress) -> dict[str, int]:
     """Stage every slice that an earlier attempt has not; returns the figures of the whole run, summed."""
     slices = staging.manifest.slices
     parts: list[Mapping[str, Any]] = [_counted(staging, F.lit(True))] if staging.done else []
@@ -36,16 +34,14 @@ def stage_slices(
                 with following(context.spark, part.users, advance):
                     parts.append(_staged(staging, rows, part.number, _inside(part)))
     if staging.manifest.reasons.get("left") and LEFT not in staging.done:
-        parts.append(_staged(staging, _departures(context, opened, due), LEFT, F.col("outcome") == "left"))
+        parts.append(_staged(staging, _departures(context, opened, due.keys), LEFT, F.col("outcome") == "left"))
     return audit.added(parts)
 
 
-def scored_slice(context: Context, opened: Opened, part: Slice, due: DataFrame, *, whole_table: bool) -> DataFrame:
-    """The staged rows of one slice. Where only some users are due, their keys are joined by broadcast."""
-    rows = opened.inputs.rows.where(_inside(part))
-    if not whole_table:
-        keys = due.where(_inside(part) & (F.col("reason") != "left")).select(USER_ID)
-        rows = rows.join(F.broadcast(keys), on=USER_ID, how="left_semi")
+def scored_slice(context: Context, opened: Opened, part: Slice, due: Due, *, whole_table: bool) -> DataFrame:
+    """The staged rows of one slice."""
+    everyone, inside = opened.inputs.rows, _inside(part)
+    rows = everyone.where(inside) if whole_table else due.to_score(everyone, inside)
     task = opened.pinned.task
     columns = dict.fromkeys([*task.carried, *task.inputs])
     staged = schema.staged(context.keys, opened.pinned.output_fields)
