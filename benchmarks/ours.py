@@ -4,6 +4,7 @@ python benchmarks/ours.py WORKLOAD [--share 0.01] [--cores 2]
 """
 
 import argparse
+import json
 import shutil
 import tempfile
 from datetime import UTC, datetime
@@ -76,10 +77,12 @@ def fill(context: Context, histories: Path) -> None:
         F.size("item_ids").alias("event_count"),
         F.array_max("event_times").alias("last_event_at"),
         F.xxhash64("item_ids", "weights", "event_times").alias("history_hash"),
+        F.lit(context.now).cast("timestamp").alias("added_at"),
         F.lit(context.now).cast("timestamp").alias("updated_at"),
     ).select(*[f.name for f in schema.user_history(context.keys)])
     files = full.repartitionByRange(context.partitions, "bucket").sortWithinPartitions("bucket", "user_id")
-    table.write(files, "append")
+    note = {"kind": "ingest", "updated_at": context.now.isoformat()}
+    table.write(files, "append", {"userMetadata": json.dumps(note)})
 
 
 def touch(context: Context, share: float) -> int:

@@ -10,7 +10,7 @@ from datetime import datetime
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from scoreline.schema import BUCKET, HISTORY_HASH, USER_ID
+from scoreline.schema import ADDED_AT, BUCKET, HISTORY_HASH, UPDATED_AT, USER_ID
 
 
 def bucket_of(user_id: Column, buckets: int) -> Column:
@@ -49,7 +49,8 @@ def _as_arrays(rows: DataFrame, *, buckets: int, now: datetime) -> DataFrame:
         F.size("item_ids").alias("event_count"),
         F.array_max("event_times").alias("last_event_at"),
         F.xxhash64("item_ids", "weights", "event_times").alias(HISTORY_HASH),
-        F.lit(now).cast("timestamp").alias("updated_at"),
+        F.lit(now).cast("timestamp").alias(ADDED_AT),
+        F.lit(now).cast("timestamp").alias(UPDATED_AT),
     )
 
 
@@ -74,6 +75,7 @@ def merged(
     touched = known.join(incoming.select(USER_ID), on=USER_ID, how="left_semi")
     events = as_events(touched).unionByName(as_events(incoming))
     together = histories(events, max_items=max_items, buckets=buckets, now=now, partitions=partitions)
-    before = touched.select(USER_ID, F.col(HISTORY_HASH).alias("_before"))
-    same = F.coalesce(F.col("_before") == F.col(HISTORY_HASH), F.lit(False))
-    return together.join(before, on=USER_ID, how="left").where(~same).drop("_before")
+    before = touched.select(USER_ID, F.col(HISTORY_HASH).alias("_hash"), F.col(ADDED_AT).alias("_added_at"))
+    same = F.coalesce(F.col("_hash") == F.col(HISTORY_HASH), F.lit(False))
+    changed = together.join(before, on=USER_ID, how="left").where(~same)
+    return changed.withColumn(ADDED_AT, F.coalesce("_added_at", ADDED_AT)).select(*known.columns)

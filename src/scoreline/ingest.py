@@ -1,5 +1,6 @@
 """Events in, `user_history` up to date, bad rows in `quarantine`. Doing it twice changes nothing."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -15,10 +16,10 @@ from scoreline.events import bad, checked_events, good
 from scoreline.histories import histories, merged
 from scoreline.lock import exclusive
 from scoreline.redaction import without_credentials
-from scoreline.schema import BUCKET, USER_ID
+from scoreline.schema import BUCKET, UPDATED_AT, USER_ID
 from scoreline.settings import EventsSettings
 from scoreline.sources import Database, read_source
-from scoreline.tables import Table, count, explained
+from scoreline.tables import Table, commit_settings, count, explained
 
 BUCKETS_PROPERTY = "scoreline.buckets"
 
@@ -106,7 +107,9 @@ def history_table(context: Context) -> Table:
     """`user_history`, created on first use; raises ConfigurationError if its buckets are not the configured ones."""
     table = context.tables.table("user_history")
     buckets = str(context.settings.histories.buckets)
-    table.create(schema.user_history(context.keys), {BUCKETS_PROPERTY: buckets})
+    # files are skipped by these columns: a slice reads its buckets, a run after an ingest only what has changed
+    skipping = {"delta.dataSkippingStatsColumns": f"{USER_ID},{BUCKET},{UPDATED_AT}"}
+    table.create(schema.user_history(context.keys), {BUCKETS_PROPERTY: buckets, **skipping})
     found = table.properties().get(BUCKETS_PROPERTY, buckets)
     if found != buckets:
         raise ConfigurationError(
@@ -141,10 +144,12 @@ def _incoming(context: Context, events: DataFrame) -> DataFrame:
 
 
 def _merge(context: Context, history: Table, incoming: DataFrame) -> int:
+    # the clock that the rows are stamped with, so that a run can read in the log which rows have changed
+    note = {"kind": "ingest", UPDATED_AT: context.now.isoformat()}
     if history.version() == 0:
         # sorted by bucket, so that a slice reads only the files, and in them the row groups, of its buckets
         files = incoming.repartitionByRange(context.partitions, BUCKET).sortWithinPartitions(BUCKET, USER_ID)
-        history.write(files, "append")
+        history.write(files, "append", {"userMetadata": json.dumps(note)})
         return count(incoming)
     shape = context.settings.histories
     changed = merged(
@@ -157,7 +162,8 @@ def _merge(context: Context, history: Table, incoming: DataFrame) -> int:
     ).persist(StorageLevel.MEMORY_AND_DISK)
     try:
         if changes := count(changed):
-            _upsert(history, changed)
+            with commit_settings(context.spark, note=note):
+                _upsert(history, changed)
         return changes
     finally:
         changed.unpersist()

@@ -7,6 +7,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from scoreline import schema
+from scoreline.commits import Commit
 from scoreline.context import Context
 from scoreline.errors import InputError
 from scoreline.histories import bucket_of
@@ -16,18 +17,22 @@ from scoreline.settings import InputSettings
 from scoreline.sources import RAW, SOURCE
 from scoreline.tables import Table, count, explained, quoted, quoted_name
 
+_COMMITS = 200  # how far back the log is read for news; what lies behind makes a run compare all keys
+
 
 @dataclass(frozen=True)
 class Inputs:
     """`rows` has `user_id, bucket` and every column a model may ask for; `user_id` is unique.
 
-    `history_hash` is there, too, once it is known which columns the model asks for (see `hashed`). `unkeyed` are rows
-    of a table of features that have no key: there is no row of the result they could become.
+    `history_hash` is there, too, once it is known which columns the model asks for (see `hashed`). `commits`: those of
+    `user_history`, newest first; none of another input, of which we don't know what they mean. `unkeyed` are rows of a
+    table of features that have no key: there is no row of the result they could become.
     """
 
     name: str
     version: int | None
     rows: DataFrame
+    commits: Sequence[Commit] = ()
     unkeyed: DataFrame | None = None
 
 
@@ -36,8 +41,9 @@ def open_inputs(context: Context) -> Inputs:
     if context.settings.input is not None:
         return _features(context, context.settings.input)
     table = context.tables.existing("user_history", made_by="scoreline ingest --events FILE")
-    version = table.version()
-    return Inputs(table.location, version, table.read(version))
+    commits = table.commits(limit=_COMMITS)
+    version = commits[0].version
+    return Inputs(table.location, version, table.read(version), commits)
 
 
 def _features(context: Context, given: InputSettings) -> Inputs:
@@ -49,7 +55,7 @@ def _features(context: Context, given: InputSettings) -> Inputs:
     bucket = bucket_of(key, context.settings.histories.buckets)
     features = [F.col(quoted(c)) for c in found.columns if c != given.key]
     rows = found.where(key.isNotNull()).select(key.alias(USER_ID), bucket.alias(BUCKET), *features)
-    return Inputs(given.path or given.table or "", version, rows, found.where(key.isNull()))
+    return Inputs(given.path or given.table or "", version, rows, unkeyed=found.where(key.isNull()))
 
 
 def _opened(context: Context, given: InputSettings, name: str) -> tuple[int | None, DataFrame]:

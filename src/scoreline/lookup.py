@@ -8,9 +8,9 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from scoreline.commits import shown
 from scoreline.context import Context
 from scoreline.errors import ConfigurationError, InputError
-from scoreline.publish import shown_commit
 from scoreline.schema import RECOMMENDATIONS, USER_ID
 from scoreline.tables import Table
 
@@ -119,8 +119,8 @@ def status(context: Context, *, last: int = 5) -> Status:
         )
     tables = [_table_state(name, table) for name, table in existing.items()]
     target = existing.get("recommendations") or existing.get("predictions")
-    shown = shown_commit(target) if target else None
-    published = {"version": shown.version, "at": shown.at, **shown.note} if shown else None
+    found = shown(target.commits()) if target else None
+    published = {"version": found.version, "at": found.at, **found.note} if found else None
     runs = _last_runs(existing["runs"], last) if "runs" in existing else []
     return Status(tables, published, _freshness(target) if target else None, runs)
 

@@ -4,19 +4,23 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from pyspark.sql import DataFrame
+from pyspark import StorageLevel
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from scoreline import __version__, schema
 from scoreline.context import Context
 from scoreline.errors import InputError
 from scoreline.inputs import Inputs, hashed, open_inputs, require_unique
+from scoreline.news import News, read_news
 from scoreline.pinning import Pinned, pin_model
-from scoreline.plan import Plan, Wanted, all_new, choose_buckets, due_users, make_plan
-from scoreline.publish import next_sequence
+from scoreline.plan import Plan, Wanted, all_new, choose_buckets, due_by_news, due_users, make_plan
+from scoreline.publish import sequence_after
 from scoreline.rules import Rules, read_rules
-from scoreline.schema import BUCKET, HISTORY_HASH, USER_ID
+from scoreline.schema import BUCKET, HISTORY_HASH, SCORED_AT, USER_ID
 from scoreline.tables import Table, count
+
+_COMMITS = 200  # how far back the logs are read for news; what lies behind makes a run compare all keys
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class Opened:
     target: Table
     target_version: int
     sequence: int
+    news: News | None
     pinned: Pinned
     rules: Rules
     wanted: Wanted
@@ -58,6 +63,30 @@ class Opened:
         }
 
 
+@dataclass(frozen=True)
+class Due:
+    """Who is due. `keys`: `user_id, bucket, reason`; `rows`: the input's rows, None where two tables were compared."""
+
+    keys: DataFrame
+    rows: DataFrame | None = None
+
+    @classmethod
+    def among(cls, rows: DataFrame) -> "Due":
+        """Rows of the input with their `reason`."""
+        return cls(rows.select(USER_ID, BUCKET, "reason"), rows)
+
+    def to_score(self, everyone: DataFrame, inside: Column) -> DataFrame:
+        """The input's rows (`everyone`: all of them) of due users in some buckets; compared keys are broadcast."""
+        if self.rows is not None:
+            return self.rows.where(inside)
+        keys = self.keys.where(inside & (F.col("reason") != "left")).select(USER_ID)
+        return everyone.where(inside).join(F.broadcast(keys), on=USER_ID, how="left_semi")
+
+    def release(self) -> None:
+        """Let go of what was kept for this run."""
+        self.keys.unpersist()
+
+
 def open_run(context: Context, *, fraction: float, everyone: bool) -> Opened:
     """Pin everything and check that it fits together; no row has been read when this raises."""
     if not 0 < fraction <= 1:
@@ -68,6 +97,7 @@ def open_run(context: Context, *, fraction: float, everyone: bool) -> Opened:
     inputs = hashed(inputs, pinned.task.inputs)
     target = context.tables.table(pinned.target_name)
     target.create(schema.recommendations(context.keys, pinned.output_fields))
+    commits = target.commits(limit=_COMMITS)
     wanted = Wanted(
         model_name=pinned.model.name,
         model_version=pinned.model.version,
@@ -76,26 +106,29 @@ def open_run(context: Context, *, fraction: float, everyone: bool) -> Opened:
         now=context.now,
         everyone=everyone,
     )
-    # the fence's number is drawn before the version is looked at: who publishes after that is newer than what we read
-    sequence = next_sequence(target, context.now)
-    return Opened(inputs, target, target.version(), sequence, pinned, rules, wanted, fraction)
+    # what was published by now is what we read: who publishes after that is newer, and overtakes us
+    sequence = sequence_after(commits, context.now)
+    news = read_news(commits, inputs.commits, input_name=inputs.name, too_old=wanted.too_old)
+    return Opened(inputs, target, commits[0].version, sequence, news, pinned, rules, wanted, fraction)
 
 
-def find_due(opened: Opened) -> DataFrame:
-    """`user_id, bucket, reason` of each due user, of both tables as they were pinned."""
-    keys = opened.inputs.rows.select(USER_ID, BUCKET, HISTORY_HASH)
+def find_due(opened: Opened) -> Due:
+    """Each due user, of both tables as they were pinned."""
+    rows = opened.inputs.rows
     if opened.target_version == 0:
-        # created just now: nothing to compare with
-        return all_new(keys)
-    return due_users(keys, opened.published(), opened.wanted)
+        return Due.among(all_new(rows))  # created just now: nothing to compare with
+    if opened.news is not None:
+        return Due.among(due_by_news(rows, opened.news, opened.wanted))
+    keys = due_users(rows.select(USER_ID, BUCKET, HISTORY_HASH), opened.published(), opened.wanted)
+    return Due(keys.persist(StorageLevel.MEMORY_AND_DISK))  # compared once, used by the plan and each slice
 
 
-def count_due(context: Context, opened: Opened, due: DataFrame) -> Plan:
+def count_due(context: Context, opened: Opened, due: Due) -> Plan:
     """Count the due users, choose the buckets of this run and cut them into slices."""
     if context.settings.input is not None:
         require_unique(opened.inputs)
     counts: dict[int, dict[str, int]] = {}
-    for row in due.groupBy(BUCKET, "reason").agg(F.count(F.lit(1)).alias("users")).collect():
+    for row in due.keys.groupBy(BUCKET, "reason").agg(F.count(F.lit(1)).alias("users")).collect():
         counts.setdefault(row[BUCKET], {})[row["reason"]] = row["users"]
     shape = context.settings
     last = _last_scored(opened) if opened.fraction < 1 else {}
@@ -110,5 +143,5 @@ def count_due(context: Context, opened: Opened, due: DataFrame) -> Plan:
 
 
 def _last_scored(opened: Opened) -> dict[int, datetime]:
-    newest = opened.published().groupBy(BUCKET).agg(F.max("scored_at").alias("at"))
+    newest = opened.published().groupBy(BUCKET).agg(F.max(SCORED_AT).alias("at"))
     return {row[BUCKET]: row["at"] for row in newest.collect()}

@@ -12,7 +12,8 @@ from typing import Literal, get_args
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from scoreline.schema import BUCKET, HISTORY_HASH, USER_ID
+from scoreline.news import News
+from scoreline.schema import ADDED_AT, BUCKET, HISTORY_HASH, SCORED_AT, UPDATED_AT, USER_ID
 
 Reason = Literal["left", "new", "other_model", "other_rules", "changed", "too_old", "asked"]
 REASONS: tuple[Reason, ...] = get_args(Reason)
@@ -38,6 +39,11 @@ class Wanted:
     now: datetime
     everyone: bool = False
 
+    @property
+    def too_old(self) -> datetime | None:
+        """A row that was scored then or before is too old."""
+        return None if self.max_age is None else self.now - self.max_age
+
 
 @dataclass(frozen=True)
 class Slice:
@@ -50,12 +56,13 @@ class Slice:
 
 @dataclass(frozen=True)
 class Plan:
-    """The due users by bucket and reason, and the slices a run works through."""
+    """The due users by bucket and reason, and the slices a run works through; `complete` if that is all of them."""
 
     counts: Mapping[int, Mapping[str, int]]
     slices: tuple[Slice, ...]
     users: int
     buckets: int
+    complete: bool = True
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -105,7 +112,6 @@ def due_users(histories: DataFrame, recommendations: DataFrame, wanted: Wanted) 
 
 def _judged(recommendations: DataFrame, wanted: Wanted) -> DataFrame:
     """What is wrong with a row by itself, as booleans: the join then moves a few bytes a user, not three strings."""
-    oldest = F.lit(None) if wanted.max_age is None else F.lit(wanted.now - wanted.max_age)
     other_model = (F.col("model_name") != wanted.model_name) | (F.col("model_version") != wanted.model_version)
     return recommendations.select(
         USER_ID,
@@ -113,13 +119,33 @@ def _judged(recommendations: DataFrame, wanted: Wanted) -> DataFrame:
         F.col(HISTORY_HASH).alias("_made_hash"),
         other_model.alias("_model"),
         (F.col("rules_hash") != wanted.rules_hash).alias("_rules"),
-        (F.col("scored_at") <= oldest.cast("timestamp")).alias("_age"),
+        (F.col(SCORED_AT) <= F.lit(wanted.too_old).cast("timestamp")).alias("_age"),
     )
 
 
+def due_by_news(histories: DataFrame, news: News, wanted: Wanted) -> DataFrame:
+    """The rows of `user_history` that are due, with a column `reason`, from what the logs prove.
+
+    Where the model and the rules are the published ones these are the rows that changed since: no other file is read.
+    """
+    if news.since is None:
+        fresh = new = F.lit(False)
+    else:
+        fresh, new = F.col(UPDATED_AT) >= F.lit(news.since), F.col(ADDED_AT) >= F.lit(news.since)
+    state = news.state
+    reason = F.when(new, "new")
+    if (state["model"], state["model_version"]) != (wanted.model_name, wanted.model_version):
+        return histories.withColumn("reason", reason.otherwise("other_model"))
+    if state["rules_hash"] != wanted.rules_hash:
+        return histories.withColumn("reason", reason.otherwise("other_rules"))
+    if wanted.everyone:
+        return histories.withColumn("reason", reason.when(fresh, "changed").otherwise("asked"))
+    return histories.where(fresh).withColumn("reason", reason.otherwise("changed"))
+
+
 def all_new(histories: DataFrame) -> DataFrame:
-    """`due_users` where nothing is published yet."""
-    return histories.select(USER_ID, BUCKET, F.lit("new").alias("reason"))
+    """As `due_by_news` where nothing is published yet."""
+    return histories.withColumn("reason", F.lit("new"))
 
 
 def choose_buckets(
@@ -162,4 +188,5 @@ def make_plan(
     """Put counts by bucket and reason, and the chosen buckets, together."""
     kept = {b: counts[b] for b in chosen if b in counts}
     to_score = {b: sum(n for reason, n in by.items() if reason != "left") for b, by in kept.items()}
-    return Plan(kept, cut_slices(to_score, slice_users=slice_users), users=users, buckets=buckets)
+    slices = cut_slices(to_score, slice_users=slice_users)
+    return Plan(kept, slices, users=users, buckets=buckets, complete=kept.keys() == counts.keys())

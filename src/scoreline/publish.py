@@ -8,7 +8,7 @@ after publishing we look whether the commit is ours.
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
@@ -17,9 +17,10 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from scoreline.commits import Commit, shown
 from scoreline.errors import InputError, Superseded
 from scoreline.schema import USER_ID
-from scoreline.tables import Commit, Table, commit_settings
+from scoreline.tables import Table, commit_settings
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,12 @@ def next_sequence(table: Table, now: datetime) -> int:
 
     To be taken when a run begins, not when it publishes: a run that was overtaken must not number itself anew.
     """
-    last = max((int(c.note["sequence"]) for c in table.commits(limit=20) if "sequence" in c.note), default=0)
+    return sequence_after(table.commits(limit=50), now)
+
+
+def sequence_after(commits: Sequence[Commit], now: datetime) -> int:
+    """`next_sequence` from commits that have been read already."""
+    last = max((int(c.note["sequence"]) for c in commits if "sequence" in c.note), default=0)
     return max(int(now.timestamp() * 1000), last + 1)
 
 
@@ -50,7 +56,7 @@ def replace_some(table: Table, rows: DataFrame, *, sequence: int, note: Mapping[
     columns = {c: F.col(f"new.{c}") for c in rows.columns if c != "_left"}
 
     def merge() -> None:
-        with commit_settings(table.spark, app=APP, version=sequence, note=stamped):
+        with commit_settings(table.spark, note=stamped, transaction=(APP, sequence)):
             (
                 table.delta()
                 .alias("old")
@@ -99,23 +105,6 @@ def overtaken(table: Table, sequence: int) -> bool:
     return any(int(c.note.get("sequence", -1)) >= sequence for c in table.commits(limit=50))
 
 
-def shown_commit(table: Table) -> Commit | None:
-    """The commit of the run whose rows readers see now, None if nothing is published."""
-    commits = table.commits()
-    shown = _shown_version(commits)
-    return next((c for c in commits if c.version == shown), None)
-
-
-def unfinished_rollback(table: Table) -> int | None:
-    """The version a rollback was to restore that was interrupted before it did; None if there is none."""
-    for commit in table.commits(limit=50):
-        if commit.operation == "RESTORE" or commit.note.get("kind") == "publish":
-            return None
-        if commit.note.get("kind") == "rollback":
-            return int(commit.note["to_version"])
-    return None
-
-
 def rollback(table: Table, *, now: datetime, run_id: str | None = None) -> tuple[Commit, int]:
     """Bring the table back to the state after an earlier run (default: the one before the current).
 
@@ -147,23 +136,8 @@ def _rollback_target(table: Table, run_id: str | None) -> Commit:
                 f"No run {run_id} was published to {table.location}. Published runs, newest first: {listed}."
             )
         return found[0]
-    current = _shown_version(commits)
-    earlier = [c for c in runs if c.version < current]
+    current = shown(commits)
+    earlier = [c for c in runs if current is not None and c.version < current.version]
     if not earlier:
         raise InputError(f"{table.location} has no run before the current one. Published runs: {listed}.")
     return earlier[0]
-
-
-def _shown_version(commits: list[Commit]) -> int:
-    """The version of the run whose rows readers see now: a rollback shows an older one.
-
-    A rollback counts once its RESTORE has followed; one that was killed between the two has changed nothing yet.
-    """
-    restored = False
-    for commit in commits:
-        if commit.note.get("kind") == "rollback" and restored:
-            return int(commit.note["to_version"])
-        if commit.note.get("kind") == "publish":
-            return commit.version
-        restored = restored or commit.operation == "RESTORE"
-    return -1

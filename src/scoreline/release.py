@@ -113,7 +113,7 @@ def publish_staged(
 ) -> int:
     """Publish in one commit; returns the version. Overwrites when everyone was due, merges otherwise.
 
-    `said` goes into the commit's note, such as who accepted a run that the audit had refused.
+    `said` goes into the commit's note: what the next run may build upon, or who accepted a refused run.
     """
     manifest, lineage = staging.manifest, staging.manifest.lineage
     note = {

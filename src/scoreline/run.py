@@ -10,16 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import uuid4
 
-from pyspark import StorageLevel
-from pyspark.sql import DataFrame
-
 from scoreline.audit import Gate, judge, users_gate
 from scoreline.context import Context
 from scoreline.errors import AuditRefused, InputError, RunFailed, ScorelineError, Superseded
 from scoreline.inputs import quarantine_unkeyed
 from scoreline.lineage import log_run
 from scoreline.lock import exclusive
-from scoreline.opening import Opened, count_due, find_due, open_run
+from scoreline.news import complete_note, oldest_row
+from scoreline.opening import Due, Opened, count_due, find_due, open_run
 from scoreline.plan import Plan
 from scoreline.progress import Progress, silent
 from scoreline.publish import overtaken, superseded
@@ -85,7 +83,7 @@ def run(
         if staging is not None:
             opened = opened.as_of(staging.manifest.began)
         clock.lap("open")
-        due = find_due(opened).persist(StorageLevel.MEMORY_AND_DISK)  # compared once, used by the plan and each slice
+        due = find_due(opened)
         try:
             if staging is None:
                 with explained("the tables could not be compared"):
@@ -98,7 +96,7 @@ def run(
             clock.lap("plan")
             return _staged_and_published(context, opened, staging, due, progress, clock)
         finally:
-            due.unpersist()
+            due.release()
 
 
 def _nothing_due(opened: Opened, plan: Plan) -> RunReport:
@@ -109,7 +107,7 @@ def _nothing_due(opened: Opened, plan: Plan) -> RunReport:
 
 def _require_users(context: Context, opened: Opened, plan: Plan) -> None:
     """Raise AuditRefused if there are far fewer users than are published; nothing has been scored by then."""
-    before = count(opened.published()) if opened.target_version else 0
+    before = count(opened.published()) if plan.leaving else 0
     for gate in users_gate(plan.users, before, context.settings.audit):
         if gate.refuses:
             raise AuditRefused(
@@ -127,6 +125,7 @@ def _new_staging(context: Context, opened: Opened, plan: Plan) -> Staging:
         slices=plan.slices,
         reasons=plan.reasons,
         whole_table=plan.whole_table,
+        complete=plan.complete,
         users=plan.users,
         buckets=plan.buckets,
         lineage=Lineage(
@@ -144,7 +143,7 @@ def _new_staging(context: Context, opened: Opened, plan: Plan) -> Staging:
 
 
 def _staged_and_published(
-    context: Context, opened: Opened, staging: Staging, due: DataFrame, progress: Progress, clock: "_Clock"
+    context: Context, opened: Opened, staging: Staging, due: Due, progress: Progress, clock: "_Clock"
 ) -> RunReport:
     """Stage what is not staged yet, audit, publish; whatever comes of it is recorded."""
     figures: dict[str, Any] = {}
@@ -163,7 +162,8 @@ def _staged_and_published(
         if not figures["scored"] and not figures["left"]:
             return _only_failures(context, opened, staging, figures)
         with explained(f"run {run_id} could not be published"):
-            version = publish_staged(context, staging, figures, sequence=opened.sequence)
+            said = _for_the_next_run(opened, staging.manifest, complete=not figures["failed"])
+            version = publish_staged(context, staging, figures, sequence=opened.sequence, said=said)
         clock.lap("publish")
     except ScorelineError as failure:
         error = _who_was_first(opened, failure)
@@ -184,6 +184,13 @@ def _staged_and_published(
         seconds=clock.laps,
         warnings=tuple(map(str, warnings)),
     )
+
+
+def _for_the_next_run(opened: Opened, manifest: Manifest, *, complete: bool) -> dict[str, Any]:
+    """What the publishing commit says, so that the next run need not compare all keys."""
+    oldest = oldest_row(opened.news, whole_table=manifest.whole_table, began=manifest.began)
+    inputs = opened.inputs
+    return complete_note(inputs.commits, version=inputs.version, complete=complete and manifest.complete, oldest=oldest)
 
 
 def _tidy(context: Context, staging: Staging) -> None:

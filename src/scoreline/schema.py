@@ -17,6 +17,9 @@ TableName = Literal["user_history", "recommendations", "quarantine", "scoring_er
 USER_ID = "user_id"
 BUCKET = "bucket"
 HISTORY_HASH = "history_hash"
+ADDED_AT = "added_at"
+UPDATED_AT = "updated_at"
+SCORED_AT = "scored_at"
 RECOMMENDATIONS = "recommendations"
 
 _SPARK: dict[KeyType, T.DataType] = {"long": T.LongType(), "string": T.StringType()}
@@ -58,6 +61,7 @@ def user_history(keys: Keys) -> T.StructType:
             _field("event_count", T.IntegerType(), "length of the arrays"),
             _field("last_event_at", T.TimestampType(), "newest of event_times, UTC"),
             _field(HISTORY_HASH, T.LongType(), "xxhash64 of the arrays", nullable=False),
+            _field("added_at", T.TimestampType(), "when ingest first met the user, UTC"),
             _field("updated_at", T.TimestampType(), "when ingest last changed the row, UTC"),
         ]
     )

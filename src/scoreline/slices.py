@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from scoreline import audit, schema
 from scoreline.context import Context
 from scoreline.errors import AuditRefused
-from scoreline.opening import Opened
+from scoreline.opening import Due, Opened
 from scoreline.plan import Slice
 from scoreline.progress import Progress, following
 from scoreline.schema import BUCKET, USER_ID
@@ -24,9 +24,7 @@ from scoreline.workers import WorkerDied, worker_explained
 log = logging.getLogger(__name__)
 
 
-def stage_slices(
-    context: Context, opened: Opened, staging: Staging, due: DataFrame, progress: Progress
-) -> dict[str, int]:
+def stage_slices(context: Context, opened: Opened, staging: Staging, due: Due, progress: Progress) -> dict[str, int]:
     """Stage every slice that an earlier attempt has not; returns the figures of the whole run, summed.
 
     Raises AuditRefused as soon as more users have failed than the whole run may have.
@@ -41,7 +39,7 @@ def stage_slices(
                 with following(context.spark, part.users, advance):
                     parts.append(_scored_and_staged(context, opened, staging, part, due))
     if staging.manifest.reasons.get("left") and LEFT not in staging.done:
-        parts.append(_staged(staging, _departures(context, opened, due), LEFT, F.col("outcome") == "left"))
+        parts.append(_staged(staging, _departures(context, opened, due.keys), LEFT, F.col("outcome") == "left"))
     return audit.added(parts)
 
 
@@ -55,9 +53,7 @@ def _require_in_budget(context: Context, staging: Staging, so_far: Mapping[str, 
         )
 
 
-def _scored_and_staged(
-    context: Context, opened: Opened, staging: Staging, part: Slice, due: DataFrame
-) -> Mapping[str, Any]:
+def _scored_and_staged(context: Context, opened: Opened, staging: Staging, part: Slice, due: Due) -> Mapping[str, Any]:
     """Score and stage a slice; if a Python worker dies of it, once more in a sandbox that finds out by which user."""
     whole_table = staging.manifest.whole_table
     guard = replace(opened.pinned.task.guard, failures=context.settings.audit.tolerated(staging.manifest.to_score))
@@ -72,13 +68,11 @@ def _scored_and_staged(
 
 
 def scored_slice(
-    context: Context, opened: Opened, part: Slice, due: DataFrame, *, whole_table: bool, guard: Guard
+    context: Context, opened: Opened, part: Slice, due: Due, *, whole_table: bool, guard: Guard
 ) -> DataFrame:
-    """The staged rows of one slice. Where only some users are due, their keys are joined by broadcast."""
-    rows = opened.inputs.rows.where(_inside(part))
-    if not whole_table:
-        keys = due.where(_inside(part) & (F.col("reason") != "left")).select(USER_ID)
-        rows = rows.join(F.broadcast(keys), on=USER_ID, how="left_semi")
+    """The staged rows of one slice."""
+    everyone, inside = opened.inputs.rows, _inside(part)
+    rows = everyone.where(inside) if whole_table else due.to_score(everyone, inside)
     task = replace(opened.pinned.task, guard=guard)
     columns = dict.fromkeys([*task.carried, *task.inputs])
     staged = schema.staged(context.keys, opened.pinned.output_fields)

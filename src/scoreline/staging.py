@@ -49,6 +49,7 @@ class Manifest:
     slices: tuple[Slice, ...]
     reasons: Mapping[str, int]
     whole_table: bool
+    complete: bool
     users: int
     buckets: int
     lineage: Lineage

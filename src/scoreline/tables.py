@@ -20,20 +20,11 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
+from scoreline.commits import Commit
 from scoreline.errors import InputError, RunFailed
 from scoreline.settings import TablesSettings
 
 _PROPERTIES = {"delta.enableDeletionVectors": "true", "delta.dataSkippingNumIndexedCols": "2"}
-
-
-@dataclass(frozen=True)
-class Commit:
-    """One entry of a table's history; `note` is what we wrote into its user metadata, {} for a stranger's commit."""
-
-    version: int
-    at: datetime
-    operation: str
-    note: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -218,13 +209,20 @@ def _note(text: str | None) -> Mapping[str, Any]:
 
 
 @contextmanager
-def commit_settings(spark: SparkSession, *, app: str, version: int, note: Mapping[str, Any]) -> Iterator[None]:
-    """Stamp the commits of a MERGE, which takes no options, through the session; restored afterwards."""
-    settings = {
-        "spark.databricks.delta.write.txnAppId": app,
-        "spark.databricks.delta.write.txnVersion": str(version),
-        "spark.databricks.delta.commitInfo.userMetadata": json.dumps(note),
-    }
+def commit_settings(
+    spark: SparkSession, *, note: Mapping[str, Any], transaction: tuple[str, int] | None = None
+) -> Iterator[None]:
+    """Stamp the commits of a MERGE, which takes no options, through the session; restored afterwards.
+
+    `transaction`: application id and number; a number that is not above the last one of the application is skipped.
+    """
+    settings = {"spark.databricks.delta.commitInfo.userMetadata": json.dumps(note)}
+    if transaction is not None:
+        app, number = transaction
+        settings |= {
+            "spark.databricks.delta.write.txnAppId": app,
+            "spark.databricks.delta.write.txnVersion": str(number),
+        }
     for key, value in settings.items():
         spark.conf.set(key, value)
     try:

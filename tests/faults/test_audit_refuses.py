@@ -9,8 +9,8 @@ from builders import NOW
 from faults.tally import Tally
 from jobs.truth import published
 from scoreline.accept import publish_accepted
+from scoreline.commits import shown
 from scoreline.errors import AuditRefused, InputError
-from scoreline.publish import shown_commit
 from scoreline.run import run
 
 LATER = NOW + timedelta(hours=1)
@@ -67,9 +67,9 @@ def test_a_person_publishes_what_the_audit_refused_and_it_is_recorded(second: An
     report = publish_accepted(made, run_id, reason="the catalogue was replaced")
     assert len(report.broken) == 1
     assert report.broken[0].endswith("expected at least 1 (audit.min_overlap)")
-    shown = shown_commit(made.tables.table("recommendations"))
-    assert shown is not None
-    assert (shown.note["run_id"], shown.note["accepted"]) == (run_id, "the catalogue was replaced")
+    found = shown(made.tables.table("recommendations").commits())
+    assert found is not None
+    assert (found.note["run_id"], found.note["accepted"]) == (run_id, "the catalogue was replaced")
     assert run(second()).state == "nothing_due"
     rows = made.tables.table("runs").read().where(f"run_id = '{run_id}'").collect()
     assert sorted(row["state"] for row in rows) == ["accepted", "refused"]

@@ -10,9 +10,9 @@ from builders import NOW, context, write_events
 from faults.driver import Job, start
 from faults.poison import save
 from faults.tally import Tally
+from scoreline.commits import shown
 from scoreline.context import Context
 from scoreline.ingest import ingest_events
-from scoreline.publish import shown_commit
 from scoreline.run import run
 
 DAY = timedelta(days=1)
@@ -145,9 +145,9 @@ def test_a_rollback_killed_half_way_is_done_by_another(place: Any, nights: list[
         tally(FAULT, "rollback: " + " ".join(map(str, death)))
     assert made.driver(2, ("rollback", None), die=("before", "export", 1)) == -9
     assert made.rows("recommendations") == before
-    shown = shown_commit(made.on(2).tables.table("recommendations"))
-    assert shown is not None
-    assert shown.version == 1
+    found = shown(made.on(2).tables.table("recommendations").commits())
+    assert found is not None
+    assert found.version == 1
     assert made.driver(2, ("export", None)) == 0
     assert {row[0] for row in made.served()} == {user for user in range(60) if user not in (7, 30)}
 
