@@ -29,6 +29,18 @@ test: lint $(STAMP) ## Lint, types and all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/online
 	$(BIN)/python -m pytest tests/online  # servers with time limits: alone
 
+FAULTS := $(CURDIR)/.faults.jsonl
+
+faults: $(STAMP) ## The whole fault suite, with a line of counts per fault (up to an hour)
+	@rm -f $(FAULTS)
+	SCORELINE_FAULTS=$(FAULTS) $(BIN)/python -m pytest tests/faults --ignore=tests/faults/alone -m "slow or not slow"
+	SCORELINE_FAULTS=$(FAULTS) $(BIN)/python -m pytest tests/faults/alone/test_failing_storage.py -m slow
+	SCORELINE_FAULTS=$(FAULTS) $(BIN)/python -m pytest tests/faults/alone/test_killed_workers.py -m slow
+	@SCORELINE_FAULTS=$(FAULTS) $(BIN)/python tests/faults/tally.py
+
+audit-dependencies: $(STAMP) ## Known vulnerabilities of the pinned packages; fails for one it cannot look up
+	$(BIN)/pip-audit --strict --require-hashes --disable-pip --requirement requirements.txt
+
 lint: $(STAMP) ## Style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -46,8 +58,8 @@ requirements: ## Pin every dependency by hash (needs uv)
 		--extra dev --extra dev-online --extra java --extra online pyproject.toml -o requirements.txt
 
 clean: ## Remove what demo and tests left behind
-	rm -rf data/demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf data/demo .faults.jsonl .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 -include online.mk
 
-.PHONY: help setup demo test lint format bench-kernel requirements clean
+.PHONY: help setup demo test faults audit-dependencies lint format bench-kernel requirements clean

@@ -28,7 +28,7 @@ def settings(root: Path | str = "unused", **changes: Any) -> Settings:
     return Settings.model_validate(given | changes)
 
 
-def context(spark: SparkSession, root: Path, *, now: datetime = NOW, **changes: Any) -> Context:
+def context(spark: SparkSession, root: Path | str, *, now: datetime = NOW, **changes: Any) -> Context:
     made = settings(root, **changes)
     return Context(made, spark, Tables(spark, made.tables), now)
 

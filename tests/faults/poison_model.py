@@ -30,6 +30,8 @@ GOOD = [101, 102, 103]
 class Poisoned(mlflow.pyfunc.PythonModel):
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
         seen = [set(map(int, items)) for items in model_input["item_ids"]]
+        if any(9100 in items for items in seen):
+            time.sleep(1)  # slow, so that there is time to be killed
         harm = {KINDS[item][0] for items in seen for item in items if item in KINDS}
         _harm_the_process(harm)
         rows = [_list(items) for items in seen]

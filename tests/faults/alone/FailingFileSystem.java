@@ -1,0 +1,120 @@
+package scoreline.faults;
+
+import java.io.IOException;
+import java.io.OutputStream;
+import java.net.URI;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.apache.hadoop.conf.Configuration;
+import org.apache.hadoop.fs.DelegateToFileSystem;
+import org.apache.hadoop.fs.FSDataInputStream;
+import org.apache.hadoop.fs.FSDataOutputStream;
+import org.apache.hadoop.fs.FileStatus;
+import org.apache.hadoop.fs.Path;
+import org.apache.hadoop.fs.RawLocalFileSystem;
+import org.apache.hadoop.fs.permission.FsPermission;
+import org.apache.hadoop.util.Progressable;
+
+/** The local file system as failing:///path, whose n-th call fails; writes count, so that files break off in the middle. */
+public class FailingFileSystem extends RawLocalFileSystem {
+  private static final URI NAME = URI.create("failing:///");
+  private static final AtomicInteger CALLS = new AtomicInteger();
+  private static volatile int failAt = 0;
+
+  /** Let the n-th call from now on fail; 0 for none. */
+  public static void arm(int n) {
+    CALLS.set(0);
+    failAt = n;
+  }
+
+  public static int calls() {
+    return CALLS.get();
+  }
+
+  private static void called(String what) throws IOException {
+    int n = CALLS.incrementAndGet();
+    if (failAt > 0 && n == failAt) {
+      throw new IOException("injected failure of call " + n + " (" + what + ")");
+    }
+  }
+
+  @Override
+  public URI getUri() {
+    return NAME;
+  }
+
+  @Override
+  public String getScheme() {
+    return "failing";
+  }
+
+  @Override
+  public FSDataInputStream open(Path path, int bufferSize) throws IOException {
+    called("open");
+    return super.open(path, bufferSize);
+  }
+
+  @Override
+  public FSDataOutputStream create(Path path, boolean overwrite, int bufferSize, short replication, long blockSize,
+      Progressable progress) throws IOException {
+    called("create");
+    return breakable(super.create(path, overwrite, bufferSize, replication, blockSize, progress));
+  }
+
+  @Override
+  public FSDataOutputStream create(Path path, FsPermission permission, boolean overwrite, int bufferSize,
+      short replication, long blockSize, Progressable progress) throws IOException {
+    called("create");
+    return breakable(super.create(path, permission, overwrite, bufferSize, replication, blockSize, progress));
+  }
+
+  private static FSDataOutputStream breakable(FSDataOutputStream whole) throws IOException {
+    return new FSDataOutputStream(new OutputStream() {
+      @Override
+      public void write(int b) throws IOException {
+        called("write");
+        whole.write(b);
+      }
+
+      @Override
+      public void write(byte[] bytes, int from, int length) throws IOException {
+        called("write");
+        whole.write(bytes, from, length);
+      }
+
+      @Override
+      public void flush() throws IOException {
+        whole.flush();
+      }
+
+      @Override
+      public void close() throws IOException {
+        whole.close();
+      }
+    }, null);
+  }
+
+  @Override
+  public boolean rename(Path from, Path to) throws IOException {
+    called("rename");
+    return super.rename(from, to);
+  }
+
+  @Override
+  public boolean mkdirs(Path path) throws IOException {
+    called("mkdirs");
+    return super.mkdirs(path);
+  }
+
+  @Override
+  public FileStatus[] listStatus(Path path) throws IOException {
+    called("list");
+    return super.listStatus(path);
+  }
+
+  /** The same for Hadoop's newer interface, through which Delta writes its log. */
+  public static class Context extends DelegateToFileSystem {
+    public Context(URI uri, Configuration configuration) throws Exception {
+      super(uri, new FailingFileSystem(), configuration, "failing", false);
+    }
+  }
+}
