@@ -41,6 +41,19 @@ format: $(STAMP) ## Bring the code into its style
 bench-kernel: $(STAMP) ## Time the top-K search against its peers
 	$(BIN)/python benchmarks/kernel.py
 
+package: $(STAMP) ## dist/: wheel, zip for executors, job files; ENVIRONMENT=1 packs an environment, too
+	rm -rf dist
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+	for wheel in dist/scoreline-*.whl; do cp $$wheel $${wheel%-py3-none-any.whl}.zip; done  # a wheel is a zip
+	cp -r jobs dist/jobs
+ifdef ENVIRONMENT
+	$(PYTHON) -m venv dist/.environment
+	sed -n 's/^\([A-Za-z0-9_.-]*==[^ ;]*\).*/\1/p' requirements.txt > dist/constraints.txt
+	dist/.environment/bin/pip install --quiet --constraint dist/constraints.txt dist/*.whl
+	$(BIN)/venv-pack --quiet --prefix dist/.environment --output dist/environment.tar.gz
+	rm -rf dist/.environment
+endif
+
 requirements: ## Pin every dependency by hash (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 		--extra dev --extra dev-online --extra java --extra online pyproject.toml -o requirements.txt
@@ -50,4 +63,4 @@ clean: ## Remove what demo and tests left behind
 
 -include online.mk
 
-.PHONY: help setup demo test lint format bench-kernel requirements clean
+.PHONY: help setup demo test lint format bench-kernel package requirements clean

@@ -16,6 +16,7 @@ from scoreline.errors import ScorelineError
 from scoreline.online.cli import COMMANDS
 from scoreline.settings import Settings
 
+STEPS = ("ingest", "train", "promote", "run", "export", "rollback")
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
@@ -35,8 +36,8 @@ def pipeline(command: Callable[..., None]) -> Callable[..., None]:
         "--config",
         required=True,
         envvar="SCORELINE_CONFIG",
-        type=click.Path(path_type=Path),
-        help="The pipeline's YAML file.",
+        metavar="FILE",
+        help="The pipeline's YAML file, or its URI on a cluster.",
     )
     @click.option(
         "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key, such as scoring.k=50."
@@ -45,7 +46,7 @@ def pipeline(command: Callable[..., None]) -> Callable[..., None]:
     @click.option("--quiet", is_flag=True, help="No progress.")
     @click.option("--debug", is_flag=True, help="Log what is done, and show stack traces.")
     @functools.wraps(command)
-    def wrapped(config: Path, overrides: tuple[str, ...], as_json: bool, quiet: bool, debug: bool, **rest: Any) -> None:
+    def wrapped(config: str, overrides: tuple[str, ...], as_json: bool, quiet: bool, debug: bool, **rest: Any) -> None:
         logging.basicConfig(
             level=logging.DEBUG if debug else logging.WARNING,
             format="%(asctime)s %(levelname)s %(name)s %(message)s",
@@ -204,6 +205,27 @@ def rollback(settings: Settings, as_json: bool, quiet: bool, run_id: str | None)
     from scoreline.undo import roll_back
 
     say(roll_back(open_context(settings), run_id=run_id), text.rolled_back, as_json=as_json)
+
+
+@main.command(context_settings={"ignore_unknown_options": True})
+@click.argument("target")
+@click.argument("step", type=click.Choice(STEPS))
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+@click.option("--config", required=True, envvar="SCORELINE_CONFIG", type=click.Path(path_type=Path))
+@click.option("--targets", default=Path("conf/deploy"), show_default=True, type=click.Path(path_type=Path),
+              help="The folder with a folder per target.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Print what would be sent, and send nothing.")
+def submit(target: str, step: str, options: tuple[str, ...], config: Path, targets: Path, dry_run: bool) -> None:
+    """Send a STEP of the pipeline to where TARGET (conf/deploy/<target>) says; OPTIONS are the step's own.
+
+    \b
+    scoreline submit yarn run --config conf/movies.yaml --dry-run
+    scoreline submit emr export --config conf/movies.yaml -- --quiet
+    """
+    from scoreline.deploy.plan import Work, plan_submission
+
+    for part in plan_submission(target, Work(step, config, options), folder=targets):
+        click.echo(str(part) if dry_run else part.run(), nl=dry_run)
 
 
 @main.command()

@@ -168,26 +168,18 @@ def _merge(context: Context, history: Table, incoming: DataFrame) -> int:
 
 
 def _upsert(history: Table, changed: DataFrame) -> None:
-    (
-        history.delta()
-        .alias("old")
-        .merge(changed.alias("new"), "old.user_id = new.user_id")
-        .whenMatchedUpdateAll()
-        .whenNotMatchedInsertAll()
-        .execute()
+    history.merge(
+        changed,
+        "old.user_id = new.user_id",
+        "WHEN MATCHED THEN UPDATE SET *",
+        "WHEN NOT MATCHED THEN INSERT *",
     )
 
 
 def _quarantine(context: Context, table: Table, checked: DataFrame) -> dict[str, int]:
     rows = bad(checked, now=context.now).persist(StorageLevel.MEMORY_AND_DISK)
     try:
-        (
-            table.delta()
-            .alias("old")
-            .merge(rows.alias("new"), "old.row_hash = new.row_hash")
-            .whenNotMatchedInsertAll()
-            .execute()
-        )
+        table.merge(rows, "old.row_hash = new.row_hash", "WHEN NOT MATCHED THEN INSERT *")
         reasons = rows.select(F.explode("reasons").alias("reason"), "row_count").groupBy("reason")
         found: list[Any] = reasons.agg(F.sum("row_count").alias("rows")).collect()
     finally:
