@@ -46,9 +46,10 @@ package: $(STAMP) ## dist/: wheel, zip for executors, job files; ENVIRONMENT=1 p
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
 	for wheel in dist/scoreline-*.whl; do cp $$wheel $${wheel%-py3-none-any.whl}.zip; done  # a wheel is a zip
 	cp -r jobs dist/jobs
+	for name in emr dataproc; do cp conf/deploy/$$name/bootstrap.sh dist/$$name-bootstrap.sh; done
+	sed -n 's/^\([A-Za-z0-9_.-]*==[^ ;]*\).*/\1/p' requirements.txt > dist/constraints.txt
 ifdef ENVIRONMENT
 	$(PYTHON) -m venv dist/.environment
-	sed -n 's/^\([A-Za-z0-9_.-]*==[^ ;]*\).*/\1/p' requirements.txt > dist/constraints.txt
 	dist/.environment/bin/pip install --quiet --constraint dist/constraints.txt dist/*.whl
 	$(BIN)/venv-pack --quiet --prefix dist/.environment --output dist/environment.tar.gz
 	rm -rf dist/.environment

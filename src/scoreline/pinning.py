@@ -13,6 +13,8 @@ from scoreline.models.contract import Contract, check_contract
 from scoreline.rules import Rules
 from scoreline.schema import BUCKET, HISTORY_HASH, USER_ID
 from scoreline.score import ITEM_IDS, SCORES, SOURCE, ScoringTask
+from scoreline.shipping import ship
+from scoreline.workers import Shipment
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,7 @@ class Pinned:
 
     model: registry.PinnedModel
     task: ScoringTask
+    shipment: Shipment
     target_name: str
     output_fields: list[T.StructField] | None
 
@@ -53,7 +56,7 @@ def pin_model(context: Context, inputs: Inputs, rules: Rules) -> Pinned:
         threads=int(context.spark.conf.get("spark.task.cpus", "1") or 1),
     )
     name = "recommendations" if contract.kind == "recommender" else "predictions"
-    return Pinned(model, task, name, output_fields)
+    return Pinned(model, task, ship(context.spark, path, shared=settings.model.shared), name, output_fields)
 
 
 def _outputs(context: Context, contract: Contract) -> pa.Schema:

@@ -177,6 +177,7 @@ class ModelSettings(Section):
     uri: str = Field(pattern=r"^(models:/|runs:/|[./A-Za-z])", description="models:/name@alias, models:/name/3, …")
     train: TrainSettings = TrainSettings()
     folder: str | None = Field(default=None, description="where fetched versions are kept; default: beside the tables")
+    shared: bool = Field(default=False, description="every node of the cluster sees that folder (a mounted volume)")
 
 
 class ScoringSettings(Section):

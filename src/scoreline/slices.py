@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -15,7 +14,7 @@ from scoreline.opening import Due, Opened
 from scoreline.plan import Slice
 from scoreline.progress import Progress, following
 from scoreline.schema import BUCKET, USER_ID
-from scoreline.score import score_batches
+from scoreline.shipping import scored
 from scoreline.staging import LEFT, Staging, stage
 from scoreline.tables import explained
 
@@ -45,7 +44,7 @@ def scored_slice(context: Context, opened: Opened, part: Slice, due: Due, *, who
     task = opened.pinned.task
     columns = dict.fromkeys([*task.carried, *task.inputs])
     staged = schema.staged(context.keys, opened.pinned.output_fields)
-    return rows.select(*columns).mapInArrow(partial(score_batches, task), staged)
+    return scored(rows.select(*columns), opened.pinned.shipment, task, staged)
 
 
 def _inside(part: Slice) -> Column:

@@ -239,13 +239,22 @@ def explained(action: str) -> Iterator[None]:
         raise InputError(f"{action}: {_first_line(error)}") from None
     except PySparkException as error:
         logging.getLogger(__name__).debug("spark failed", exc_info=True)
-        raise RunFailed(f"{action}: {_first_line(error)}") from None
+        raise RunFailed(f"{action}: {python_error(error)}") from None
 
 
 def condition(error: PySparkException) -> str | None:
     """The name of an error, such as PATH_NOT_FOUND; Spark 3.5 calls it its class."""
     name = getattr(error, "getCondition", None) or error.getErrorClass
     return name()
+
+
+def python_error(error: Exception) -> str:
+    """What a Python worker said at last, or Spark's own word if no worker said anything."""
+    lines = [line for line in str(error).split("JVM stacktrace")[0].split("\n\tat ")[0].splitlines() if line.strip()]
+    if not any(line.startswith("Traceback (most recent call last)") for line in lines):
+        return _first_line(error)
+    said = [line for line in lines if re.match(r"^[\w.]+(Error|Exception|Warning|Interrupt|Exit)\b", line)]
+    return said[-1].strip() if said else _first_line(error)
 
 
 def _first_line(error: Exception) -> str:
