@@ -55,6 +55,9 @@ ifdef ENVIRONMENT
 	rm -rf dist/.environment
 endif
 
+clusters: package ## Run the job on each cluster that runs here, a line per target (15 minutes; needs mvn)
+	$(BIN)/python tests/clusters/check.py
+
 requirements: ## Pin every dependency by hash (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 		--extra dev --extra dev-online --extra java --extra online pyproject.toml -o requirements.txt
@@ -64,4 +67,4 @@ clean: ## Remove what demo and tests left behind
 
 -include online.mk
 
-.PHONY: help setup demo test lint format bench-kernel package requirements clean
+.PHONY: help setup demo test lint format bench-kernel package clusters requirements clean

@@ -130,7 +130,8 @@ def write_conf(conf: Path, folder: Path, ports: dict[str, int]) -> None:
     for name, properties in files.items():
         rows = "".join(f"<property><name>{k}</name><value>{v}</value></property>\n" for k, v in properties.items())
         (conf / f"{name}.xml").write_text(f"<configuration>\n{rows}</configuration>\n")
+    appender = "log4j.appender.c"
     (conf / "log4j.properties").write_text(
-        "log4j.rootLogger=WARN,c\nlog4j.appender.c=org.apache.log4j.ConsoleAppender\n"
-        "log4j.appender.c.layout=org.apache.log4j.PatternLayout\nlog4j.appender.c.layout.ConversionPattern=%p %c: %m%n\n"
+        f"log4j.rootLogger=WARN,c\n{appender}=org.apache.log4j.ConsoleAppender\n"
+        f"{appender}.layout=org.apache.log4j.PatternLayout\n{appender}.layout.ConversionPattern=%p %c: %m%n\n"
     )

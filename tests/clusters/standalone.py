@@ -21,14 +21,10 @@ def standalone(folder: Path) -> Iterator[str]:
     start = str(SPARK_HOME / "bin" / "spark-class")
     deploy = "org.apache.spark.deploy"
     where = ("--host", "127.0.0.1", "--webui-port", "0")
+    size = ("--cores", "2", "--memory", "2g", "--work-dir", str(folder / "work"))
     commands = (
-        ("master", master, [start, f"{deploy}.master.Master", *where, "--port", str(master)]),
-        (
-            "worker",
-            worker,
-            [start, f"{deploy}.worker.Worker", *where, "--port", str(worker), "--cores", "2", "--memory", "2g"]
-            + ["--work-dir", str(folder / "work"), url],
-        ),
+        ("master", master, (start, f"{deploy}.master.Master", *where, "--port", str(master))),
+        ("worker", worker, (start, f"{deploy}.worker.Worker", *where, "--port", str(worker), *size, url)),
     )
     with ExitStack() as running:
         for name, port, command in commands:
