@@ -15,6 +15,7 @@ from scoreline.errors import ConfigurationError, InputError
 from scoreline.events import bad, checked_events, good
 from scoreline.histories import histories, merged
 from scoreline.lock import exclusive
+from scoreline.postgres_source import PostgresTable
 from scoreline.schema import BUCKET, UPDATED_AT, USER_ID
 from scoreline.settings import EventsSettings
 from scoreline.sources import Database, read_source
@@ -57,7 +58,10 @@ def _ingested(context: Context, source: str, settings: EventsSettings, scratch: 
     history = history_table(context)
     quarantine = context.tables.table("quarantine")
     quarantine.create(schema.quarantine())
-    checked = _checked(context, source, settings, scratch)
+    news = _news(context, source, settings, history)
+    database = news.database if news else Database(settings.query, scratch) if settings.query else None
+    rows = read_source(context.spark, source, settings, settings.source_columns(), database=database)
+    checked = checked_events(rows, settings, context.keys, now=context.now)
     seen = Observation(f"ingest {uuid4().hex[:8]}")
     counts = [F.count(F.lit(1)).alias("read"), F.count(F.when(F.size("reasons") == 0, 1)).alias("good")]
     incoming = _incoming(context, good(checked.observe(seen, *counts))).persist(StorageLevel.MEMORY_AND_DISK)
@@ -68,8 +72,12 @@ def _ingested(context: Context, source: str, settings: EventsSettings, scratch: 
             found: Any = seen.get if users else checked.agg(*counts).first().asDict()  # type: ignore[union-attr]
         rows_read, rows_good = int(found["read"]), int(found["good"])
         reasons = _quarantine(context, quarantine, checked) if rows_good < rows_read else {}
-        _require_usable(source, rows_read, rows_good, reasons, settings)
+        if rows_read or not news:
+            _require_usable(source, rows_read, rows_good, reasons, settings)
         changed = _merge(context, history, incoming) if users else 0
+        if news and rows_read:
+            # after the merge: a crash between the two reads these rows again, and loses none
+            history.set_property(news.key, news.mark)
     finally:
         incoming.unpersist()
     return IngestReport(source, rows_read, rows_good, rows_read - rows_good, users, changed, history.version(), reasons)
@@ -123,10 +131,24 @@ def _events_settings(context: Context) -> EventsSettings:
     return context.settings.events
 
 
-def _checked(context: Context, source: str, settings: EventsSettings, scratch: Table) -> DataFrame:
-    database = Database(settings.query, scratch) if settings.query else None
-    rows = read_source(context.spark, source, settings, settings.source_columns(), database=database)
-    return checked_events(rows, settings, context.keys, now=context.now)
+@dataclass(frozen=True)
+class _News:
+    """What a table has got since the last ingest, and the mark from which the next one goes on."""
+
+    database: Database
+    key: str
+    mark: str
+
+
+def _news(context: Context, source: str, settings: EventsSettings, history: Table) -> _News | None:
+    if settings.table is None or not source.startswith(("postgres://", "postgresql://", "postgresql+")):
+        return None
+    table = PostgresTable.at(source, settings.table)
+    position = table.look(context.spark)
+    since = history.properties().get(table.key)
+    with explained(f"{table.shown} could not be read"):
+        rows = table.read(context.spark, position, since=since, partitions=settings.partitions)
+    return _News(Database(rows=rows), table.key, str(position))
 
 
 def _incoming(context: Context, events: DataFrame) -> DataFrame:

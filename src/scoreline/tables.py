@@ -103,6 +103,9 @@ class Table:
     def restore(self, version: int) -> None:
         self.spark.sql(f"RESTORE TABLE {self.identifier} TO VERSION AS OF {version:d}")
 
+    def set_property(self, key: str, value: str) -> None:
+        self.spark.sql(f"ALTER TABLE {self.identifier} SET TBLPROPERTIES ({_literal(key)} = {_literal(value)})")
+
     def properties(self) -> dict[str, str]:
         return dict(self.spark.sql(f"DESCRIBE DETAIL {self.identifier}").select("properties").first()[0])  # type: ignore[index]
 
