@@ -207,6 +207,19 @@ def rollback(settings: Settings, as_json: bool, quiet: bool, run_id: str | None)
     say(roll_back(open_context(settings), run_id=run_id), text.rolled_back, as_json=as_json)
 
 
+@main.command()
+@pipeline
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+def mapreduce(settings: Settings, as_json: bool, quiet: bool, folder: Path) -> None:
+    """Write what a Hadoop streaming job needs into FOLDER: histories, model, and the task of its mapper."""
+    from scoreline.context import open_context
+    from scoreline.deploy.mapreduce import write_files
+
+    folder.mkdir(parents=True, exist_ok=True)
+    report = write_files(open_context(settings), folder)
+    say(report, lambda r: f"{r.folder}: {r.users:,} users' histories and {r.model}", as_json=as_json)
+
+
 @main.command(context_settings={"ignore_unknown_options": True})
 @click.argument("target")
 @click.argument("step", type=click.Choice(STEPS))

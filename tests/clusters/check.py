@@ -13,10 +13,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from clusters.hadoop import hadoop
-from clusters.project import Project, differences
+from clusters.project import JsonLines, Project, differences
 from clusters.standalone import SPARK_HOME, standalone
+from clusters.streaming import streaming
 
-Check = Callable[[Project], str]
+Check = Callable[[Project], str | JsonLines]
 
 
 def local_cluster(project: Project) -> str:
@@ -52,13 +53,38 @@ def on_yarn(project: Project) -> str:
     return str(project.folder / "yarn")
 
 
+def mapreduce_local(project: Project) -> Any:
+    return _mapreduce(project, "mapreduce-local", framework="local")
+
+
+def mapreduce_on_yarn(project: Project) -> Any:
+    return _mapreduce(project, "mapreduce", framework="yarn")
+
+
+def _mapreduce(project: Project, name: str, *, framework: str) -> Any:
+    """The mapper over exported histories; the lines it wrote, as a table."""
+    written = project.folder / name
+    config = project.config(name, root=str(project.copied(f"{name}-tables")))
+    project.scoreline("mapreduce", str(written), "--config", str(config))
+    out = project.folder / f"{name}-out"
+    with hadoop(project.folder / f"hadoop-{name}") as cluster:
+        streaming(cluster, written, out, framework=framework)
+    return JsonLines(str(out))
+
+
 def submit(project: Project, target: str, root: str, **changes: Any) -> None:
     config = project.config(target, root=root)
     targets = project.target(target, **changes)
     project.scoreline("submit", target, "run", "--config", str(config), "--targets", str(targets), "--", "--quiet")
 
 
-CHECKS: dict[str, Check] = {"local-cluster": local_cluster, "standalone": on_standalone, "yarn": on_yarn}
+CHECKS: dict[str, Check] = {
+    "local-cluster": local_cluster,
+    "standalone": on_standalone,
+    "yarn": on_yarn,
+    "mapreduce-local": mapreduce_local,
+    "mapreduce": mapreduce_on_yarn,
+}
 
 
 def main(wanted: list[str]) -> int:

@@ -82,11 +82,23 @@ class Project:
         return done.stdout
 
 
+@dataclass(frozen=True)
+class JsonLines:
+    """What the mapper of Hadoop streaming wrote."""
+
+    folder: str
+
+
 def published(spark: Any, root: str) -> Any:
     return spark.read.format("delta").load(f"{root}/recommendations").select(*SAME)
 
 
-def differences(spark: Any, one: str, other: str) -> tuple[int, int]:
-    """Rows of the first table, and how many rows only one of the two tables has."""
-    left, right = published(spark, one), published(spark, other)
+def differences(spark: Any, one: str, other: str | JsonLines) -> tuple[int, int]:
+    """Rows of the first table, and how many rows only one of the two has."""
+    left = published(spark, one)
+    if isinstance(other, JsonLines):
+        left = left.select("user_id", "recommendations", "source")
+        right = spark.read.schema(left.schema).json(other.folder)
+    else:
+        right = published(spark, other)
     return left.count(), left.exceptAll(right).count() + right.exceptAll(left).count()
