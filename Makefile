@@ -55,6 +55,12 @@ ifdef ENVIRONMENT
 	rm -rf dist/.environment
 endif
 
+bench-export: $(STAMP) ## Time the export to PostgreSQL beside Spark's JDBC writer
+	$(BIN)/python benchmarks/export.py
+
+compat: ## The whole-job tests on Spark 3.5, 4.0 and 4.1, each in an environment of its own (20 minutes)
+	$(PYTHON) tests/compat.py
+
 clusters: package ## Run the job on each cluster that runs here, a line per target (15 minutes; needs mvn)
 	$(BIN)/python tests/clusters/check.py
 
@@ -67,4 +73,4 @@ clean: ## Remove what demo and tests left behind
 
 -include online.mk
 
-.PHONY: help setup demo test lint format bench-kernel package clusters requirements clean
+.PHONY: help setup demo test lint format bench-kernel package bench-export compat clusters requirements clean
