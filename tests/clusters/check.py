@@ -3,21 +3,37 @@
 Prints a line per target. `python tests/clusters/check.py yarn` checks only that one.
 """
 
+import json
+import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from clusters.hadoop import hadoop
-from clusters.project import JsonLines, Project, differences
+from clusters.kubernetes import api_server, valid
+from clusters.livy import asked, ended, livy
+from clusters.project import QUICK, ROOT, JsonLines, Project, differences
 from clusters.standalone import SPARK_HOME, standalone
 from clusters.streaming import streaming
+from scoreline.jars import delta_jars
 
-Check = Callable[[Project], str | JsonLines]
+
+@dataclass(frozen=True)
+class Said:
+    """What there is to say where there is no table to compare."""
+
+    text: str
+
+
+Check = Callable[[Project], str | JsonLines | Said]
 
 
 def local_cluster(project: Project) -> str:
@@ -72,6 +88,45 @@ def _mapreduce(project: Project, name: str, *, framework: str) -> Any:
     return JsonLines(str(out))
 
 
+def through_livy(project: Project) -> str:
+    """HDInsight's request, but for what is HDInsight's own, to a real Livy."""
+    root, home = str(project.copied("livy")), project.folder / "uploaded"
+    shutil.copytree(ROOT / "dist", home)
+    (home / "conf").mkdir()
+    config = project.config("livy", root=root)
+    targets = project.folder / "targets"
+    given = yaml.safe_load((ROOT / "conf/deploy/hdinsight/target.yaml").read_text())
+    batch = json.loads((ROOT / "conf/deploy/hdinsight/batch.json").read_text())
+    batch["conf"] = {key: value for key, value in batch["conf"].items() if ".sql." in key}
+    batch["conf"] |= {"spark.pyspark.python": sys.executable, **{k: str(v) for k, v in QUICK.items()}}
+    batch |= {"jars": [str(jar) for jar in copied_jars(home)], "numExecutors": 1, "driverMemory": "1g"}
+    with livy(project.folder / "livy-server", readable=project.folder, environment=project.environment()) as url:
+        upload = [["cp", "${config_path}", f"{home}/conf/${{config}}"]]
+        given |= {"artifacts": home.as_uri(), "upload": upload, "post": {"url": f"{url}/batches"}}
+        (targets / "hdinsight").mkdir(parents=True, exist_ok=True)
+        (targets / "hdinsight" / "target.yaml").write_text(yaml.safe_dump(given))
+        (targets / "hdinsight" / "batch.json").write_text(json.dumps(batch))
+        arguments = ("run", "--config", str(config), "--targets", str(targets), "--", "--quiet")
+        project.scoreline("submit", "hdinsight", *arguments)
+        if (state := ended(url)) != "success":
+            log = asked(f"{url}/batches/0/log?size=40")["log"]
+            raise RuntimeError(f"the batch ended {state}: {' | '.join(log)[-2000:]}")
+    return root
+
+
+def copied_jars(home: Path) -> list[Path]:
+    return [Path(shutil.copy(jar, home)) for jar in delta_jars()]
+
+
+def on_kubernetes(project: Project) -> Said:
+    """What spark-submit sends to Kubernetes, judged by Kubernetes' schemas; no pod is run."""
+    config = project.config("kubernetes", root="s3a://bucket/tables")
+    with api_server() as (url, created):
+        arguments = ("run", "--config", str(config), "--targets", str(ROOT / "conf" / "deploy"))
+        project.scoreline("submit", "kubernetes", *arguments, KUBERNETES_API=url, SCORELINE_WAIT="false")
+        return Said(f"sent and valid: {', '.join(f'{n} {kind}' for kind, n in sorted(valid(created).items()))}")
+
+
 def submit(project: Project, target: str, root: str, **changes: Any) -> None:
     config = project.config(target, root=root)
     targets = project.target(target, **changes)
@@ -82,9 +137,18 @@ CHECKS: dict[str, Check] = {
     "local-cluster": local_cluster,
     "standalone": on_standalone,
     "yarn": on_yarn,
+    "livy": through_livy,
+    "kubernetes": on_kubernetes,
     "mapreduce-local": mapreduce_local,
     "mapreduce": mapreduce_on_yarn,
 }
+
+
+def compared(spark: Any, reference: str, found: str | JsonLines | Said) -> str:
+    if isinstance(found, Said):
+        return found.text
+    rows, different = differences(spark, reference, found)
+    return f"{different} of {rows} rows differ" if different else f"{rows} rows, the same as the local run's"
 
 
 def main(wanted: list[str]) -> int:
@@ -99,9 +163,8 @@ def main(wanted: list[str]) -> int:
         for name in wanted or CHECKS:
             began = time.monotonic()
             try:
-                rows, different = differences(spark, reference, CHECKS[name](project))
-                verdict = f"{rows} rows, the same as the local run's" if not different else f"{different} rows differ"
-                failed += bool(different)
+                verdict = compared(spark, reference, CHECKS[name](project))
+                failed += "differ" in verdict
             except Exception as error:
                 verdict, failed = f"FAILED: {error}", failed + 1
             print(f"{name:14} {time.monotonic() - began:5.0f} s  {verdict}", flush=True)

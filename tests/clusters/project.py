@@ -68,10 +68,14 @@ class Project:
         path.write_text(yaml.safe_dump({k: v for k, v in given.items() if v is not None}))
         return self.folder / "targets"
 
+    def environment(self) -> dict[str, str]:
+        """This process's, without what belongs to a session of its own."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYSPARK_", "SPARK_", "MLFLOW_"))}
+        return {**kept, "PYTHONPATH": str(ROOT / "src"), "SPARK_LOCAL_IP": "127.0.0.1"}
+
     def scoreline(self, *arguments: str, **environment: str) -> str:
         """The command in a process of its own; its output, or RuntimeError with what it said."""
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYSPARK_", "SPARK_", "MLFLOW_"))}
-        kept |= {"PYTHONPATH": str(ROOT / "src"), "SPARK_LOCAL_IP": "127.0.0.1", **environment}
+        kept = {**self.environment(), **environment}
         command = [sys.executable, "-m", "scoreline.cli", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=kept, cwd=self.folder)
         if done.returncode != 0:
