@@ -61,6 +61,9 @@ bench-export: $(STAMP) ## Time the export to PostgreSQL beside Spark's JDBC writ
 compat: ## The whole-job tests on Spark 3.5, 4.0 and 4.1, each in an environment of its own (20 minutes)
 	$(PYTHON) tests/compat.py
 
+scale: $(STAMP) ## What has to stay small when users and slices are many (5 minutes)
+	$(BIN)/python -m pytest tests/jobs/test_scale.py -m slow -s
+
 clusters: package ## Run the job on each cluster that runs here, a line per target (15 minutes; needs mvn)
 	$(BIN)/python tests/clusters/check.py
 
@@ -73,4 +76,4 @@ clean: ## Remove what demo and tests left behind
 
 -include online.mk
 
-.PHONY: help setup demo test lint format bench-kernel package bench-export compat clusters requirements clean
+.PHONY: help setup demo test lint format bench-kernel package bench-export compat scale clusters requirements clean

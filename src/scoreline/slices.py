@@ -31,9 +31,10 @@ def stage_slices(context: Context, opened: Opened, staging: Staging, due: Due, p
             if part.number not in staging.done:
                 rows = scored_slice(context, opened, part, due, whole_table=staging.manifest.whole_table)
                 with following(context.spark, part.users, advance):
-                    parts.append(_staged(staging, rows, part.number, _inside(part)))
+                    parts.append(_staged(staging, rows, part.number, _inside(part), first=not parts))
     if staging.manifest.reasons.get("left") and LEFT not in staging.done:
-        parts.append(_staged(staging, _departures(context, opened, due.keys), LEFT, F.col("outcome") == "left"))
+        left = F.col("outcome") == "left"
+        parts.append(_staged(staging, _departures(context, opened, due.keys), LEFT, left, first=not parts))
     return audit.added(parts)
 
 
@@ -54,10 +55,11 @@ def _inside(part: Slice) -> Column:
     return F.col(BUCKET).isin(list(part.buckets))
 
 
-def _staged(staging: Staging, rows: DataFrame, number: int, inside: Column) -> Mapping[str, Any]:
+def _staged(staging: Staging, rows: DataFrame, number: int, inside: Column, *, first: bool) -> Mapping[str, Any]:
+    manifest = staging.manifest if first else None
     seen = Observation(f"slice {number} {uuid4().hex[:8]}")
     with explained(f"slice {number} of run {staging.manifest.run_id} could not be scored"):
-        stage(staging.table, rows.observe(seen, *audit.figures(rows)), number=number, manifest=staging.manifest)
+        stage(staging.table, rows.observe(seen, *audit.figures(rows)), number=number, manifest=manifest)
         # a write that creates a catalogue's table does not hand its observations on (Spark 4.1)
         figures = _observed(seen) or _counted(staging, inside)
     log.info("staged run_id=%s slice=%d figures=%s", staging.manifest.run_id, number, figures)
