@@ -84,7 +84,7 @@ def stage(table: Table, rows: DataFrame, *, number: int, manifest: Manifest | No
     """Append one slice; doing it twice appends once.
 
     The first slice of a run brings the `manifest`. In each commit it would make a log that grows with the square of the
-    number of slices: 1.5 GB at 5,000.
+    number of slices: more than 1 GB at 5,000.
     """
     note = {"slice": number, **({"manifest": asdict(manifest)} if manifest else {})}
     options = {"txnAppId": f"{table.name}/{number}", "txnVersion": "1", "userMetadata": json.dumps(note)}
