@@ -14,6 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from pyspark.sql import DataFrame
+from sqlalchemy.dialects import mysql
 
 from scoreline.destinations.seam import Change
 from scoreline.errors import ConfigurationError, RunFailed
@@ -96,7 +97,12 @@ def open_sql(given: str, table: str, keys: Keys) -> SqlDestination:
     """Raises ConfigurationError for a URL without sense or without a driver here, never showing its password."""
     engine = _engine(given)
     metadata = sa.MetaData()
-    kinds: dict[KeyType, Any] = {"long": sa.BigInteger(), "string": sa.String(255)}
+    # MySQL's own comparison takes `a` and `A` for the same id
+    exact = mysql.VARCHAR(255, charset="utf8mb4", collation="utf8mb4_bin")
+    kinds: dict[KeyType, Any] = {
+        "long": sa.BigInteger(),
+        "string": sa.String(255).with_variant(exact, "mysql", "mariadb"),
+    }
     lists = sa.Table(
         table,
         metadata,
@@ -105,6 +111,7 @@ def open_sql(given: str, table: str, keys: Keys) -> SqlDestination:
         sa.Column("item_id", kinds[keys.item], nullable=False),
         sa.Column("score", sa.Float, nullable=False),
         sa.Column("source", sa.String(16), nullable=False),
+        mysql_engine="InnoDB",  # the one with transactions
     )
     state = sa.Table(
         "scoreline_exports",
@@ -112,6 +119,7 @@ def open_sql(given: str, table: str, keys: Keys) -> SqlDestination:
         sa.Column("name", sa.String(63), primary_key=True),
         sa.Column("version", sa.BigInteger, nullable=False),
         sa.Column("exported_at", sa.DateTime, nullable=False),
+        mysql_engine="InnoDB",
     )
     return SqlDestination(engine, metadata, lists, state)
 
