@@ -3,7 +3,7 @@
 The high-water mark is a transaction number, not a time or an id. A row that becomes visible after a read was written
 by a transaction that was still running then, or began later; PostgreSQL says which was the oldest (`pg_snapshot_xmin`),
 and each row remembers the transaction that wrote it (`xmin`). So nothing that commits late is lost, however long it
-took and whatever its timestamp says; rows from just before the mark are read twice, which a history does not mind.
+took and whatever its timestamp says; what was committed beside it may be read twice, which a history does not mind.
 https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-PG-SNAPSHOT
 """
 
@@ -21,9 +21,8 @@ from scoreline.settings import fingerprint
 
 DRIVER = "org.postgresql:postgresql:42.7.7"
 _PAGES = 1_000  # of 8 KiB: fewer are not worth a connection of their own
-# age() counts from the next transaction, which may be ahead of the snapshot's; reading a little more does no harm
-_SLACK = 10_000
-_WRAPS = 2**31 - 2 * _SLACK
+# A row keeps the low 32 bits of its transaction; the order of two is known while they are less than 2^31 apart
+_WRAPS = 2**31 - 1_000_000
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,8 @@ def _news(position: Position, since: str | None) -> str | None:
         return None
     if position.following - int(mark) > _WRAPS:
         return None
-    return f"age(xmin) <= pg_snapshot_xmax(pg_current_snapshot())::text::bigint - {int(mark)} + {_SLACK}"
+    # both ages count from the same transaction, so this is `xmin >= mark` in PostgreSQL's circular order
+    return f"age(xmin) <= age('{int(mark) % 2**32}'::xid)"
 
 
 def _parts(pages: int, partitions: int) -> list[str]:
