@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from scoreline.commits import shown
 from scoreline.context import Context
 from scoreline.destinations import Change, Destination, open_destination
 from scoreline.errors import ConfigurationError, InputError, ScorelineError
-from scoreline.publish import shown_commit
 from scoreline.schema import RECOMMENDATIONS, USER_ID
 from scoreline.tables import Table, explained
 
@@ -51,8 +51,8 @@ def export(context: Context) -> ExportReport:
 
 
 def _sent(destination: Destination, source: Table, previous: int | None, version: int) -> tuple[int, int]:
-    shown = shown_commit(source)
-    content = shown.version if shown else version
+    published = shown(source.commits())
+    content = published.version if published else version
     if (flipped := destination.flip_back(version=version, content=content)) is not None:
         return flipped, 0
     try:
