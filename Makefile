@@ -53,6 +53,32 @@ format: $(STAMP) ## Bring the code into its style
 bench-kernel: $(STAMP) ## Time the top-K search against its peers
 	$(BIN)/python benchmarks/kernel.py
 
+package: $(STAMP) ## dist/: wheel, zip for executors, job files; ENVIRONMENT=1 packs an environment, too
+	rm -rf dist
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+	for wheel in dist/scoreline-*.whl; do cp $$wheel $${wheel%-py3-none-any.whl}.zip; done  # a wheel is a zip
+	cp -r jobs dist/jobs
+	for name in emr dataproc; do cp conf/deploy/$$name/bootstrap.sh dist/$$name-bootstrap.sh; done
+	sed -n 's/^\([A-Za-z0-9_.-]*==[^ ;]*\).*/\1/p' requirements.txt > dist/constraints.txt
+ifdef ENVIRONMENT
+	$(PYTHON) -m venv dist/.environment
+	dist/.environment/bin/pip install --quiet --constraint dist/constraints.txt dist/*.whl
+	$(BIN)/venv-pack --quiet --prefix dist/.environment --output dist/environment.tar.gz
+	rm -rf dist/.environment
+endif
+
+bench-export: $(STAMP) ## Time the export to PostgreSQL beside Spark's JDBC writer
+	$(BIN)/python benchmarks/export.py
+
+compat: ## The whole-job tests on Spark 3.5, 4.0 and 4.1, each in an environment of its own (20 minutes)
+	$(PYTHON) tests/compat.py
+
+scale: $(STAMP) ## What has to stay small when users and slices are many (5 minutes)
+	$(BIN)/python -m pytest tests/jobs/test_scale.py -m slow -s
+
+clusters: package ## Run the job on each cluster that runs here, a line per target (15 minutes; needs mvn)
+	$(BIN)/python tests/clusters/check.py
+
 requirements: ## Pin every dependency by hash (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 		--extra dev --extra dev-online --extra java --extra online pyproject.toml -o requirements.txt
@@ -62,4 +88,5 @@ clean: ## Remove what demo and tests left behind
 
 -include online.mk
 
-.PHONY: help setup demo test faults audit-dependencies lint format bench-kernel requirements clean
+.PHONY: help setup demo test faults audit-dependencies lint format bench-kernel package bench-export compat scale clusters \
+	requirements clean

@@ -89,7 +89,8 @@ def touch(context: Context, share: float) -> int:
     """Change the histories of a share of the users, as an ingest would."""
     table = history_table(context)
     chosen = F.pmod(F.xxhash64("user_id", F.lit(5)), F.lit(10_000)) < int(share * 10_000)
-    table.delta().update(chosen, {"history_hash": F.col("history_hash") + 1})
+    news = table.read().where(chosen).select("user_id")
+    table.merge(news, "old.user_id = new.user_id", "WHEN MATCHED THEN UPDATE SET history_hash = old.history_hash + 1")
     return table.read().where(chosen).count()
 
 

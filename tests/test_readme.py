@@ -47,7 +47,7 @@ def test_a_command_is_one_that_the_command_line_takes(command: str) -> None:
     _, name, *arguments = shlex.split(command, comments=True)
     # parsed, not run
     context = main.commands[name].make_context(name, ["--config", "conf/movies.yaml", *arguments])
-    overrides = context.params["overrides"]
+    overrides = context.params.get("overrides", ())
     assert load_settings(ROOT / "conf" / "movies.yaml", overrides).name == "movies"
 
 

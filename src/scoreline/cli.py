@@ -17,6 +17,7 @@ from scoreline.online.cli import COMMANDS
 from scoreline.redaction import Redacted, redacted
 from scoreline.settings import Settings
 
+STEPS = ("ingest", "train", "promote", "run", "export", "rollback")
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
@@ -36,8 +37,8 @@ def pipeline(command: Callable[..., None]) -> Callable[..., None]:
         "--config",
         required=True,
         envvar="SCORELINE_CONFIG",
-        type=click.Path(path_type=Path),
-        help="The pipeline's YAML file.",
+        metavar="FILE",
+        help="The pipeline's YAML file, or its URI on a cluster.",
     )
     @click.option(
         "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key, such as scoring.k=50."
@@ -46,7 +47,7 @@ def pipeline(command: Callable[..., None]) -> Callable[..., None]:
     @click.option("--quiet", is_flag=True, help="No progress.")
     @click.option("--debug", is_flag=True, help="Log what is done, and show stack traces.")
     @functools.wraps(command)
-    def wrapped(config: Path, overrides: tuple[str, ...], as_json: bool, quiet: bool, debug: bool, **rest: Any) -> None:
+    def wrapped(config: str, overrides: tuple[str, ...], as_json: bool, quiet: bool, debug: bool, **rest: Any) -> None:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(Redacted("%(asctime)s %(levelname)s %(name)s %(message)s"))
         logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[handler])
@@ -258,6 +259,40 @@ def optimize(settings: Settings, as_json: bool, quiet: bool) -> None:
     from scoreline.maintenance import optimize as compact
 
     say(compact(open_context(settings)), text.maintained, as_json=as_json)
+
+
+@main.command()
+@pipeline
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+def mapreduce(settings: Settings, as_json: bool, quiet: bool, folder: Path) -> None:
+    """Write what a Hadoop streaming job needs into FOLDER: histories, model, and the task of its mapper."""
+    from scoreline.context import open_context
+    from scoreline.deploy.mapreduce import write_files
+
+    folder.mkdir(parents=True, exist_ok=True)
+    report = write_files(open_context(settings), folder)
+    say(report, lambda r: f"{r.folder}: {r.users:,} users' histories and {r.model}", as_json=as_json)
+
+
+@main.command(context_settings={"ignore_unknown_options": True})
+@click.argument("target")
+@click.argument("step", type=click.Choice(STEPS))
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+@click.option("--config", required=True, envvar="SCORELINE_CONFIG", type=click.Path(path_type=Path))
+@click.option("--targets", default=Path("conf/deploy"), show_default=True, type=click.Path(path_type=Path),
+              help="The folder with a folder per target.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Print what would be sent, and send nothing.")
+def submit(target: str, step: str, options: tuple[str, ...], config: Path, targets: Path, dry_run: bool) -> None:
+    """Send a STEP of the pipeline to where TARGET (conf/deploy/<target>) says; OPTIONS are the step's own.
+
+    \b
+    scoreline submit yarn run --config conf/movies.yaml --dry-run
+    scoreline submit emr export --config conf/movies.yaml -- --quiet
+    """
+    from scoreline.deploy.plan import Work, plan_submission
+
+    for part in plan_submission(target, Work(step, config, options), folder=targets):
+        click.echo(str(part) if dry_run else part.run(), nl=dry_run)
 
 
 @main.command()

@@ -1,11 +1,15 @@
-"""Read a pipeline's YAML file into `Settings`: `${ENV}` replaced, `--set` applied, errors in one line each."""
+"""Read a pipeline's YAML file into `Settings`: `${ENV}` replaced, `--set` applied, errors in one line each.
+
+A cluster's driver reads the file from where it was uploaded: a path with `://` is fetched by Arrow's file systems, with
+the credentials of the machine, because Spark is not started before the file is valid.
+"""
 
 import difflib
 import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -16,11 +20,13 @@ from scoreline.settings import Settings
 
 # who may only start a job must not choose what code it runs
 _LOCKED = ("model", "model.allow", "model.require_digest")
+M = TypeVar("M", bound=BaseModel)
+
 _ENV = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
 def load_settings(
-    path: Path, overrides: Sequence[str] = (), *, environment: Mapping[str, str] | None = None
+    path: Path | str, overrides: Sequence[str] = (), *, environment: Mapping[str, str] | None = None
 ) -> Settings:
     """Read, complete and validate one file.
 
@@ -30,21 +36,28 @@ def load_settings(
     tree = _read(path)
     for override in overrides:
         _apply(tree, override)
-    _require_references(tree, (), path)
-    expanded = _expand(tree, os.environ if environment is None else environment, path)
+    require_references(tree, path)
+    expanded = expand(tree, os.environ if environment is None else environment, path)
     try:
         return Settings.model_validate(expanded)
     except ValidationError as error:
-        raise ConfigurationError(_explain(error, path)) from None
+        raise ConfigurationError(_explain(error, path, Settings)) from None
 
 
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        found = sorted(str(p) for p in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
-        hint = f" There are: {', '.join(found)}." if found else ""
-        raise ConfigurationError(f"{path}: no such configuration file.{hint}")
+def load_kind(path: Path, kinds: Mapping[str, type[M]], *, variables: Mapping[str, str]) -> M:
+    """Read another of our YAML files, whose key `kind` says by which model; `variables` win over the environment."""
+    expanded = expand(_read(path), {**os.environ, **variables}, path)
+    if (model := kinds.get(str(expanded.get("kind")))) is None:
+        raise ConfigurationError(f"{path}: kind: expected {' or '.join(kinds)}, found {expanded.get('kind')!r}.")
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return model.model_validate(expanded)
+    except ValidationError as error:
+        raise ConfigurationError(_explain(error, path, model)) from None
+
+
+def _read(path: Path | str) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(_text(path))
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         where = f", line {mark.line + 1}" if (mark := getattr(error, "problem_mark", None)) else ""
         reason = getattr(error, "problem", None) or type(error).__name__
@@ -52,6 +65,30 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise ConfigurationError(f"{path}: expected a mapping of keys at the top, found {type(tree).__name__}.")
     return tree
+
+
+def _text(path: Path | str) -> str:
+    if "://" in str(path):
+        return _fetched(str(path))
+    path = Path(path)
+    if not path.is_file():
+        found = sorted(str(p) for p in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
+        hint = f" There are: {', '.join(found)}." if found else ""
+        raise ConfigurationError(f"{path}: no such configuration file.{hint}")
+    return path.read_text(encoding="utf-8")
+
+
+def _fetched(uri: str) -> str:
+    import pyarrow as pa
+    import pyarrow.fs
+
+    try:
+        files, path = pyarrow.fs.FileSystem.from_uri(uri.replace("s3a://", "s3://", 1))
+        with files.open_input_stream(path) as stream:
+            return bytes(stream.read()).decode()
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigurationError(f"{uri}: this configuration file could not be fetched: {reason}") from None
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:
@@ -76,11 +113,11 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         raise ConfigurationError(f"--set {override}: the value is not readable as YAML.") from None
 
 
-def _require_references(value: Any, place: tuple[str, ...], path: Path) -> None:
+def require_references(value: Any, path: Path | str, place: tuple[str, ...] = ()) -> None:
     """A secret in the file itself ends up in version control: it comes from the environment, by reference."""
     if isinstance(value, dict):
         for key, child in value.items():
-            _require_references(child, (*place, str(key)), path)
+            require_references(child, path, (*place, str(key)))
     elif isinstance(value, str) and "${" not in value:
         # a URL's password, or a Spark setting that is named like one
         in_url = re.search(r"://[^\s/@:]*:([^\s/@]+)@", value)
@@ -91,11 +128,12 @@ def _require_references(value: Any, place: tuple[str, ...], path: Path) -> None:
             )
 
 
-def _expand(value: Any, environment: Mapping[str, str], path: Path) -> Any:
+def expand(value: Any, environment: Mapping[str, str], path: Path | str) -> Any:
+    """Replace `${NAME}` and `${NAME:-default}` in every string of a tree; a name unset is a ConfigurationError."""
     if isinstance(value, dict):
-        return {key: _expand(child, environment, path) for key, child in value.items()}
+        return {key: expand(child, environment, path) for key, child in value.items()}
     if isinstance(value, list):
-        return [_expand(child, environment, path) for child in value]
+        return [expand(child, environment, path) for child in value]
     if not isinstance(value, str):
         return value
 
@@ -112,17 +150,17 @@ def _expand(value: Any, environment: Mapping[str, str], path: Path) -> Any:
     return _ENV.sub(replaced, value)
 
 
-def _explain(error: ValidationError, path: Path) -> str:
+def _explain(error: ValidationError, path: Path | str, model: type[BaseModel]) -> str:
     lines = []
     for problem in error.errors(include_url=False):
         where = ".".join(str(part) for part in problem["loc"]) or "the file"
-        lines.append(f"{path}: {where}: {_sentence(problem)}")
+        lines.append(f"{path}: {where}: {_sentence(problem, model)}")
     return "\n".join(lines)
 
 
-def _sentence(problem: Any) -> str:
+def _sentence(problem: Any, model: type[BaseModel]) -> str:
     if problem["type"] == "extra_forbidden":
-        return f"unknown key.{_nearest(problem['loc'])}"
+        return f"unknown key.{_nearest(problem['loc'], model)}"
     if problem["type"] == "missing":
         return "this key is required and was not found."
     found = problem.get("input")
@@ -138,8 +176,7 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _nearest(location: Sequence[Any]) -> str:
-    model: Any = Settings
+def _nearest(location: Sequence[Any], model: Any) -> str:
     for part in location[:-1]:
         field = model.model_fields.get(part) if _is_section(model) else None
         model = _section_of(field.annotation) if field else None

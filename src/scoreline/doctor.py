@@ -115,8 +115,8 @@ def _table(context: Context, name: str) -> Iterator[Check]:
     table = context.tables.table(name)
     if not table.exists():
         return
-    detail = table.delta().detail().select("numFiles", "sizeInBytes").first()
-    files, size = (detail[0], detail[1]) if detail else (0, 0)
+    detail = table.detail()
+    files, size = detail["numFiles"], detail["sizeInBytes"]
     rows = table.read().count()
     said = f"{rows:,} rows in {files:,} files, {size / 2**20:,.1f} MiB, version {table.version()}"
     if files > _MANY_FILES and size / files < 8 << 20:

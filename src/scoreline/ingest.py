@@ -15,6 +15,7 @@ from scoreline.errors import ConfigurationError, InputError
 from scoreline.events import bad, checked_events, good
 from scoreline.histories import histories, merged
 from scoreline.lock import exclusive
+from scoreline.postgres_source import PostgresTable
 from scoreline.redaction import without_credentials
 from scoreline.schema import BUCKET, UPDATED_AT, USER_ID
 from scoreline.settings import EventsSettings
@@ -59,7 +60,10 @@ def _ingested(context: Context, source: str, settings: EventsSettings, scratch: 
     history = history_table(context)
     quarantine = context.tables.table("quarantine")
     quarantine.create(schema.quarantine())
-    checked = _checked(context, source, settings, scratch)
+    news = _news(context, source, settings, history)
+    database = news.database if news else Database(settings.query, scratch) if settings.query else None
+    rows = read_source(context.spark, source, settings, settings.source_columns(), database=database)
+    checked = checked_events(rows, settings, context.keys, now=context.now)
     seen = Observation(f"ingest {uuid4().hex[:8]}")
     counts = [F.count(F.lit(1)).alias("read"), F.count(F.when(F.size("reasons") == 0, 1)).alias("good")]
     incoming = _incoming(context, good(checked.observe(seen, *counts))).persist(StorageLevel.MEMORY_AND_DISK)
@@ -70,8 +74,12 @@ def _ingested(context: Context, source: str, settings: EventsSettings, scratch: 
             found: Any = seen.get if users else checked.agg(*counts).first().asDict()  # type: ignore[union-attr]
         rows_read, rows_good = int(found["read"]), int(found["good"])
         reasons = quarantine_bad(context, quarantine, checked) if rows_good < rows_read else {}
-        _require_usable(name, rows_read, rows_good, reasons, settings)
+        if rows_read or not news:
+            _require_usable(name, rows_read, rows_good, reasons, settings)
         changed = _merge(context, history, incoming) if users else 0
+        if news and rows_read:
+            # after the merge: a crash between the two reads these rows again, and loses none
+            history.set_property(news.key, news.mark)
     finally:
         incoming.unpersist()
     return IngestReport(name, rows_read, rows_good, rows_read - rows_good, users, changed, history.version(), reasons)
@@ -125,10 +133,24 @@ def _events_settings(context: Context) -> EventsSettings:
     return context.settings.events
 
 
-def _checked(context: Context, source: str, settings: EventsSettings, scratch: Table) -> DataFrame:
-    database = Database(settings.query, scratch) if settings.query else None
-    rows = read_source(context.spark, source, settings, settings.source_columns(), database=database)
-    return checked_events(rows, settings, context.keys, now=context.now)
+@dataclass(frozen=True)
+class _News:
+    """What a table has got since the last ingest, and the mark from which the next one goes on."""
+
+    database: Database
+    key: str
+    mark: str
+
+
+def _news(context: Context, source: str, settings: EventsSettings, history: Table) -> _News | None:
+    if settings.table is None or not source.startswith(("postgres://", "postgresql://", "postgresql+")):
+        return None
+    table = PostgresTable.at(source, settings.table)
+    position = table.look(context.spark)
+    since = history.properties().get(table.key)
+    with explained(f"{table.shown} could not be read"):
+        rows = table.read(context.spark, position, since=since, partitions=settings.partitions)
+    return _News(Database(rows=rows), table.key, str(position))
 
 
 def _incoming(context: Context, events: DataFrame) -> DataFrame:
@@ -170,13 +192,11 @@ def _merge(context: Context, history: Table, incoming: DataFrame) -> int:
 
 
 def _upsert(history: Table, changed: DataFrame) -> None:
-    (
-        history.delta()
-        .alias("old")
-        .merge(changed.alias("new"), "old.user_id = new.user_id")
-        .whenMatchedUpdateAll()
-        .whenNotMatchedInsertAll()
-        .execute()
+    history.merge(
+        changed,
+        "old.user_id = new.user_id",
+        "WHEN MATCHED THEN UPDATE SET *",
+        "WHEN NOT MATCHED THEN INSERT *",
     )
 
 
@@ -184,13 +204,7 @@ def quarantine_bad(context: Context, table: Table, checked: DataFrame) -> dict[s
     """Keep the rows that have `reasons`, each once; returns how many rows broke each rule."""
     rows = bad(checked, now=context.now).persist(StorageLevel.MEMORY_AND_DISK)
     try:
-        (
-            table.delta()
-            .alias("old")
-            .merge(rows.alias("new"), "old.row_hash = new.row_hash")
-            .whenNotMatchedInsertAll()
-            .execute()
-        )
+        table.merge(rows, "old.row_hash = new.row_hash", "WHEN NOT MATCHED THEN INSERT *")
         reasons = rows.select(F.explode("reasons").alias("reason"), "row_count").groupBy("reason")
         found: list[Any] = reasons.agg(F.sum("row_count").alias("rows")).collect()
     finally:

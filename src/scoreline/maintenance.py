@@ -39,7 +39,7 @@ def vacuum(context: Context, *, retain: timedelta = LEAST) -> Maintained:
     files = {}
     with _nobody_else(context), explained("vacuum failed"):
         for table in _existing(context):
-            table.delta().vacuum(hours)
+            table.vacuum(hours)
             files[table.name] = _files(table)
         removed = clean_staging(context)
     for folder in context.settings.model_folder.glob("*/.fetching-*"):
@@ -53,7 +53,7 @@ def optimize(context: Context) -> Maintained:
     files = {}
     with _nobody_else(context), explained("optimize failed"):
         for table in _existing(context):
-            table.delta().optimize().executeCompaction()
+            table.optimize()
             files[table.name] = _files(table)
     return Maintained(files, 0)
 
@@ -72,5 +72,4 @@ def _existing(context: Context) -> list[Table]:
 
 
 def _files(table: Table) -> int:
-    detail = table.delta().detail().select("numFiles").first()
-    return int(detail[0]) if detail else 0
+    return int(table.detail()["numFiles"])

@@ -17,6 +17,8 @@ from scoreline.rules import Rules
 from scoreline.schema import BUCKET, HISTORY_HASH, USER_ID
 from scoreline.score import ITEM_IDS, SCORES, SOURCE, Guard, ScoringTask
 from scoreline.settings import ModelSettings, ScoringSettings
+from scoreline.shipping import ship
+from scoreline.workers import Shipment
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Pinned:
 
     model: registry.PinnedModel
     task: ScoringTask
+    shipment: Shipment
     target_name: str
     output_fields: list[T.StructField] | None
 
@@ -63,7 +66,7 @@ def pin_model(context: Context, inputs: Inputs, rules: Rules) -> Pinned:
         guard=_guard(settings.scoring),
     )
     name = "recommendations" if contract.kind == "recommender" else "predictions"
-    return Pinned(model, task, name, output_fields)
+    return Pinned(model, task, ship(context.spark, path, shared=settings.model.shared), name, output_fields)
 
 
 def _verified(given: ModelSettings, model: registry.PinnedModel, path: Path) -> str | None:

@@ -15,12 +15,11 @@ from uuid import uuid4
 
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 from scoreline.commits import Commit, shown
 from scoreline.errors import InputError, Superseded
 from scoreline.schema import USER_ID
-from scoreline.tables import Table, commit_settings
+from scoreline.tables import Table, commit_settings, quoted
 
 log = logging.getLogger(__name__)
 
@@ -53,18 +52,18 @@ def replace_all(table: Table, rows: DataFrame, *, sequence: int, note: Mapping[s
 def replace_some(table: Table, rows: DataFrame, *, sequence: int, note: Mapping[str, Any]) -> int:
     """Replace or add the users of `rows`, and remove those whose `_left` is true; as `replace_all` otherwise."""
     stamped = _stamped(note, sequence)
-    columns = {c: F.col(f"new.{c}") for c in rows.columns if c != "_left"}
+    columns = [quoted(c) for c in rows.columns if c != "_left"]
+    values = [f"new.{c}" for c in columns]
+    assignments = ", ".join(f"{column} = {value}" for column, value in zip(columns, values, strict=True))
 
     def merge() -> None:
         with commit_settings(table.spark, note=stamped, transaction=(APP, sequence)):
-            (
-                table.delta()
-                .alias("old")
-                .merge(rows.alias("new"), f"old.{USER_ID} = new.{USER_ID}")
-                .whenMatchedDelete("new._left")
-                .whenMatchedUpdate(set=columns)
-                .whenNotMatchedInsert("NOT new._left", values=columns)
-                .execute()
+            table.merge(
+                rows,
+                f"old.{USER_ID} = new.{USER_ID}",
+                "WHEN MATCHED AND new._left THEN DELETE",
+                f"WHEN MATCHED THEN UPDATE SET {assignments}",
+                f"WHEN NOT MATCHED AND NOT new._left THEN INSERT ({', '.join(columns)}) VALUES ({', '.join(values)})",
             )
 
     return _published(table, stamped, merge)
@@ -121,7 +120,7 @@ def rollback(table: Table, *, now: datetime, run_id: str | None = None) -> tuple
     }
     options = {"txnAppId": APP, "txnVersion": str(sequence), "userMetadata": json.dumps(note)}
     table.write(table.spark.createDataFrame([], table.read().schema), "append", options)
-    table.delta().restoreToVersion(target.version)
+    table.restore(target.version)
     return target, table.version()
 
 

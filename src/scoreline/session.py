@@ -67,6 +67,8 @@ def submitted() -> bool:
 
 
 def _build(app_name: str, wanted: Mapping[str, str]) -> SparkSession:
+    if remote := wanted.get("spark.remote") or os.environ.get("SPARK_REMOTE"):
+        return _connected(app_name, remote)
     settings = {**STATIC, **RUNTIME}
     if not submitted():
         ensure_java()
@@ -79,6 +81,24 @@ def _build(app_name: str, wanted: Mapping[str, str]) -> SparkSession:
     for key, value in {**settings, **wanted}.items():
         builder = builder.config(key, value)
     return builder.getOrCreate()
+
+
+def _connected(app_name: str, address: str) -> SparkSession:
+    """A session of Spark Connect: the server has the jars, the static settings and a Java."""
+    from pyspark.errors import PySparkException
+
+    try:
+        session: SparkSession = SparkSession.builder.appName(app_name).remote(address).getOrCreate()
+        session.conf.get("spark.sql.session.timeZone")
+    except ImportError as error:
+        raise ConfigurationError(
+            f"Spark Connect needs more packages: {error}. pip install 'pyspark[connect]'"
+        ) from None
+    except PySparkException as error:
+        reason = str(error).splitlines()[0]
+        where = address.split(";", maxsplit=1)[0]
+        raise ConfigurationError(f"Spark Connect at {where} cannot be reached: {reason}") from None
+    return session
 
 
 def _require_delta(session: SparkSession) -> None:

@@ -97,6 +97,8 @@ class EventsSettings(Section):
     not_before: int = Field(default=1970, ge=1900, le=2100, description="earliest believable year")
     future_tolerance: Duration = timedelta(days=1)
     query: str | None = Field(default=None, description="SQL for a database source")
+    table: str | None = Field(default=None, min_length=1, description="a PostgreSQL table: only what is new is read")
+    partitions: int = Field(default=8, ge=1, le=1000, description="connections that read the table at once")
     max_bad_share: Fraction = 0.2
 
     @model_validator(mode="after")
@@ -105,6 +107,8 @@ class EventsSettings(Section):
             raise ValueError("columns.kind needs kinds: a weight for each kind of event")
         if self.columns.kind and self.columns.weight:
             raise ValueError("give columns.weight or columns.kind, not both")
+        if self.query and self.table:
+            raise ValueError("give query (all of it is read) or table (what is new is read), not both")
         low, high = self.weight_range
         if not low < high:
             raise ValueError(f"weight_range is [lowest, highest], found [{low}, {high}]")
@@ -184,6 +188,7 @@ class ModelSettings(Section):
     )
     train: TrainSettings = TrainSettings()
     folder: str | None = Field(default=None, description="where fetched versions are kept; default: beside the tables")
+    shared: bool = Field(default=False, description="every node of the cluster sees that folder (a mounted volume)")
 
 
 class ScoringSettings(Section):

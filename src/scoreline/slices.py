@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -12,14 +11,15 @@ from pyspark.sql import functions as F
 
 from scoreline import audit, schema
 from scoreline.context import Context
+from scoreline.deaths import WorkerDied, worker_explained
 from scoreline.errors import AuditRefused
 from scoreline.opening import Due, Opened
 from scoreline.plan import Slice
 from scoreline.progress import Progress, following
 from scoreline.schema import BUCKET, USER_ID
-from scoreline.score import Guard, score_batches
+from scoreline.score import Guard
+from scoreline.shipping import scored
 from scoreline.staging import LEFT, Staging, stage
-from scoreline.workers import WorkerDied, worker_explained
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +37,10 @@ def stage_slices(context: Context, opened: Opened, staging: Staging, due: Due, p
             if part.number not in staging.done:
                 _require_in_budget(context, staging, audit.added(parts))
                 with following(context.spark, part.users, advance):
-                    parts.append(_scored_and_staged(context, opened, staging, part, due))
+                    parts.append(_scored_and_staged(context, opened, staging, part, due, first=not parts))
     if staging.manifest.reasons.get("left") and LEFT not in staging.done:
-        parts.append(_staged(staging, _departures(context, opened, due.keys), LEFT, F.col("outcome") == "left"))
+        left = F.col("outcome") == "left"
+        parts.append(_staged(staging, _departures(context, opened, due.keys), LEFT, left, first=not parts))
     return audit.added(parts)
 
 
@@ -53,18 +54,20 @@ def _require_in_budget(context: Context, staging: Staging, so_far: Mapping[str, 
         )
 
 
-def _scored_and_staged(context: Context, opened: Opened, staging: Staging, part: Slice, due: Due) -> Mapping[str, Any]:
+def _scored_and_staged(
+    context: Context, opened: Opened, staging: Staging, part: Slice, due: Due, *, first: bool
+) -> Mapping[str, Any]:
     """Score and stage a slice; if a Python worker dies of it, once more in a sandbox that finds out by which user."""
     whole_table = staging.manifest.whole_table
     guard = replace(opened.pinned.task.guard, failures=context.settings.audit.tolerated(staging.manifest.to_score))
     try:
         rows = scored_slice(context, opened, part, due, whole_table=whole_table, guard=guard)
-        return _staged(staging, rows, part.number, _inside(part))
+        return _staged(staging, rows, part.number, _inside(part), first=first)
     except WorkerDied as death:
         log.warning("slice %d is scored again in a sandbox run_id=%s: %s", part.number, staging.manifest.run_id, death)
     boxed = replace(guard, sandbox=True)
     rows = scored_slice(context, opened, part, due, whole_table=whole_table, guard=boxed)
-    return _staged(staging, rows, part.number, _inside(part))
+    return _staged(staging, rows, part.number, _inside(part), first=first)
 
 
 def scored_slice(
@@ -76,7 +79,7 @@ def scored_slice(
     task = replace(opened.pinned.task, guard=guard)
     columns = dict.fromkeys([*task.carried, *task.inputs])
     staged = schema.staged(context.keys, opened.pinned.output_fields)
-    return rows.select(*columns).mapInArrow(partial(score_batches, task), staged)
+    return scored(rows.select(*columns), opened.pinned.shipment, task, staged)
 
 
 def _inside(part: Slice) -> Column:
@@ -86,15 +89,12 @@ def _inside(part: Slice) -> Column:
     return F.col(BUCKET).isin(list(part.buckets))
 
 
-def _staged(staging: Staging, rows: DataFrame, number: int, inside: Column) -> Mapping[str, Any]:
+def _staged(staging: Staging, rows: DataFrame, number: int, inside: Column, *, first: bool) -> Mapping[str, Any]:
+    manifest = staging.manifest if first else None
     seen = Observation(f"slice {number} {uuid4().hex[:8]}")
     with worker_explained(f"slice {number} of run {staging.manifest.run_id} could not be scored"):
-        stage(
-            staging.table,
-            rows.observe(seen, *audit.figures(rows, k=staging.manifest.lineage.k)),
-            number=number,
-            manifest=staging.manifest,
-        )
+        observed = rows.observe(seen, *audit.figures(rows, k=staging.manifest.lineage.k))
+        stage(staging.table, observed, number=number, manifest=manifest)
         # a write that creates a catalogue's table does not hand its observations on (Spark 4.1)
         figures = _observed(seen) or counted(staging, inside)
     log.info("staged run_id=%s slice=%d figures=%s", staging.manifest.run_id, number, figures)

@@ -46,10 +46,11 @@ class Layout(Protocol):
 
 @dataclass(frozen=True)
 class Database:
-    """What a database source needs besides its URL."""
+    """What a database source needs besides its URL: a query, or the table's rows as they are read already."""
 
-    query: str
-    scratch: Table
+    query: str | None = None
+    scratch: Table | None = None
+    rows: DataFrame | None = None
 
 
 def read_source(
@@ -147,8 +148,13 @@ def _read_json(spark: SparkSession, path: str, layout: Layout) -> DataFrame:
 
 def _read_database(spark: SparkSession, url: str, database: Database | None) -> DataFrame:
     if database is None:
-        raise InputError("A database source needs events.query in the configuration: the SELECT that gives the events.")
+        raise InputError(
+            "A database source needs events.query in the configuration, the SELECT that gives the events, or "
+            "events.table, a table of PostgreSQL of which only what is new is read."
+        )
     name = without_credentials(url)
+    if database.rows is not None:
+        return database.rows.withColumn(SOURCE, F.lit(name))
     if url.startswith("jdbc:"):
         with explained(f"{name} could not be read"):
             return (
@@ -159,6 +165,7 @@ def _read_database(spark: SparkSession, url: str, database: Database | None) -> 
 
 def _fetch(spark: SparkSession, url: str, name: str, database: Database) -> DataFrame:
     """Bring a query's rows over in chunks, so that the driver never holds more than one."""
+    assert database.query is not None and database.scratch is not None  # noqa: PT018
     import pandas as pd
     import sqlalchemy
 

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import pyarrow as pa
-from delta.tables import DeltaTable
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import DataFrame, SparkSession
@@ -23,8 +23,10 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from scoreline.commits import Commit
 from scoreline.errors import InputError, RunFailed
 from scoreline.settings import TablesSettings
+from scoreline.storage import folders, remove, touched_at
 
 _PROPERTIES = {"delta.enableDeletionVectors": "true", "delta.dataSkippingNumIndexedCols": "2"}
+_NO_TABLE = {"PATH_NOT_FOUND", "DELTA_PATH_DOES_NOT_EXIST", "DELTA_TABLE_NOT_FOUND", "DELTA_MISSING_DELTA_TABLE"}
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,12 @@ class Table:
     def exists(self) -> bool:
         if self.in_catalog:
             return bool(self.spark.catalog.tableExists(self.identifier))
-        return bool(DeltaTable.isDeltaTable(self.spark, self.location))
+        try:
+            return bool(self.read().columns)
+        except AnalysisException as error:
+            if condition(error) in _NO_TABLE:
+                return False
+            raise
 
     def create(self, schema: T.StructType, properties: Mapping[str, str] | None = None) -> None:
         """Create the table empty unless it exists; raises InputError if it exists with other columns or types."""
@@ -75,11 +82,6 @@ class Table:
             reader = reader.option("versionAsOf", version)
         return reader.table(self.identifier) if self.in_catalog else reader.load(self.location)
 
-    def delta(self) -> DeltaTable:
-        if self.in_catalog:
-            return DeltaTable.forName(self.spark, self.identifier)
-        return DeltaTable.forPath(self.spark, self.location)
-
     def write(self, rows: DataFrame, mode: str, options: Mapping[str, str] | None = None) -> None:
         writer = rows.write.format("delta").mode(mode).options(**(options or {}))
         if self.in_catalog:
@@ -87,8 +89,27 @@ class Table:
         else:
             writer.save(self.location)
 
+    def merge(self, rows: DataFrame, on: str, *clauses: str) -> None:
+        """MERGE `rows` (named new) into the table (named old); SQL, because it is what every kind of session has."""
+        view = f"_scoreline_{uuid4().hex}"
+        rows.createOrReplaceTempView(view)
+        try:
+            actions = " ".join(clauses)
+            self.spark.sql(f"MERGE INTO {self.identifier} AS old USING {view} AS new ON {on} {actions}")
+        finally:
+            self.spark.catalog.dropTempView(view)
+
+    def delete(self, where: str) -> None:
+        self.spark.sql(f"DELETE FROM {self.identifier} WHERE {where}")
+
+    def restore(self, version: int) -> None:
+        self.spark.sql(f"RESTORE TABLE {self.identifier} TO VERSION AS OF {version:d}")
+
+    def set_property(self, key: str, value: str) -> None:
+        self.spark.sql(f"ALTER TABLE {self.identifier} SET TBLPROPERTIES ({_literal(key)} = {_literal(value)})")
+
     def properties(self) -> dict[str, str]:
-        return dict(self.delta().detail().select("properties").first()[0])
+        return dict(self.spark.sql(f"DESCRIBE DETAIL {self.identifier}").select("properties").first()[0])  # type: ignore[index]
 
     def version(self) -> int:
         """The newest version."""
@@ -96,7 +117,8 @@ class Table:
 
     def commits(self, limit: int | None = None) -> list[Commit]:
         """The table's history, newest first."""
-        history = self.delta().history() if limit is None else self.delta().history(limit)
+        newest = "" if limit is None else f" LIMIT {limit:d}"
+        history = self.spark.sql(f"DESCRIBE HISTORY {self.identifier}{newest}")
         rows = history.select("version", "timestamp", "operation", "userMetadata").collect()
         return [Commit(r["version"], r["timestamp"], r["operation"], _note(r["userMetadata"])) for r in rows]
 
@@ -104,19 +126,24 @@ class Table:
         """When the newest file of a folder was written that is no table yet; now, for what cannot be looked at."""
         if self.in_catalog:
             return datetime.now(UTC)
-        path, files = _hadoop(self.spark, self.location)
-        found, newest = files.listFiles(path, True), files.getFileStatus(path).getModificationTime()
-        while found.hasNext():
-            newest = max(newest, found.next().getModificationTime())
-        return datetime.fromtimestamp(newest / 1000, UTC)
+        return touched_at(self.spark, self.location)
+
+    def detail(self) -> Any:
+        """Delta's DESCRIBE DETAIL: numFiles, sizeInBytes and more."""
+        return self.spark.sql(f"DESCRIBE DETAIL {self.identifier}").first()
+
+    def vacuum(self, hours: float) -> None:
+        self.spark.sql(f"VACUUM {self.identifier} RETAIN {hours:g} HOURS")
+
+    def optimize(self) -> None:
+        self.spark.sql(f"OPTIMIZE {self.identifier}")
 
     def drop(self) -> None:
         """Remove the table and its files."""
         if self.in_catalog:
             self.spark.sql(f"DROP TABLE IF EXISTS {self.identifier}")
             return
-        path, files = _hadoop(self.spark, self.location)
-        files.delete(path, True)
+        remove(self.spark, self.location)
 
 
 @dataclass(frozen=True)
@@ -139,7 +166,7 @@ class Tables:
             schema = quoted_name(self.settings.catalog)
             found = [row["tableName"] for row in self.spark.sql(f"SHOW TABLES IN {schema}").collect()]
         else:
-            found = _folders(self.spark, self.table("x").location.rsplit("/", 1)[0])
+            found = folders(self.spark, self.table("x").location.rsplit("/", 1)[0])
         return sorted(name for name in found if name.startswith(prefix))
 
     def existing(self, name: str, *, made_by: str) -> Table:
@@ -148,17 +175,6 @@ class Tables:
         if not table.exists():
             raise InputError(f"There is no table {table.location} yet. Make it with: {made_by}")
         return table
-
-
-def _hadoop(spark: SparkSession, location: str) -> tuple[Any, Any]:
-    # through Hadoop's file systems, so that it works wherever the tables are
-    path = spark._jvm.org.apache.hadoop.fs.Path(location)  # type: ignore[union-attr]
-    return path, path.getFileSystem(spark._jsparkSession.sessionState().newHadoopConf())
-
-
-def _folders(spark: SparkSession, location: str) -> list[str]:
-    path, files = _hadoop(spark, location)
-    return [entry.getPath().getName() for entry in files.listStatus(path)] if files.exists(path) else []
 
 
 def _absolute(root: str) -> str:
@@ -245,7 +261,22 @@ def explained(action: str) -> Iterator[None]:
     except (PySparkException, Py4JJavaError) as error:
         # a full disk, a storage that refuses: Java's own errors, which PySpark does not translate
         logging.getLogger(__name__).debug("spark failed", exc_info=True)
-        raise RunFailed(f"{action}: {_first_line(error)}") from None
+        raise RunFailed(f"{action}: {python_error(error)}") from None
+
+
+def condition(error: PySparkException) -> str | None:
+    """The name of an error, such as PATH_NOT_FOUND; Spark 3.5 calls it its class."""
+    name = getattr(error, "getCondition", None) or error.getErrorClass
+    return name()
+
+
+def python_error(error: Exception) -> str:
+    """What a Python worker said at last, or Spark's own word if no worker said anything."""
+    lines = [line for line in str(error).split("JVM stacktrace")[0].split("\n\tat ")[0].splitlines() if line.strip()]
+    if not any(line.startswith("Traceback (most recent call last)") for line in lines):
+        return _first_line(error)
+    said = [line for line in lines if re.match(r"^[\w.]+(Error|Exception|Warning|Interrupt|Exit)\b", line)]
+    return said[-1].strip() if said else _first_line(error)
 
 
 def _first_line(error: Exception) -> str:

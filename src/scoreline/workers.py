@@ -1,54 +1,92 @@
-"""What Spark says when Python fails in its workers, told apart: a worker that died, and an error with a name."""
+"""What happens in a Python worker before it scores: the package's version is checked, the model is found.
 
-import re
+Spark-free until a worker runs it. A shipped model is unpacked once per node, whatever the number of executors and
+Python workers on it; each of them then maps the same files, so a node holds one copy of the model's arrays.
+"""
+
+import fcntl
+import os
+import platform
+import shutil
+import socket
+import tempfile
+import time
+import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from py4j.protocol import Py4JJavaError
-from pyspark.errors import PySparkException
+import pyarrow as pa
 
-from scoreline.errors import InputError, RunFailed
-from scoreline.tables import explained
+from scoreline import __version__
+from scoreline.score import ScoringTask, score_batches
 
-__all__ = ["WorkerDied", "worker_explained"]
-
-# Spark has no error class for these (seen with 3.5 and 4.1)
-_DEATHS = (
-    "exited unexpectedly", "EOFException", "Connection reset", "Broken pipe", "ExecutorLostFailure", "idle timeout",
-)  # fmt: skip
-_OURS = re.compile(r"scoreline\.errors\.(\w+): (.+)")
-_RAISED = re.compile(r"^([A-Za-z_][\w.]*(?:Error|Exception|Exit)(?:: .*)?)$", re.MULTILINE)
+REPORT = pa.schema([("host", pa.string()), ("scoreline", pa.string()), ("python", pa.string())])
+_KEPT_SECONDS = 7 * 24 * 3600
 
 
-class WorkerDied(RunFailed):
-    """A Python worker or its executor ended in the middle of a slice."""
+@dataclass(frozen=True)
+class Shipment:
+    """How the workers find the model: in `folder`, which all of them see, or in `archive`, shipped with the job."""
+
+    folder: str
+    archive: str | None
+    version: str = __version__
 
 
-@contextmanager
-def worker_explained(action: str) -> Iterator[None]:
-    """`explained` for work done by Python workers: WorkerDied if one ended, else RunFailed with what Python raised.
-
-    An error of ours that was raised in a worker comes out as it was raised there.
-    """
-    with explained(action):
-        try:
-            yield
-        except (PySparkException, Py4JJavaError) as error:
-            text = str(error)
-            if "Traceback (most recent call last)" in text:
-                raise _from_worker(action, text) from None
-            if any(sign in text for sign in _DEATHS):
-                raise WorkerDied(f"{action}: a Python worker died ({_sign(text)})") from None
-            raise
+def score_shipped(shipment: Shipment, task: ScoringTask, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """`score_batches` with the model where this node has it."""
+    if shipment.version != __version__:
+        raise RuntimeError(
+            f"the executor on {socket.gethostname()} has scoreline {__version__}, the driver {shipment.version}: "
+            "install the same version, or ship it with --py-files"
+        )
+    return score_batches(replace(task, model_path=str(model_folder(shipment))), batches)
 
 
-def _from_worker(action: str, text: str) -> Exception:
-    if ours := _OURS.search(text):
-        kind = InputError if ours[1] == "InputError" else RunFailed
-        return kind(ours[2].strip())
-    raised = _RAISED.findall(text)
-    return RunFailed(f"{action}: {raised[-1] if raised else 'a Python worker raised'}"[:500])
+def report(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """One row (REPORT) about this worker."""
+    for _ in batches:
+        pass
+    row = {"host": socket.gethostname(), "scoreline": __version__, "python": platform.python_version()}
+    yield pa.RecordBatch.from_pylist([row], schema=REPORT)
 
 
-def _sign(text: str) -> str:
-    return next(sign for sign in _DEATHS if sign in text)
+def model_folder(shipment: Shipment) -> Path:
+    """The model's folder on this node."""
+    if shipment.archive is None:
+        return Path(shipment.folder)
+    from pyspark import SparkFiles
+
+    return unpacked(Path(SparkFiles.get(shipment.archive)), _place())
+
+
+def _place() -> Path:
+    # of this user only: what lies in a common folder might be somebody else's code
+    place = Path(tempfile.gettempdir()) / f"scoreline-models-{os.getuid()}"
+    place.mkdir(mode=0o700, exist_ok=True)
+    if place.stat().st_uid != os.getuid():
+        raise RuntimeError(f"{place} belongs to another user; remove it, or give the executors another TMPDIR")
+    return place
+
+
+def unpacked(archive: Path, place: Path) -> Path:
+    """The folder `place/<name of the archive>`, unpacked there by whoever comes first on this node."""
+    folder = place / archive.stem
+    with (place / f"{archive.stem}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.is_dir():
+            _clean(place)
+            scratch = Path(tempfile.mkdtemp(dir=place, prefix=".unpacking-"))
+            with zipfile.ZipFile(archive) as packed:
+                packed.extractall(scratch)
+            scratch.rename(folder)
+        os.utime(folder)
+    return folder
+
+
+def _clean(place: Path) -> None:
+    """Remove what no worker of this node has asked for in a week."""
+    for folder in place.iterdir():
+        if folder.is_dir() and time.time() - folder.stat().st_mtime > _KEPT_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -38,7 +38,7 @@ POINTS = {
     "quarantine": "scoreline.ingest.quarantine_bad",
     "merge": "scoreline.ingest._merge",
     "fence": "scoreline.publish.next_sequence",
-    "restore": "delta.tables.DeltaTable.restoreToVersion",
+    "restore": "scoreline.tables.Table.restore",
     "export": "scoreline.undo.export",
 }
 

@@ -87,12 +87,12 @@ def test_a_refused_run_that_was_overtaken_is_not_published_by_hand(second: Any, 
 def test_far_fewer_users_are_refused_unless_told(filled: Any, tally: Tally) -> None:
     run(filled())
     before = published(filled())
-    filled().tables.table("user_history").delta().delete("user_id > 20")
+    filled().tables.table("user_history").delete("user_id > 20")
     with pytest.raises(AuditRefused, match="20 users now, 60 published before"):
         run(filled(now=LATER))
     assert published(filled()) == before
     tally("audit gate refuses", "far fewer users")
-    filled().tables.table("user_history").delta().delete()
+    filled().tables.table("user_history").delete("true")
     with pytest.raises(AuditRefused, match="0 users now, 60 published before"):
         run(filled(now=LATER))
     assert published(filled()) == before

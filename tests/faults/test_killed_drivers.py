@@ -94,7 +94,7 @@ def place(spark: Any, tmp_path: Path, model: Path) -> Any:
 
 
 def leave(made: Context) -> None:
-    made.tables.table("user_history").delta().delete("user_id = 9")
+    made.tables.table("user_history").delete("user_id = 9")
 
 
 def test_killed_anywhere_the_rerun_ends_in_the_same_table(place: Any, nights: list[str], tally: Tally) -> None:

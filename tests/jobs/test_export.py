@@ -90,7 +90,7 @@ def test_only_users_that_were_scored_again_are_replaced(exported: Any, database:
 
 
 def test_users_who_left_are_removed(exported: Any, database: Any) -> None:
-    exported().tables.table("user_history").delta().delete("user_id IN (9, 11)")
+    exported().tables.table("user_history").delete("user_id IN (9, 11)")
     run(exported(now=NOW + HOUR))
     report = export(exported())
     assert (report.replaced, report.removed) == (0, 2)

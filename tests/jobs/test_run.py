@@ -83,7 +83,7 @@ def test_other_rules_age_and_departure_are_reasons(filled: Any, registry: Any, t
     assert published(filled()) == expected(filled(), registry.films["1"], k=5, blocked=frozenset({3, 4}))
     aged = filled(scoring={**rules, "max_age": "1d"}, now=NOW + timedelta(days=2))
     assert plan_run(aged)[1].reasons == {"too_old": 60}
-    aged.tables.table("user_history").delta().delete("user_id = 9")
+    aged.tables.table("user_history").delete("user_id = 9")
     young = filled(scoring={**rules, "max_age": "1d"}, now=NOW + 2 * HOUR)
     assert plan_run(young)[1].reasons == {"left": 1}
     report = run(young)

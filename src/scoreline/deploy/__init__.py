@@ -1,0 +1,1 @@
+"""Bring a pipeline's step to where it runs: `scoreline submit TARGET`."""

@@ -1,0 +1,43 @@
+"""What a Hadoop streaming job needs, as files: histories as JSON lines, the model, and the task of the mapper."""
+
+import pickle
+import zipfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import to_arrow_schema
+
+from scoreline import __version__
+from scoreline.context import Context
+from scoreline.mapper import MODEL, TASK
+from scoreline.opening import open_run
+from scoreline.tables import quoted
+
+
+@dataclass(frozen=True)
+class MapReduceFiles:
+    """Where everything is, and the columns that the mapper reads."""
+
+    folder: str
+    histories: str
+    users: int
+    columns: tuple[str, ...]
+    model: str
+
+
+def write_files(context: Context, folder: Path) -> MapReduceFiles:
+    """Write `histories/`, `model.zip` and `task.pickle` into `folder` (local), of the input and model as pinned now."""
+    opened = open_run(context, fraction=1.0, everyone=True)
+    task = replace(opened.pinned.task, model_path=MODEL)
+    columns = tuple(dict.fromkeys([*task.carried, *task.inputs]))
+    rows = opened.inputs.rows.select(*map(quoted, columns))
+    histories = folder.absolute() / "histories"
+    rows.select(F.to_json(F.struct(*map(quoted, columns)))).write.mode("overwrite").text(str(histories))
+    source = Path(opened.pinned.task.model_path)
+    with zipfile.ZipFile(folder / "model.zip", "w", zipfile.ZIP_STORED) as packed:
+        for path in sorted(source.rglob("*")):
+            packed.write(path, path.relative_to(source))
+    made = (__version__, task, to_arrow_schema(rows.schema), context.settings.scoring.batch_rows)
+    (folder / TASK).write_bytes(pickle.dumps(made))
+    return MapReduceFiles(str(folder), str(histories), rows.count(), columns, opened.model)

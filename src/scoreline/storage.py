@@ -1,0 +1,77 @@
+"""Folders on whatever storage the tables are: what Delta and SQL have no word for.
+
+A classic session lends its JVM's file systems, which know every store that Spark knows, with Spark's credentials. A
+session of Spark Connect has no JVM here; there Arrow's file systems do it, with the credentials of the environment.
+"""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from pyspark.sql import SparkSession
+
+if TYPE_CHECKING:
+    import pyarrow.fs
+
+
+def is_remote(spark: SparkSession) -> bool:
+    """Whether this is a session of Spark Connect."""
+    return type(spark).__module__.startswith("pyspark.sql.connect")
+
+
+def remove(spark: SparkSession, location: str) -> None:
+    """Delete a folder and all that is in it; nothing happens if it is not there."""
+    if is_remote(spark):
+        files, path = _arrow(location)
+        if _is_folder(files, path):
+            files.delete_dir(path)
+        return
+    hadoop, where = _hadoop(spark, location)
+    hadoop.delete(where, True)
+
+
+def folders(spark: SparkSession, location: str) -> list[str]:
+    """Names of what lies directly in a folder; none if it is not there."""
+    if is_remote(spark):
+        import pyarrow.fs
+
+        files, path = _arrow(location)
+        if not _is_folder(files, path):
+            return []
+        return [entry.base_name for entry in files.get_file_info(pyarrow.fs.FileSelector(path))]
+    hadoop, where = _hadoop(spark, location)
+    return [entry.getPath().getName() for entry in hadoop.listStatus(where)] if hadoop.exists(where) else []
+
+
+def touched_at(spark: SparkSession, location: str) -> datetime:
+    """When the newest file of a folder was written; the epoch if there is none."""
+    if is_remote(spark):
+        import pyarrow.fs
+
+        files, path = _arrow(location)
+        inside = files.get_file_info(pyarrow.fs.FileSelector(path, recursive=True, allow_not_found=True))
+        return max((entry.mtime for entry in inside if entry.mtime), default=datetime.fromtimestamp(0, UTC))
+    hadoop, where = _hadoop(spark, location)
+    found, newest = hadoop.listFiles(where, True), hadoop.getFileStatus(where).getModificationTime()
+    while found.hasNext():
+        newest = max(newest, found.next().getModificationTime())
+    return datetime.fromtimestamp(newest / 1000, UTC)
+
+
+def _hadoop(spark: SparkSession, location: str) -> tuple[Any, Any]:
+    path = spark._jvm.org.apache.hadoop.fs.Path(location)  # type: ignore[union-attr]
+    return path.getFileSystem(spark._jsparkSession.sessionState().newHadoopConf()), path
+
+
+def _arrow(location: str) -> "tuple[pyarrow.fs.FileSystem, str]":
+    import pyarrow.fs
+
+    # Arrow knows Amazon's store as s3, Hadoop as s3a
+    known = location.replace("s3a://", "s3://", 1) if location.startswith("s3a://") else location
+    found: tuple[pyarrow.fs.FileSystem, str] = pyarrow.fs.FileSystem.from_uri(known)
+    return found
+
+
+def _is_folder(files: "pyarrow.fs.FileSystem", path: str) -> bool:
+    import pyarrow.fs
+
+    return bool(files.get_file_info(path).type == pyarrow.fs.FileType.Directory)

@@ -1,0 +1,68 @@
+"""`make compat`: the whole-job tests on each Spark line, in virtual environments that are kept outside of the checkout.
+
+    python tests/compat.py            # 3.5, 4.0 and 4.1
+    python tests/compat.py 3.5        # one of them
+
+Prints a line per Spark line; exits with 1 if one of them fails. An environment is made once and used again as long as
+its list of packages stays the same.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+import time
+import tomllib
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+CACHE = Path.home() / ".cache" / "scoreline" / "compat"
+LINES = {
+    "3.5": ("pyspark==3.5.*", "delta-spark==3.3.*"),
+    "4.0": ("pyspark==4.0.*", "delta-spark==4.0.*"),
+    "4.1": ("pyspark==4.1.*", "delta-spark==4.4.0"),
+}
+TESTS = ("tests/jobs/test_run.py", "tests/spark/test_ingest.py", "tests/jobs/test_export.py")
+_OURS = ("pyspark", "delta-spark")
+_TOOLS = ("pytest", "pytest-timeout", "pytest-xdist", "chispa", "hypothesis")
+
+
+def packages(line: str) -> list[str]:
+    """What the tests need with this Spark, as pip says it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = [p for p in project["dependencies"] if not p.startswith(_OURS)]
+    return [*needed, *LINES[line], *_TOOLS, "setuptools<81"]  # Spark 3.5 imports distutils
+
+
+def environment(line: str) -> Path:
+    """The Python of the line's environment, made if need be."""
+    wanted = packages(line)
+    folder = CACHE / f"{line}-{hashlib.sha256(repr(wanted).encode()).hexdigest()[:8]}"
+    python = folder / "bin" / "python"
+    if not (folder / ".complete").exists():
+        venv.create(folder, with_pip=True, clear=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted], check=True)
+        (folder / ".complete").touch()
+    return python
+
+
+def check(line: str) -> bool:
+    """Run the tests on one line and say how it went."""
+    began = time.monotonic()
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("SPARK_", "PYSPARK_"))}
+    python = environment(line)
+    command = [str(python), "-m", "pytest", *TESTS, "-q", "-x", "-p", "no:cacheprovider", "-W", "default"]
+    done = subprocess.run(
+        command, cwd=ROOT, env={**kept, "PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True, check=False
+    )
+    last = (done.stdout.strip().splitlines() or ["nothing was printed"])[-1]
+    print(f"Spark {line}  {time.monotonic() - began:4.0f} s  {last}", flush=True)
+    if done.returncode:
+        print(done.stdout[-6000:], done.stderr[-2000:], flush=True)
+    return done.returncode == 0
+
+
+if __name__ == "__main__":
+    passed = [check(line) for line in sys.argv[1:] or LINES]
+    sys.exit(0 if all(passed) else 1)

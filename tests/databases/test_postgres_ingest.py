@@ -1,0 +1,131 @@
+"""Events from PostgreSQL: each row once or more, never not at all, whatever commits when."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from pyspark.sql import SparkSession
+
+from builders import NOW, context
+from databases.server import postgres
+from scoreline.errors import InputError
+from scoreline.ingest import ingest_events
+from scoreline.postgres_source import DRIVER, PostgresTable
+
+CACHE = Path.home() / ".cache" / "scoreline" / "postgres"
+
+
+@pytest.fixture(scope="module")
+def driver(spark: SparkSession) -> None:
+    """The JDBC driver, in the session."""
+    if not list(CACHE.glob("*.jar")):
+        if shutil.which("mvn") is None:
+            pytest.skip(f"needs {DRIVER} in {CACHE}, and there is no mvn to fetch it")
+        fetch = ["mvn", "-q", "-B", "dependency:copy", f"-Dartifact={DRIVER}", f"-DoutputDirectory={CACHE}"]
+        if subprocess.run(fetch, check=False, capture_output=True).returncode:
+            pytest.skip(f"needs {DRIVER} in {CACHE}, and it could not be fetched")
+    spark.sql(f"ADD JAR '{next(CACHE.glob('*.jar')).as_uri()}'")
+
+
+@pytest.fixture(scope="module")
+def url(driver: None) -> Iterator[str]:
+    with postgres() as found:
+        yield found
+
+
+@pytest.fixture
+def ratings(url: str) -> Iterator[Any]:
+    """SQL on a database with an empty table of ratings."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute('DROP TABLE IF EXISTS "Film ratings"')
+        connection.execute(
+            'CREATE TABLE "Film ratings" ("user" bigint, item bigint, rating real, at timestamptz, note text)'
+        )
+        yield connection.execute
+
+
+@pytest.fixture
+def pipeline(spark: SparkSession, tmp_path: Path, url: str) -> Any:
+    columns = {"user_id": "user", "item_id": "item", "weight": "rating", "time": "at"}
+    events = {"columns": columns, "table": "public.Film ratings", "weight_range": [0, 10]}
+
+    def made(hour: int = 0) -> Any:
+        return context(spark, tmp_path / "tables", now=NOW + timedelta(hours=hour), events=events)
+
+    return made
+
+
+def histories(made: Any) -> dict[int, list[int]]:
+    rows = made.tables.table("user_history").read().select("user_id", "item_ids").collect()
+    return {row["user_id"]: sorted(row["item_ids"]) for row in rows}
+
+
+INSERT = """INSERT INTO "Film ratings" VALUES (%s, %s, 5, '2026-01-02 03:04:05+00')"""
+
+
+def test_only_news_is_read_and_what_commits_late_is_not_lost(pipeline: Any, ratings: Any, url: str) -> None:
+    ratings(INSERT, (1, 10))
+    with psycopg.connect(url) as slow:
+        slow.execute(INSERT, (1, 11))  # written before the first ingest, visible only after it
+        ratings(INSERT, (2, 20))
+        assert ingest_events(pipeline(), url).rows_read == 2
+        assert histories(pipeline()) == {1: [10], 2: [20]}
+        slow.commit()
+    ratings(INSERT, (3, 30))
+    assert ingest_events(pipeline(1), url).rows_read == 3  # all but the one from before `slow` began
+    assert histories(pipeline()) == {1: [10, 11], 2: [20], 3: [30]}
+    assert ingest_events(pipeline(2), url).rows_read == 0
+
+
+def test_nothing_new_is_no_error_and_changes_nothing(pipeline: Any, ratings: Any, url: str) -> None:
+    ratings(INSERT, (1, 10))
+    ingest_events(pipeline(), url)
+    version = pipeline().tables.table("user_history").version()
+    report = ingest_events(pipeline(1), url)
+    assert (report.rows_read, report.users_changed, report.version) == (0, 0, version)
+
+
+def test_a_table_made_anew_is_read_from_its_beginning(spark: SparkSession, ratings: Any, url: str) -> None:
+    table = PostgresTable.at(url, "Film ratings")
+    ratings(INSERT, (1, 10))
+    position = table.look(spark)
+    later = f"{position.relation + 1}:{position.mark}"
+    assert table.read(spark, position, since=later, partitions=4).count() == 1
+    restored = f"{position.relation}:{position.following + 5}"
+    assert table.read(spark, position, since=restored, partitions=4).count() == 1
+
+
+def test_parts_cover_the_table_without_overlap(spark: SparkSession, ratings: Any, url: str) -> None:
+    ratings(
+        """INSERT INTO "Film ratings" SELECT n, n %% 7, 5, now(), repeat('x', 500) FROM generate_series(1, 40000) n""",
+        (),
+    )
+    table = PostgresTable.at(url, "Film ratings")
+    rows = table.read(spark, table.look(spark), since=None, partitions=2)
+    assert rows.rdd.getNumPartitions() == 2
+    counts = rows.groupBy().agg({"user": "sum", "item": "count"}).first()
+    assert tuple(counts) == (40_000 * 40_001 // 2, 40_000)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda url: url.replace("s3cret-Of-The-Test", "wr0ng"), "password authentication failed"),
+        (lambda url: url.replace("/postgres", "/nowhere"), 'database "nowhere" does not exist'),
+        (lambda url: url.rsplit(":", 1)[0] + ":1/postgres", "refused"),
+        (lambda url: url, 'Film ratings" does not exist'),
+    ],
+)
+def test_what_cannot_be_read_is_one_message(pipeline: Any, ratings: Any, url: str, spoil: Any, said: str) -> None:
+    if spoil(url) == url:
+        ratings('DROP TABLE "Film ratings"')
+    with pytest.raises(InputError, match=said) as caught:
+        ingest_events(pipeline(), spoil(url))
+    assert "s3cret" not in str(caught.value)
+    assert "wr0ng" not in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,36 @@
+"""What Spark says when Python fails in a worker, told apart."""
+
+import pytest
+from pyspark.errors import PySparkException
+
+from scoreline.deaths import WorkerDied, worker_explained
+from scoreline.errors import InputError, RunFailed
+
+CRASHED = (
+    "Job aborted due to stage failure: ... org.apache.spark.SparkException: Python worker exited unexpectedly (crashed)"
+)
+LOST = "Job aborted: ExecutorLostFailure (executor 1 exited caused by one of the running tasks) Reason: worker lost"
+RAISED = (
+    "An exception was thrown from the Python worker:\nTraceback (most recent call last):\n  File x\nValueError: bad\n"
+)
+TAMPERED = (
+    "Traceback (most recent call last):\n  File x\nscoreline.errors.InputError: the model in /m is not the one that was "
+    "promoted\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "message"),
+    [
+        (CRASHED, WorkerDied, r"slice 3: a Python worker died \(exited unexpectedly\)"),
+        (f"{RAISED} {CRASHED}", WorkerDied, "a Python worker died"),
+        (LOST, WorkerDied, "ExecutorLostFailure"),
+        (RAISED, RunFailed, "slice 3: ValueError: bad"),
+        (TAMPERED, InputError, "^the model in /m is not the one that was promoted$"),
+        ("No space left on device", RunFailed, "slice 3: No space left on device"),
+    ],
+)
+def test_a_worker_that_died_is_told_from_one_that_raised(said: str, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message) as caught, worker_explained("slice 3"):
+        raise PySparkException(said)
+    assert type(caught.value) is kind
