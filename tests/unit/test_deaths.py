@@ -6,17 +6,11 @@ from pyspark.errors import PySparkException
 from scoreline.deaths import WorkerDied, worker_explained
 from scoreline.errors import InputError, RunFailed
 
-CRASHED = (
-    "Job aborted due to stage failure: ... org.apache.spark.SparkException: Python worker exited unexpectedly (crashed)"
-)
+CRASHED = "Job aborted due to stage failure: org.apache.spark.SparkException: Python worker exited unexpectedly"
 LOST = "Job aborted: ExecutorLostFailure (executor 1 exited caused by one of the running tasks) Reason: worker lost"
-RAISED = (
-    "An exception was thrown from the Python worker:\nTraceback (most recent call last):\n  File x\nValueError: bad\n"
-)
-TAMPERED = (
-    "Traceback (most recent call last):\n  File x\nscoreline.errors.InputError: the model in /m is not the one that was "
-    "promoted\n"
-)
+TRACE = "An exception was thrown from the Python worker:\nTraceback (most recent call last):\n  File x\n"
+RAISED = f"{TRACE}ValueError: bad\n"
+TAMPERED = f"{TRACE}scoreline.errors.InputError: the model in /m is not the one that was promoted\n"
 
 
 @pytest.mark.parametrize(
