@@ -77,8 +77,8 @@ class PostgresTable:
     @property
     def _jdbc(self) -> str:
         # without user and password: those go as properties, which Spark does not show
-        parts = {"host": self.url.host, "port": self.url.port, "database": self.url.database, "query": self.url.query}
-        address = sa.URL.create("postgresql", **parts)
+        url = self.url
+        address = sa.URL.create("postgresql", host=url.host, port=url.port, database=url.database, query=url.query)
         return f"jdbc:{address.render_as_string(hide_password=False)}"
 
     @property
