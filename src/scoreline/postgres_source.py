@@ -64,8 +64,21 @@ class PostgresTable:
         return ".".join('"' + part.replace('"', '""') + '"' for part in self.name.split("."))
 
     @property
+    def looking(self) -> str:
+        """The query for a Position, its columns in the order of the fields."""
+        literal = "'" + self.quoted.replace("'", "''") + "'::regclass"
+        return (
+            f"SELECT {literal}::oid::bigint AS relation, "
+            "pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS mark, "
+            "pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS following, "
+            f"pg_relation_size({literal}) / current_setting('block_size')::bigint AS pages"
+        )
+
+    @property
     def _jdbc(self) -> str:
-        address = self.url.set(drivername="postgresql", username=None, password=None)
+        # without user and password: those go as properties, which Spark does not show
+        url = self.url
+        address = sa.URL.create("postgresql", host=url.host, port=url.port, database=url.database, query=url.query)
         return f"jdbc:{address.render_as_string(hide_password=False)}"
 
     @property
@@ -80,14 +93,7 @@ class PostgresTable:
 
     def look(self, spark: SparkSession) -> Position:
         """Where a read that begins now stands; raises InputError if the table cannot be read."""
-        literal = "'" + self.quoted.replace("'", "''") + "'::regclass"
-        query = (
-            f"SELECT {literal}::oid::bigint AS relation, "
-            "pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS mark, "
-            "pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS following, "
-            f"pg_relation_size({literal}) / current_setting('block_size')::bigint AS pages"
-        )
-        reader = spark.read.format("jdbc").options(url=self._jdbc, query=query, **self._properties)
+        reader = spark.read.format("jdbc").options(url=self._jdbc, query=self.looking, **self._properties)
         try:
             found: Any = reader.load().first()
         except PySparkException as error:
@@ -96,10 +102,14 @@ class PostgresTable:
 
     def read(self, spark: SparkSession, position: Position, *, since: str | None, partitions: int) -> DataFrame:
         """The rows that were written since the mark `since` (None: all), in as many parts as are worth it."""
-        predicates = _parts(position.pages, partitions)
-        if (news := _news(position, since)) is not None:
-            predicates = [f"{part} AND {news}" for part in predicates]
+        predicates = conditions(position, since=since, partitions=partitions)
         return spark.read.jdbc(self._jdbc, self.quoted, predicates=predicates, properties=dict(self._properties))
+
+
+def conditions(position: Position, *, since: str | None, partitions: int) -> list[str]:
+    """A WHERE for each part of a read; together they take every row that is news exactly once."""
+    parts, news = _parts(position.pages, partitions), _news(position, since)
+    return parts if news is None else [f"{part} AND {news}" for part in parts]
 
 
 def _news(position: Position, since: str | None) -> str | None:

@@ -15,7 +15,7 @@ from builders import NOW, context
 from databases.server import postgres
 from scoreline.errors import InputError
 from scoreline.ingest import ingest_events
-from scoreline.postgres_source import DRIVER, PostgresTable
+from scoreline.postgres_source import DRIVER
 
 CACHE = Path.home() / ".cache" / "scoreline" / "postgres"
 
@@ -88,28 +88,6 @@ def test_nothing_new_is_no_error_and_changes_nothing(pipeline: Any, ratings: Any
     version = pipeline().tables.table("user_history").version()
     report = ingest_events(pipeline(1), url)
     assert (report.rows_read, report.users_changed, report.version) == (0, 0, version)
-
-
-def test_a_table_made_anew_is_read_from_its_beginning(spark: SparkSession, ratings: Any, url: str) -> None:
-    table = PostgresTable.at(url, "Film ratings")
-    ratings(INSERT, (1, 10))
-    position = table.look(spark)
-    later = f"{position.relation + 1}:{position.mark}"
-    assert table.read(spark, position, since=later, partitions=4).count() == 1
-    restored = f"{position.relation}:{position.following + 5}"
-    assert table.read(spark, position, since=restored, partitions=4).count() == 1
-
-
-def test_parts_cover_the_table_without_overlap(spark: SparkSession, ratings: Any, url: str) -> None:
-    ratings(
-        """INSERT INTO "Film ratings" SELECT n, n %% 7, 5, now(), repeat('x', 500) FROM generate_series(1, 40000) n""",
-        (),
-    )
-    table = PostgresTable.at(url, "Film ratings")
-    rows = table.read(spark, table.look(spark), since=None, partitions=2)
-    assert rows.rdd.getNumPartitions() == 2
-    counts = rows.groupBy().agg({"user": "sum", "item": "count"}).first()
-    assert tuple(counts) == (40_000 * 40_001 // 2, 40_000)
 
 
 @pytest.mark.parametrize(

@@ -146,6 +146,14 @@ def test_a_request_is_posted_with_its_login(livy: tuple[str, list[Any]]) -> None
     assert got == [("/batches", "Basic YWRtaW46czNjcmV0", json.loads(body))]
 
 
+def test_a_token_is_sent_and_never_shown(livy: tuple[str, list[Any]]) -> None:
+    url, got = livy
+    post = Post(url, "{}", token="ya29.s3cret")
+    assert "s3cret" not in f"{post} {post!r}"
+    post.run()
+    assert got == [("/batches", "Bearer ya29.s3cret", {})]
+
+
 def test_what_the_server_says_of_a_bad_request_is_shown(livy: tuple[str, list[Any]]) -> None:
     with pytest.raises(RunFailed, match=r"answered 400: .*unknown field"):
         Post(livy[0], '{"unknown": 1}').run()

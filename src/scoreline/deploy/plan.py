@@ -8,6 +8,7 @@ from pathlib import Path
 
 from scoreline import __version__
 from scoreline.configuration import expand
+from scoreline.deploy import targets
 from scoreline.deploy.submission import Command, Document, Part, Post, filled_json
 from scoreline.deploy.targets import Request, SparkSubmit, load_target
 from scoreline.errors import ConfigurationError
@@ -131,13 +132,17 @@ def _request(target: Request, work: Work, variables: Mapping[str, str], folder: 
         known["document"] = str(Path(tempfile.gettempdir()) / f"scoreline-{folder.name}-{work.step}.json")
         content = _document(folder / target.document, known, arguments)
     if target.post:
-        password = target.post.password.get_secret_value() if target.post.password else None
-        return [*parts, Post(_filled(target.post.url, known), content, target.post.user, password)]
+        return [*parts, _post(target.post, content)]
     if content:
         parts.append(Document(Path(known["document"]), content))
     send = [_filled(argument, known) for argument in target.send or ()]
     spliced = [part for argument in send for part in (arguments if argument == "${arguments}" else (argument,))]
     return [*parts, Command(tuple(spliced))]
+
+
+def _post(given: targets.Post, body: str) -> Post:
+    password, token = (secret.get_secret_value() if secret else None for secret in (given.password, given.token))
+    return Post(given.url, body, given.user, password, token)
 
 
 def _document(path: Path, known: Mapping[str, str], arguments: Sequence[str]) -> str:

@@ -57,22 +57,27 @@ class Document:
 
 @dataclass(frozen=True)
 class Post:
-    """An HTTP request with a JSON body; the password is in no representation of it."""
+    """An HTTP request with a JSON body; password and token are in no representation of it."""
 
     url: str
     body: str
     user: str | None = None
     password: str | None = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         login = f" -u {shlex.quote(self.user)}" if self.user else ""
         headers = "-H 'Content-Type: application/json' -H 'X-Requested-By: scoreline'"
+        if self.token is not None:
+            headers += " -H 'Authorization: Bearer ***'"
         return f"curl -X POST{login} {headers} {shlex.quote(self.url)} -d {shlex.quote(self.body)}"
 
     def run(self) -> str:
         """Send it; returns what the server answered. Raises RunFailed with the server's word on it."""
         headers = {"Content-Type": "application/json", "X-Requested-By": "scoreline"}
-        if self.user:
+        if self.token is not None:
+            headers["Authorization"] = f"Bearer {self.token}"
+        elif self.user:
             login = base64.b64encode(f"{self.user}:{self.password or ''}".encode()).decode()
             headers["Authorization"] = f"Basic {login}"
         request = urllib.request.Request(self.url, self.body.encode(), headers)

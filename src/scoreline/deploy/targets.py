@@ -46,11 +46,12 @@ class SparkSubmit(Section):
 
 
 class Post(Section):
-    """An HTTP interface that takes the request, such as Livy's."""
+    """An HTTP interface that takes the request, such as Livy's or Google's."""
 
     url: str = Field(pattern=r"^https?://")
     user: str | None = None
     password: SecretStr | None = None
+    token: SecretStr | None = Field(default=None, description="sent as a bearer token")
 
 
 class Request(Section):

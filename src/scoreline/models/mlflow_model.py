@@ -1,6 +1,7 @@
 """Log a fitted model to MLflow: code, arrays, signature, example and pinned requirements, and no pickle."""
 
 import tempfile
+import zipfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ from scoreline.models.scoring import DEFAULTS
 __all__ = ["log_recommender", "signature_of"]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-_SCRIPT = Path(__file__).with_name("recommender_script.py")
 _NEEDED = ("mlflow", "numpy", "pandas", "pyarrow", "scipy", "threadpoolctl")
 
 
@@ -25,17 +25,27 @@ def log_recommender(model: FittedModel, *, registered_name: str | None = None) -
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / artifacts.NAME
         artifacts.save(model, folder)
+        package = _package(Path(scratch))
         return mlflow.pyfunc.log_model(
             name="model",
-            python_model=str(_SCRIPT),
+            python_model=str(package / "models" / "recommender_script.py"),
             artifacts={artifacts.NAME: str(folder)},
-            code_paths=[str(_PACKAGE)],
+            code_paths=[str(package)],
             signature=signature_of(model),
             input_example=_example(model),
             pip_requirements=_requirements(),
             registered_model_name=registered_name,
             metadata={"estimator": model.name, "items": len(model.catalogue)},
         )
+
+
+def _package(scratch: Path) -> Path:
+    """The folder of this package; taken out of the archive if it came to a cluster as one."""
+    if _PACKAGE.is_dir():
+        return _PACKAGE
+    with zipfile.ZipFile(_PACKAGE.parent) as packed:
+        packed.extractall(scratch, [name for name in packed.namelist() if name.startswith(f"{_PACKAGE.name}/")])
+    return scratch / _PACKAGE.name
 
 
 def signature_of(model: FittedModel) -> Any:
