@@ -1,6 +1,7 @@
 """The MLflow model: what `mlflow models serve` loads and calls for each request."""
 
 import gc
+import inspect
 import json
 import logging
 import warnings
@@ -62,6 +63,10 @@ class FraudModel(PythonModel):  # type: ignore[misc]  # mlflow is untyped
     def answers(self, rows: list[Any]) -> list[Answer]:
         """The same, typed."""
         return self.scorer.answers(rows)
+
+
+# MLflow asks for predict's parameters on each request; told once, Python need not work them out each time.
+FraudModel.predict.__signature__ = inspect.signature(FraudModel.predict)  # type: ignore[attr-defined]
 
 
 def kernel_of(folder: Path) -> Kernel:
