@@ -30,7 +30,8 @@ def main(folder: Path) -> None:
     import mlflow
     from mlflow.pyfunc import scoring_server
 
-    model = mlflow.pyfunc.load_model("models:/ours_logistic_regression@champion")
+    rules = {"features": {"snapshot": str(folder / "current.sqlite")}, "limits": {"max_clock_difference_s": None}}
+    model = mlflow.pyfunc.load_model("models:/ours_logistic_regression@champion", model_config=rules)
     scorer = model.unwrap_python_model().scorer
     snapshot = scorer.source.current()
     rows = simulate(

@@ -14,6 +14,7 @@ import pytest
 from online.conftest import free_port
 from scoreline.online.client import Authorization, ClientSettings, Fallback, FraudClient
 
+pytestmark = pytest.mark.alone  # it measures time
 Handler = Callable[[BaseHTTPRequestHandler, dict[str, Any]], None]
 PAYMENT = {
     "transaction_id": "t-1", "card_id": "c", "terminal_id": "m", "amount": 20.0, "occurred_at": "2026-03-10T12:00:00Z",

@@ -5,6 +5,7 @@ import inspect
 import json
 import logging
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -59,6 +60,12 @@ class FraudModel(PythonModel):  # type: ignore[misc]  # mlflow is untyped
     def predict(self, model_input: list[Any]) -> list[dict[str, Any]]:
         """One answer per posted row."""
         return [dict(answer) for answer in self.answers(model_input)]
+
+    def predict_arrow(self, batch: Any, params: Mapping[str, Any] | None = None) -> Any:
+        """The same for a pyarrow RecordBatch of payments with their figures joined, for the batch pipeline."""
+        from scoreline.online.batch import judged  # pyarrow: not for the server
+
+        return judged(self.scorer, batch, params or {})
 
     def answers(self, rows: list[Any]) -> list[Answer]:
         """The same, typed."""

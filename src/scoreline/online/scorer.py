@@ -73,22 +73,23 @@ class Scorer:
         if len(rows) > self.rules.limits.max_rows:
             found = [self._review(row, ("too_many_rows",)) for row in rows]
         else:
-            found = self.judge(rows, self.source)
+            found = self._judged(rows)
         seconds = time.perf_counter() - began
         for observe in self.observers:
             observe(found, seconds)
         return found
 
-    def judge(self, rows: Sequence[object], source: Source | None) -> list[Answer]:
-        """Answers with what `source` knows; an error is a review, for a card must not wait until our bug is fixed."""
+    def _judged(self, rows: Sequence[object]) -> list[Answer]:
+        """An error is a review, for a card must not wait until our bug is fixed."""
         try:
-            return self._judge(rows, source.current() if source else None)
+            return self.judge(rows, self.source.current() if self.source else None)
         except Exception as error:
             frames = "".join(traceback.format_tb(error.__traceback__))
             _log.error("error=%s rows=%d\n%s", type(error).__name__, len(rows), frames)
             return [self._review(row, ("internal_error",)) for row in rows]
 
-    def _judge(self, rows: Sequence[object], snapshot: Known | None) -> list[Answer]:
+    def judge(self, rows: Sequence[object], snapshot: Known | None) -> list[Answer]:
+        """Answers with what `snapshot` knows of cards and terminals, without the limit of rows; a bug raises."""
         found: list[Answer | None] = []
         asked: list[_Asked] = []
         for index, row in enumerate(rows):
