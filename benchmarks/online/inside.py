@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from scoreline.online import training
+from scoreline.online import compiling, training
 from scoreline.online.kernels import TreesKernel
 from scoreline.online.simulate import simulate
 from scoreline.online.transactions import parse
@@ -91,11 +91,11 @@ def kernels(rows: pd.DataFrame) -> None:
     for name in training.ESTIMATORS:
         estimator = training.fit(name, data)
         expected = estimator.predict_proba(sample)[:, 1]
-        found = training._numpy_kernel(estimator)
-        graph = training._onnx_kernel(found) if isinstance(found, TreesKernel) else None
+        found = compiling._numpy_kernel(estimator)
+        graph = compiling._onnx_kernel(found) if isinstance(found, TreesKernel) else None
         for kernel in (found, graph):
             if kernel is not None:
-                off = training.difference(kernel, expected, sample)
+                off = compiling.difference(kernel, expected, sample)
                 one = microseconds(lambda kernel=kernel: kernel.probabilities(sample[:1]), 200)  # type: ignore[misc]
                 print(f"{name} {type(kernel).__name__}: {one:.1f} µs a row, off by {off:.0e}")
 

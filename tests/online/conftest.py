@@ -14,13 +14,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from scoreline.online.compiling import fast_kernel
 from scoreline.online.demo import export_snapshot
 from scoreline.online.kernels import Kernel
 from scoreline.online.rules import Rules, rules_of
 from scoreline.online.scorer import Scorer
 from scoreline.online.simulate import simulate
 from scoreline.online.snapshot import SnapshotSource
-from scoreline.online.training import Split, fast_kernel, fit, split
+from scoreline.online.training import Split, fit, split
 from scoreline.online.windows import TransactionLog
 
 TODAY = pd.Timestamp("2026-03-10", tz="UTC")

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from online.conftest import free_port
-from scoreline.online.client import Authorization, ClientSettings, Fallback, FraudClient
+from scoreline.online.client import Authorization, FraudClient
+from scoreline.online.client_settings import ClientSettings, Fallback
 
 pytestmark = pytest.mark.alone  # it measures time
 Handler = Callable[[BaseHTTPRequestHandler, dict[str, Any]], None]

@@ -62,6 +62,7 @@ def context(spark: SparkSession, registry: Registry, folder: Path) -> Context:
             "tables": {"root": str(folder / "fraud")},
             "mlflow": {"tracking_uri": registry.uri},
             "keys": {"user_id": "string"},
+            "histories": {"buckets": 2},
             "input": {"path": str(folder / "payments"), "key": "transaction_id"},
             "model": {"uri": "models:/card_fraud@champion"},
             "scoring": {"params": {PARAM: rules_text(RULES)}},

@@ -15,7 +15,8 @@ import requests
 
 from online.conftest import Live, Registry, World, serving
 from scoreline.errors import RunFailed
-from scoreline.online.client import ClientSettings, FraudClient
+from scoreline.online.client import FraudClient
+from scoreline.online.client_settings import ClientSettings
 from scoreline.online.serving import _group_lives
 from scoreline.online.snapshot import publish
 

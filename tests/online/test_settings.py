@@ -6,8 +6,8 @@ from click.testing import CliRunner
 
 from scoreline.errors import ConfigurationError, InputError
 from scoreline.online.cli import authorize, serve
+from scoreline.online.fetching import fetch_model, folder_sha256
 from scoreline.online.rules import rules_of
-from scoreline.online.serving import fetch_model, folder_sha256
 from scoreline.online.settings import env_file, environment, load_settings
 from scoreline.online.transactions import Transaction
 

@@ -83,30 +83,11 @@ def authorize(transaction: Any, config: Path, url: str | None, api_key: str | No
 @click.option("--name", default="card_fraud", show_default=True, help="The registered model's name.")
 @click.option("--alias", default="champion", show_default=True)
 @_config
-def fraud_train(
-    transactions: Path | None,
-    made_up: bool,
-    train_from: str | None,
-    estimator: str,
-    tracking_uri: str | None,
-    name: str,
-    alias: str,
-    config: Path,
-) -> None:
+def fraud_train(**options: Any) -> None:
     """Train on a week, test on the week after a week's delay, print the quality, log the model."""
     from scoreline.online.quality import train_report
 
-    lines = train_report(
-        transactions=transactions,
-        made_up=made_up,
-        train_from=train_from,
-        estimator=estimator,
-        tracking_uri=tracking_uri,
-        name=name,
-        alias=alias,
-        config=config,
-    )
-    for line in lines:
+    for line in train_report(**options):
         click.echo(line)
 
 

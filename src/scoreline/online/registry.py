@@ -12,11 +12,11 @@ import pyarrow as pa
 
 import scoreline
 from scoreline.online.batch import INPUTS, OUTPUTS, PARAM
+from scoreline.online.compiling import TOLERANCE, difference, fast_kernel
 from scoreline.online.features import FEATURES, Floats
 from scoreline.online.kernels import OnnxKernel
 from scoreline.online.model import CONTRACT_FILE
 from scoreline.online.rules import MetricsRules, Rules
-from scoreline.online.training import TOLERANCE, difference, fast_kernel
 from scoreline.online.transactions import Transaction
 
 __all__ = ["SERVING_MODULES", "log_fraud_model"]
