@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from online.conftest import Live, Registry, World, serving
 from scoreline.errors import RunFailed
 from scoreline.online.client import FraudClient
 from scoreline.online.client_settings import ClientSettings
+from scoreline.online.features import CARD_COLUMNS, TERMINAL_COLUMNS
 from scoreline.online.serving import _group_lives
-from scoreline.online.snapshot import publish
+from scoreline.online.snapshot import publish, write_snapshot
 
 pytestmark = [
     pytest.mark.alone,
@@ -149,19 +151,47 @@ def test_prometheus_finds_the_figures_of_all_workers(live: Live) -> None:
 
 
 def test_features_that_go_missing_or_old_are_reviews_and_come_back(live: Live) -> None:
-    before = live.snapshot.resolve()
-    gone = live.snapshot.with_name("gone")
-    live.snapshot.rename(gone)
-    time.sleep(0.3)
-    missing = judge(live)
-    gone.rename(live.snapshot)
-    publish(before, live.snapshot)
-    time.sleep(0.3)
-    judge(live)
-    time.sleep(0.3)
-    back = judge(live)
-    assert (missing["decision"], missing["reasons"]) == ("review", ["features_missing"])
-    assert back["fraud_probability"] is not None
+    good = live.snapshot.resolve()
+    payment, long_ago = live.payment(), datetime.now(UTC) - timedelta(days=3)
+    old = write_snapshot(
+        good.with_name("old.sqlite"),
+        as_of=long_ago,
+        cards=[(payment["card_id"], [1.0] * len(CARD_COLUMNS))],
+        terminals=[(payment["terminal_id"], [0.0] * len(TERMINAL_COLUMNS))],
+    )
+    found = {}
+    for name, action in (
+        ("missing", live.snapshot.unlink),
+        ("old", lambda: publish(old, live.snapshot)),
+        ("back", lambda: publish(good, live.snapshot)),
+    ):
+        action()
+        for _ in range(10):  # each on a connection of its own: both workers have seen it by then
+            time.sleep(0.05)
+            found[name] = judge(live)
+    assert (found["missing"]["decision"], found["missing"]["reasons"]) == ("review", ["features_missing"])
+    assert (found["old"]["decision"], found["old"]["reasons"]) == ("review", ["features_stale"])
+    assert found["old"]["features_as_of"] == long_ago.isoformat()
+    assert found["back"]["fraud_probability"] is not None
+
+
+def test_a_hung_server_is_decided_without_in_time_and_asked_again_when_it_wakes(live: Live) -> None:
+    group = live.server._process.pid
+    settings = ClientSettings(url=live.url, read_timeout_s=0.3, deadline_s=0.6, failures_to_open=100)
+    with FraudClient(settings) as client:
+        os.killpg(group, signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            hung = [client.authorize(live.payment(amount=amount)) for amount in (10.0, 100.0, 1000.0)]
+            seconds = time.monotonic() - began
+        finally:
+            os.killpg(group, signal.SIGCONT)
+        time.sleep(1)
+        awake = client.authorize(live.payment())
+    assert [found.decision for found in hung] == ["allow", "review", "deny"]
+    assert {found.decision_source for found in hung} == {"fallback"}
+    assert seconds < 3 * 0.6 + 0.5
+    assert awake.decision_source == "model"
 
 
 class Traffic:
