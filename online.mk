@@ -10,5 +10,5 @@ fraud-quality: $(STAMP) ## The table of model quality on made-up payments of the
 bench-online: $(STAMP) ## CPU per request, latency and throughput beside other servers (about 20 minutes)
 	$(BIN)/python benchmarks/online_bench.py
 
-fuzz-online: $(STAMP) ## Malformed bodies by the thousand, overload, and the commands themselves (about 10 minutes)
+fuzz-online: $(STAMP) ## Requests against the contract by the thousand, and the commands themselves (about 10 minutes)
 	$(BIN)/python -m pytest tests/online -m slow

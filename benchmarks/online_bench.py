@@ -30,7 +30,7 @@ from online.load import Load, load
 from scoreline.online.demo import export_snapshot, posted
 from scoreline.online.features import FEATURES
 from scoreline.online.registry import log_fraud_model
-from scoreline.online.rules import rules_of
+from scoreline.online.rules import Rules, rules_of
 from scoreline.online.simulate import simulate
 from scoreline.online.training import fit, split
 from scoreline.online.windows import TransactionLog, training_matrix
@@ -98,9 +98,8 @@ def prepare(folder: Path) -> Bench:
     mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
     mlflow.create_experiment("bench", artifact_location=(folder / "artifacts").as_uri())
     mlflow.set_experiment("bench")
-    rules = rules_of({"features": {"snapshot": folder / "current.sqlite"}, "limits": {"max_clock_difference_s": None}})
     for name in ("logistic_regression", "random_forest", "gradient_boosting"):
-        log_fraud_model(fit(name, data), data.test_features, name=f"ours_{name}", rules=rules, alias="champion")
+        log_fraud_model(fit(name, data), data.test_features, name=f"ours_{name}", rules=Rules(), alias="champion")
     estimator = fit("logistic_regression", data)
     joblib.dump(estimator, folder / "estimator.joblib")
     (folder / "features.txt").write_text("\n".join(FEATURES))
@@ -115,12 +114,14 @@ def prepare(folder: Path) -> Bench:
         artifacts={"estimator": str(folder / "estimator.joblib")}, registered_model_name="peer_pyfunc",
         input_example=sample.head(1), pip_requirements=[],
     )  # fmt: skip
+    mlflow.pyfunc.log_model(
+        name="constant", python_model=str(HERE / "online" / "constant_model.py"), input_example=[{}],
+        registered_model_name="peer_constant", pip_requirements=[],
+    )  # fmt: skip
     records = sample.to_dict("records")
     bodies = {
         "ours": [json.dumps({"inputs": [row]}).encode() for row in posted(log, last_day)],
         "frame": [json.dumps({"dataframe_records": [row]}).encode() for row in records],
-        "rows": [json.dumps([row]).encode() for row in records],
-        "bento": [json.dumps({"rows": [row]}).encode() for row in records],
     }
     return Bench(folder, bodies)
 
@@ -162,7 +163,9 @@ def running(command: list[str], env: dict[str, str], port: int, body: bytes) -> 
         deadline = time.monotonic() + 180
         while True:
             try:
-                urllib.request.urlopen(request, timeout=5).read()
+                answered = urllib.request.urlopen(request, timeout=5).read()
+                if b"internal_error" in answered or b'fraud_probability":null' in answered.replace(b" ", b""):
+                    raise SystemExit(f"{command[:4]} does not score: {answered!r}")
                 break
             except OSError as error:
                 if process.poll() is not None or time.monotonic() > deadline:
@@ -256,6 +259,9 @@ def mlflow_serve(model: str, *, tuned: bool = False, workers: int = 1, limit: in
         if tuned:  # what conf/serving/fraud.env sets
             env |= {"UVICORN_ACCESS_LOG": "false", "UVICORN_LOG_LEVEL": "warning", "UVICORN_SERVER_HEADER": "false",
                     "UVICORN_DATE_HEADER": "false", "UVICORN_PROXY_HEADERS": "false"}  # fmt: skip
+        if model.startswith("ours"):
+            rules = rules_of({"features": {"snapshot": bench.snapshot}, "limits": {"max_clock_difference_s": None}})
+            env |= {"SERVING_MODEL_CONFIG": rules.model_dump_json()}
         if limit:
             env |= {"UVICORN_LIMIT_CONCURRENCY": str(limit)}
         return command, env
@@ -292,6 +298,7 @@ def bentoml(bench: Bench, port: int) -> tuple[list[str], dict[str, str]]:
         "PEERS_FOLDER": str(bench.folder),
         "BENTOML_DO_NOT_TRACK": "True",
         "BENTOML_HOME": str(bench.folder),
+        "PYTHONPATH": str(HERE.parent / "src"),
     }
 
 
@@ -301,13 +308,14 @@ def peers(bench: Bench, *, seconds: float, rounds: int, bentoml: bool, only: str
         "this project (lookup included)": (mlflow_serve("ours_logistic_regression@champion", tuned=True), "ours", None),
         "mlflow, sklearn flavor": (mlflow_serve("peer_sklearn/1"), "frame", 6),
         "mlflow, DataFrame pyfunc": (mlflow_serve("peer_pyfunc/1"), "frame", 6),
-        "FastAPI + pandas": (uvicorn("fastapi_pandas"), "rows", 3),
-        "Flask + gunicorn + pandas": (gunicorn, "rows", 2),
-        "FastAPI + ONNX, thread pool": (uvicorn("fastapi_onnx"), "rows", 0.5),
-        "FastAPI + ONNX, event loop": (uvicorn("fastapi_onnx_async"), "rows", 0.5),
+        "mlflow, a model that returns a constant": (mlflow_serve("peer_constant/1", tuned=True), "ours", None),
+        "FastAPI + pandas": (uvicorn("fastapi_pandas"), "ours", 3),
+        "Flask + gunicorn + pandas": (gunicorn, "ours", 2),
+        "FastAPI + ONNX, thread pool": (uvicorn("fastapi_onnx"), "ours", 0.5),
+        "FastAPI + ONNX, event loop": (uvicorn("fastapi_onnx_async"), "ours", 0.5),
     }
     if bentoml:
-        servers["BentoML + pandas"] = (globals()["bentoml"], "bento", 4)
+        servers["BentoML + pandas"] = (globals()["bentoml"], "ours", 4)
     servers = {name: each for name, each in servers.items() if only in name or "this project" in name}
     figures: dict[str, dict[int, list[Figure]]] = {name: {1: [], 16: []} for name in servers}
     with ExitStack() as stack:
@@ -379,18 +387,67 @@ def _row(label: str, found: Figure) -> None:
 
 
 def overload(bench: Bench, *, seconds: float) -> None:
-    """More connections than the limit: excess gets 503 at once, the accepted keep their latency, nothing hangs."""
-    print("\n| connections (limit 16, 1 worker) | 200 | 503 | failed | p99 ms of the 200 | p99 ms of the 503 |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    """More callers than places: the excess gets 503 at once, the accepted keep their latency, nothing hangs.
+
+    Alone, uvicorn refuses above `limit_concurrency` connections; behind nginx, nginx does above `limit_conn` requests.
+    """
+    print("\n| 1 worker, 16 places | callers | 200/s | 503/s | failed | p50 / p99 ms of the 200 | of the 503 |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
     port = free_port()
-    command, env = mlflow_serve("ours_logistic_regression@champion", tuned=True, limit=16)(bench, port)
-    with running(command, env, port, bench.bodies["ours"][0]) as group:
-        for connections in (8, 32, 128):
-            found = measure(group, port, bench.bodies["ours"], connections=connections, seconds=seconds).found
-            print(
-                f"| {connections} | {found.statuses[200]} | {found.statuses[503]} | {found.errors} | "
-                f"{found.percentile(0.99, 200):.1f} | {found.percentile(0.99, 503):.1f} |"
-            )
+    start = mlflow_serve("ours_logistic_regression@champion", tuned=True, limit=64)
+    with running(*start(bench, port), port, bench.bodies["ours"][0]) as group:
+        measure(group, port, bench.bodies["ours"], connections=8, seconds=min(seconds, 2))
+        with nginx(bench, port) as front:
+            for callers in (8, 16, 64, 256):
+                _overload_row("behind nginx", callers, load_of(bench, front, callers, seconds))
+    alone = mlflow_serve("ours_logistic_regression@champion", tuned=True, limit=16)
+    with running(*alone(bench, port), port, bench.bodies["ours"][0]) as group:
+        measure(group, port, bench.bodies["ours"], connections=8, seconds=min(seconds, 2))
+        for callers in (8, 64, 256):
+            _overload_row("uvicorn alone", callers, load_of(bench, port, callers, seconds))
+
+
+def load_of(bench: Bench, port: int, callers: int, seconds: float) -> Load:
+    """Callers who wait a tenth of a second on average after a 503, as a client with jitter does."""
+    bodies = iter(bench.bodies["ours"] * 1000)
+    key = "X-Api-Key: bench\r\n"
+    return load(port, lambda: next(bodies), connections=callers, seconds=seconds, headers=key, pause_s=0.1, warm_s=1)
+
+
+def _overload_row(label: str, callers: int, found: Load) -> None:
+    rates = [f"{found.statuses[status] / found.seconds:,.0f}" for status in (200, 503)]
+    times = [f"{found.percentile(0.5, status):.1f} / {found.percentile(0.99, status):.1f}" for status in (200, 503)]
+    if not found.statuses[503]:
+        times[1] = ""
+    print(f"| {label} | {callers} | {' | '.join(rates)} | {found.errors} | {' | '.join(times)} |")
+
+
+@contextmanager
+def nginx(bench: Bench, upstream: int) -> Iterator[int]:
+    """conf/serving/nginx.conf for one worker, without TLS (the load generator's share would be larger than nginx's)."""
+    port, folder = free_port(), bench.folder / "nginx"
+    (folder / "temp").mkdir(parents=True, exist_ok=True)
+    (folder / "api_keys.conf").write_text('"bench" "bench";\n')
+    text = (HERE.parent / "conf/serving/nginx.conf").read_text()
+    for old, new in (
+        ("127.0.0.1:8443 ssl", f"127.0.0.1:{port}"),
+        ("127.0.0.1:5001", f"127.0.0.1:{upstream}"),
+        ("in_flight 32", "in_flight 16"),
+    ):
+        assert old in text, old
+        text = text.replace(old, new)
+    lines = [line for line in text.splitlines() if not line.strip().startswith("ssl_")]
+    (folder / "nginx.conf").write_text("\n".join(["daemon off;", "master_process off;", *lines]))
+    binary = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
+    if binary is None:
+        raise SystemExit("the part `overload` needs nginx (apt-get install nginx)")
+    process = subprocess.Popen([binary, "-p", str(folder), "-c", str(folder / "nginx.conf")])
+    try:
+        time.sleep(1)
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
 
 
 if __name__ == "__main__":

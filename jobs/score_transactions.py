@@ -1,6 +1,6 @@
-"""Decide on a whole table of transactions with the model that is served.
+"""Decide on a day of transactions with the model that is served: their features are joined, then the pipeline runs.
 
-    spark-submit ... jobs/score_transactions.py --help
+    spark-submit ... jobs/score_transactions.py --config conf/fraud.yaml --help
 
 The options are those of `scoreline fraud-score`.
 """

@@ -1,20 +1,16 @@
-"""BentoML's service of the same model; runs in its own environment."""
+"""BentoML's service of the same model; runs in its own environment, with this project's source on its path."""
 
-import os
-from pathlib import Path
 from typing import Any
 
 import bentoml
-import joblib
-import pandas as pd
+from peers import PandasKernel, service
 
 
 @bentoml.service(workers=1, traffic={"timeout": 10})
 class Fraud:
     def __init__(self) -> None:
-        self.estimator = joblib.load(Path(os.environ["PEERS_FOLDER"]) / "estimator.joblib")
+        self.scorer = service(PandasKernel())
 
     @bentoml.api(route="/invocations")
-    def score(self, rows: list[dict[str, float]]) -> list[dict[str, Any]]:
-        found = self.estimator.predict_proba(pd.DataFrame(rows))[:, 1]
-        return [{"fraud_probability": float(p), "decision": "allow" if p < 0.5 else "deny"} for p in found]
+    def score(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [dict(answer) for answer in self.scorer.answers(inputs)]

@@ -1,6 +1,8 @@
 """A small load generator: keep-alive connections that each send the next request when the last is answered."""
 
 import asyncio
+import random
+import ssl
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -38,7 +40,7 @@ class _Connection(asyncio.Protocol):
 
     def _next(self) -> None:
         body = self.run.body()
-        if body is None:
+        if body is None or self.transport.is_closing():
             self.transport.close()
             return
         self.began = time.perf_counter()
@@ -55,9 +57,12 @@ class _Connection(asyncio.Protocol):
         if len(rest) < length:
             return
         self.buffer = rest[length:]
-        self.run.answered(int(head[9:12]), (time.perf_counter() - self.began) * 1000)
+        status = int(head[9:12])
+        self.run.answered(status, (time.perf_counter() - self.began) * 1000)
         if b"connection: close" in lower:
             self.transport.close()
+        elif status == 503 and self.run.pause_s:
+            asyncio.get_running_loop().call_later(random.uniform(0, 2 * self.run.pause_s), self._next)
         else:
             self._next()
 
@@ -67,26 +72,31 @@ class _Connection(asyncio.Protocol):
 
 
 class _Run:
-    def __init__(self, head: bytes, next_body: Callable[[], bytes], seconds: float) -> None:
-        self.head, self.next_body = head, next_body
-        self.until = time.perf_counter() + seconds
+    def __init__(
+        self, head: bytes, next_body: Callable[[], bytes], *, seconds: float, pause_s: float, warm_s: float
+    ) -> None:
+        self.head, self.next_body, self.pause_s = head, next_body, pause_s
+        self.counts_from = time.perf_counter() + warm_s
+        self.until = self.counts_from + seconds
         self.found = Load(0.0, [], Counter())
 
     def body(self) -> bytes | None:
         return self.next_body() if time.perf_counter() < self.until else None
 
     def answered(self, status: int, ms: float) -> None:
+        if time.perf_counter() < self.counts_from:
+            return
         self.found.statuses[status] += 1
         self.found.latencies_ms.append(ms)
         self.found.status_latencies_ms.setdefault(status, []).append(ms)
 
 
-async def _drive(run: _Run, host: str, port: int, connections: int) -> None:
+async def _drive(run: _Run, host: str, port: int, connections: int, tls: ssl.SSLContext | None) -> None:
     async def one() -> None:
         while time.perf_counter() < run.until:
             try:
                 loop = asyncio.get_running_loop()
-                _, protocol = await loop.create_connection(lambda: _Connection(run), host, port)
+                _, protocol = await loop.create_connection(lambda: _Connection(run), host, port, ssl=tls)
             except OSError:
                 run.found.errors += 1
                 await asyncio.sleep(0.01)
@@ -103,12 +113,16 @@ async def _drive(run: _Run, host: str, port: int, connections: int) -> None:
 
 def load(
     port: int, next_body: Callable[[], bytes], *, connections: int, seconds: float, path: str = "/invocations",
-    host: str = "127.0.0.1", headers: str = "",
+    host: str = "127.0.0.1", headers: str = "", pause_s: float = 0.0, warm_s: float = 0.0,
+    tls: ssl.SSLContext | None = None,
 ) -> Load:  # fmt: skip
-    """Post `next_body()` over and over for some seconds."""
+    """Post `next_body()` over and over for some seconds; after a 503 a connection waits `pause_s` on average.
+
+    What is answered in the first `warm_s`, while connections are being made, does not count.
+    """
     head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n{headers}Content-Length: "
-    run = _Run(head.encode(), next_body, seconds)
-    began = time.perf_counter()
-    asyncio.run(_drive(run, host, port, connections))
+    run = _Run(head.encode(), next_body, seconds=seconds, pause_s=pause_s, warm_s=warm_s)
+    began = time.perf_counter() + warm_s
+    asyncio.run(_drive(run, host, port, connections, tls))
     run.found.seconds = time.perf_counter() - began
     return run.found

@@ -1,4 +1,8 @@
-"""The same model behind other servers, as people write them: each takes a row of 18 features and looks nothing up."""
+"""The same service behind other servers: the same checks, look-up, features, thresholds and answers (`Scorer`).
+
+What differs is the server and what turns 18 features into a probability: scikit-learn on a DataFrame, as it was
+trained, or ONNX runtime.
+"""
 
 import os
 from pathlib import Path
@@ -6,91 +10,97 @@ from typing import Any
 
 import numpy as np
 
+from scoreline.online.features import FEATURES, Floats
+from scoreline.online.rules import rules_of
+from scoreline.online.scorer import Scorer
+from scoreline.online.snapshot import SnapshotSource
+
 FOLDER = Path(os.environ.get("PEERS_FOLDER", "."))
 
 
-def _estimator() -> Any:
-    import joblib
+class PandasKernel:
+    """The estimator as it was trained: on a DataFrame with named columns."""
 
-    return joblib.load(FOLDER / "estimator.joblib")
+    def __init__(self) -> None:
+        import joblib
+
+        self.estimator: Any = joblib.load(FOLDER / "estimator.joblib")
+
+    def probabilities(self, features: Floats) -> Floats:
+        import pandas as pd
+
+        return np.asarray(self.estimator.predict_proba(pd.DataFrame(features, columns=list(FEATURES)))[:, 1])
 
 
-def _row_type() -> Any:
-    from pydantic import ConfigDict, create_model
+class GraphKernel:
+    """The same logistic regression as a graph in single precision."""
 
-    fields: dict[str, Any] = dict.fromkeys((FOLDER / "features.txt").read_text().split(), (float, ...))
-    return create_model("Row", __config__=ConfigDict(extra="forbid"), **fields)
+    def __init__(self) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        self.session = onnxruntime.InferenceSession(FOLDER / "model.onnx", options, providers=["CPUExecutionProvider"])
+
+    def probabilities(self, features: Floats) -> Floats:
+        return np.asarray(self.session.run(None, {"features": features.astype(np.float32)})[0].ravel())
 
 
-def _decision(probability: float) -> dict[str, Any]:
-    decision = "deny" if probability >= 0.9 else "review" if probability >= 0.5 else "allow"
-    return {"fraud_probability": probability, "decision": decision}
+def service(kernel: Any) -> Scorer:
+    """What every peer does with the rows of a request."""
+    rules = rules_of({"limits": {"max_clock_difference_s": None}})
+    return Scorer(kernel, SnapshotSource(FOLDER / "current.sqlite"), rules, model_version="peer/1")
+
+
+def _fastapi(kernel: Any) -> Any:
+    """In FastAPI's thread pool, as its documentation says for work that computes."""
+    from fastapi import FastAPI
+    from pydantic import BaseModel
+
+    app, scorer = FastAPI(), service(kernel)
+
+    class Posted(BaseModel):
+        inputs: list[Any]
+
+    @app.post("/invocations")
+    def score(posted: Posted) -> dict[str, Any]:
+        return {"predictions": scorer.answers(posted.inputs)}
+
+    return app
 
 
 def fastapi_pandas() -> Any:
-    import pandas as pd
-    from fastapi import FastAPI
-
-    app, estimator, row_type = FastAPI(), _estimator(), _row_type()
-
-    @app.post("/invocations")
-    def score(rows: list[row_type]) -> dict[str, Any]:
-        frame = pd.DataFrame([row.model_dump() for row in rows])
-        return {"predictions": [_decision(float(p)) for p in estimator.predict_proba(frame)[:, 1]]}
-
-    return app
-
-
-def _onnx_scorer() -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(FOLDER / "model.onnx", options, providers=["CPUExecutionProvider"])
-    names = (FOLDER / "features.txt").read_text().split()
-
-    def score(rows: list[Any]) -> dict[str, Any]:
-        matrix = np.array([[getattr(row, name) for name in names] for row in rows], dtype=np.float32)
-        return {"predictions": [_decision(float(p)) for p in session.run(None, {"features": matrix})[0].ravel()]}
-
-    return score
+    return _fastapi(PandasKernel())
 
 
 def fastapi_onnx() -> Any:
-    """In FastAPI's thread pool, as its documentation says for work that computes."""
-    from fastapi import FastAPI
-
-    app, scorer, row_type = FastAPI(), _onnx_scorer(), _row_type()
-
-    @app.post("/invocations")
-    def score(rows: list[row_type]) -> dict[str, Any]:
-        return scorer(rows)
-
-    return app
+    return _fastapi(GraphKernel())
 
 
 def fastapi_onnx_async() -> Any:
-    """On the event loop itself: the least that Python can do."""
+    """On the event loop itself: the least that FastAPI can do."""
     from fastapi import FastAPI
+    from pydantic import BaseModel
 
-    app, scorer, row_type = FastAPI(), _onnx_scorer(), _row_type()
+    app, scorer = FastAPI(), service(GraphKernel())
+
+    class Posted(BaseModel):
+        inputs: list[Any]
 
     @app.post("/invocations")
-    async def score(rows: list[row_type]) -> dict[str, Any]:
-        return scorer(rows)
+    async def score(posted: Posted) -> dict[str, Any]:
+        return {"predictions": scorer.answers(posted.inputs)}
 
     return app
 
 
 def flask_pandas() -> Any:
-    import pandas as pd
     from flask import Flask, jsonify, request
 
-    app, estimator = Flask("peer"), _estimator()
+    app, scorer = Flask("peer"), service(PandasKernel())
 
     @app.post("/invocations")
     def score() -> Any:
-        frame = pd.DataFrame(request.get_json())
-        return jsonify(predictions=[_decision(float(p)) for p in estimator.predict_proba(frame)[:, 1]])
+        return jsonify(predictions=scorer.answers(request.get_json()["inputs"]))
 
     return app

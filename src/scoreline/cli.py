@@ -1,12 +1,9 @@
 """The command line: arguments → settings → one call of the package → a report."""
 
-import functools
 import logging
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -14,7 +11,8 @@ from scoreline import __version__
 from scoreline.configuration import load_settings
 from scoreline.errors import ScorelineError
 from scoreline.online.cli import COMMANDS
-from scoreline.redaction import Redacted, redacted
+from scoreline.options import pipeline, say
+from scoreline.redaction import redacted
 from scoreline.settings import Settings
 
 STEPS = ("ingest", "train", "promote", "run", "export", "rollback")
@@ -28,39 +26,6 @@ def main() -> None:
 
     The way of the data: ingest, train, promote, run, export. `plan`, `status` and `show` only look.
     """
-
-
-def pipeline(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that all of them have; it gets `settings`, `quiet` and `as_json`."""
-
-    @click.option(
-        "--config",
-        required=True,
-        envvar="SCORELINE_CONFIG",
-        metavar="FILE",
-        help="The pipeline's YAML file, or its URI on a cluster.",
-    )
-    @click.option(
-        "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key, such as scoring.k=50."
-    )
-    @click.option("--json", "as_json", is_flag=True, help="Print the report as one line of JSON.")
-    @click.option("--quiet", is_flag=True, help="No progress.")
-    @click.option("--debug", is_flag=True, help="Log what is done, and show stack traces.")
-    @functools.wraps(command)
-    def wrapped(config: str, overrides: tuple[str, ...], as_json: bool, quiet: bool, debug: bool, **rest: Any) -> None:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(Redacted("%(asctime)s %(levelname)s %(name)s %(message)s"))
-        logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[handler])
-        logging.getLogger("py4j").setLevel(logging.INFO if debug else logging.WARNING)
-        command(settings=load_settings(config, overrides), as_json=as_json, quiet=quiet or as_json, **rest)
-
-    return wrapped
-
-
-def say(report: Any, text: Callable[..., str], *, as_json: bool) -> None:
-    from scoreline.text import as_json as encoded
-
-    click.echo(redacted(encoded(report) if as_json else text(report)))
 
 
 @main.command()

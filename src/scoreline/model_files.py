@@ -59,11 +59,17 @@ def download(model: PinnedModel, into: Path) -> Path:
 
 
 def signature(folder: Path) -> Any:
-    """The mlflow ModelSignature of the model in `folder`, None if it was logged without one."""
-    with quiet_mlflow():
-        from mlflow.models import Model
+    """The mlflow ModelSignature of the model in `folder`, None if it was logged without one.
 
-        return Model.load(str(folder)).signature
+    A model that is posted something else than columns, such as typed JSON, says in its metadata what columns its
+    `predict_arrow` takes: `log_model(metadata={"arrow_signature": signature.to_dict()})`.
+    """
+    with quiet_mlflow():
+        from mlflow.models import Model, ModelSignature
+
+        model = Model.load(str(folder))
+        own = (model.metadata or {}).get("arrow_signature")
+        return ModelSignature.from_dict(own) if own else model.signature
 
 
 def _fetch(model: PinnedModel, scratch: Path) -> Path:

@@ -61,6 +61,7 @@ def pin_model(context: Context, inputs: Inputs, rules: Rules) -> Pinned:
         exclude_seen=rules.exclude_seen,
         blocked=rules.blocked,
         allowed=rules.allowed,
+        optional=contract.optional | {SOURCE},
         threads=int(context.spark.conf.get("spark.task.cpus", "1") or 1),
         digest=expected,
         guard=_guard(settings.scoring),

@@ -1,6 +1,7 @@
 """The rules of a pipeline: what is asked of the model besides the history. Who was scored by other rules is due."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +16,31 @@ from scoreline.tables import explained, quoted_name
 
 @dataclass(frozen=True)
 class Rules:
-    """k, exclusions and item lists, read once at the run's start; `hash` changes when any of them does."""
+    """k, exclusions, item lists and the model's own params, read once at the run's start; `hash` changes with them."""
 
     k: int
     exclude_seen: bool
     allowed: pa.Array | None
     blocked: pa.Array | None
+    own: Mapping[str, bool | int | float | str] = field(default_factory=dict)
 
     @property
     def hash(self) -> str:
         lists = [None if ids is None else ids.to_pylist() for ids in (self.allowed, self.blocked)]
-        return fingerprint([self.k, self.exclude_seen, *lists])
+        return fingerprint([self.k, self.exclude_seen, *lists, *([dict(self.own)] if self.own else [])])
 
     def params(self, understood: frozenset[str]) -> dict[str, Any]:
-        """What is passed to the model: those of its params that we know."""
+        """What is passed to the model: those of its params that we know, and what the configuration says for others."""
+        if unknown := sorted(set(self.own) - understood):
+            declared = ", ".join(sorted(understood)) or "none"
+            raise InputError(f"scoring.params.{unknown[0]}: the model declares no such param; it declares {declared}.")
         given = {
             "k": self.k,
             "exclude_seen": self.exclude_seen,
             "allowed_items": [] if self.allowed is None else self.allowed.to_pylist(),
             "blocked_items": [] if self.blocked is None else self.blocked.to_pylist(),
         }
-        return {name: value for name, value in given.items() if name in understood}
+        return {name: value for name, value in given.items() if name in understood} | dict(self.own)
 
 
 def read_rules(context: Context) -> Rules:
@@ -46,6 +51,7 @@ def read_rules(context: Context) -> Rules:
         exclude_seen=scoring.exclude_seen,
         allowed=_item_list(context, scoring.allowed_items, "scoring.allowed_items"),
         blocked=_item_list(context, scoring.blocked_items, "scoring.blocked_items"),
+        own=scoring.params,
     )
 
 

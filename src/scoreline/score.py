@@ -40,7 +40,10 @@ class Guard:
 
 @dataclass(frozen=True)
 class ScoringTask:
-    """What travels to the workers. `carried` columns ride along from the input, `inputs` go to the model."""
+    """What travels to the workers.
+
+    `carried` columns ride along from the input, `inputs` go to the model; `optional` outputs may be null.
+    """
 
     model_path: str
     kind: Literal["recommender", "tabular"]
@@ -56,6 +59,7 @@ class ScoringTask:
     threads: int = 1
     digest: str | None = None
     guard: Guard = Guard()
+    optional: frozenset[str] = frozenset({SOURCE})
 
 
 @dataclass(frozen=True)
@@ -168,19 +172,19 @@ def _checked(task: ScoringTask, engine: Engine, inputs: pa.RecordBatch) -> pa.Re
     if outputs.num_rows != inputs.num_rows:
         raise BadOutput("ROW_COUNT", f"the model returned {outputs.num_rows} rows for {inputs.num_rows}")
     for name in outputs.schema.names:
-        _require_values(name, outputs.column(name))
+        _require_values(name, outputs.column(name), nullable=name in task.optional)
     if task.kind == "recommender":
         _require_lists(outputs, task.k)
     return outputs
 
 
-def _require_values(name: str, values: pa.Array) -> None:
-    if values.null_count and name != SOURCE:
+def _require_values(name: str, values: pa.Array, *, nullable: bool) -> None:
+    if values.null_count and not nullable:
         raise BadOutput("NULL_OUTPUT", f"output {name} is null")
     leaf = values.flatten() if pa.types.is_list(values.type) else values
-    if leaf.null_count and name != SOURCE:
+    if leaf.null_count and not nullable:
         raise BadOutput("NULL_OUTPUT", f"output {name} has a null in it")
-    if pa.types.is_floating(leaf.type) and not np.isfinite(leaf.to_numpy(zero_copy_only=False)).all():
+    if pa.types.is_floating(leaf.type) and not np.isfinite(leaf.drop_null().to_numpy()).all():
         raise BadOutput("NOT_FINITE", f"output {name} is NaN or infinite")
 
 

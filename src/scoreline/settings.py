@@ -198,6 +198,7 @@ class ScoringSettings(Section):
     exclude_seen: bool = True
     allowed_items: str | None = Field(default=None, description="file or table with the only items to recommend")
     blocked_items: str | None = Field(default=None, description="file or table with items never to recommend")
+    params: dict[str, bool | int | float | str] = Field(default={}, description="for other params of the model")
     max_age: Duration | None = None
     slice_users: int = Field(default=500_000, ge=1)
     batch_rows: int = Field(default=4_096, ge=1, le=1_000_000)

@@ -14,13 +14,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from scoreline.online.compiling import fast_kernel
 from scoreline.online.demo import export_snapshot
 from scoreline.online.kernels import Kernel
 from scoreline.online.rules import Rules, rules_of
 from scoreline.online.scorer import Scorer
 from scoreline.online.simulate import simulate
 from scoreline.online.snapshot import SnapshotSource
-from scoreline.online.training import Split, fast_kernel, fit, split
+from scoreline.online.training import Split, fit, split
 from scoreline.online.windows import TransactionLog
 
 TODAY = pd.Timestamp("2026-03-10", tz="UTC")
@@ -97,6 +98,8 @@ class Registry:
 
     uri: str
     log: Callable[..., str]
+    again: Callable[[], str]
+    """One more version of the first model, made the champion: the same files under another number, in no time."""
 
 
 @pytest.fixture(scope="session")
@@ -116,8 +119,15 @@ def registry(world: World) -> Iterator[Registry]:
             estimator or world.estimator, world.data.test_features, name="card_fraud", rules=Rules(), alias=alias
         )
 
+    def again() -> str:
+        client = mlflow.MlflowClient()
+        first = client.get_model_version("card_fraud", "1")
+        made = client.create_model_version("card_fraud", first.source, run_id=first.run_id, model_id=first.model_id)
+        client.set_registered_model_alias("card_fraud", "champion", made.version)
+        return str(made.version)
+
     log()
-    yield Registry(uri, log)
+    yield Registry(uri, log, again)
     mlflow.set_tracking_uri(before)
 
 
@@ -157,6 +167,7 @@ def serving(
     rules: dict[str, Any] | None = None,
     **server: Any,
 ) -> Iterator[Live]:
+    """A server of the champion; it gets four minutes to start, for a machine may be busy with other tests."""
     from scoreline.online.serving import Server
     from scoreline.online.settings import ServerSettings, ServingSettings
 
@@ -169,7 +180,7 @@ def serving(
         model="models:/card_fraud@champion",
         tracking_uri=registry.uri,
         state_dir=folder / "state",
-        server=ServerSettings(port=free_port(), workers=workers, **server),
+        server=ServerSettings(port=free_port(), workers=workers, **({"start_timeout_s": 240} | server)),
         rules=rules_of({"features": {"snapshot": folder / "current.sqlite", "recheck_s": 0.1}} | (rules or {})),
     )
     running = Server(settings, {key: value for key, value in os.environ.items() if key != "PYTHONPATH"})

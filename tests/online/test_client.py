@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from online.conftest import free_port
-from scoreline.online.client import Authorization, ClientSettings, Fallback, FraudClient
+from scoreline.online.client import Authorization, FraudClient
+from scoreline.online.client_settings import ClientSettings, Fallback
 
+pytestmark = pytest.mark.alone  # it measures time
 Handler = Callable[[BaseHTTPRequestHandler, dict[str, Any]], None]
 PAYMENT = {
     "transaction_id": "t-1", "card_id": "c", "terminal_id": "m", "amount": 20.0, "occurred_at": "2026-03-10T12:00:00Z",

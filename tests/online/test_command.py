@@ -20,7 +20,7 @@ from scoreline.online.serving import _group_lives
 from scoreline.online.settings import env_file, load_settings
 from scoreline.online.windows import TransactionLog
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture

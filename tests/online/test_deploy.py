@@ -1,6 +1,7 @@
 """The deployment files by the vendors' own tools, and each tool shown to notice a mistake."""
 
 import copy
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -86,14 +87,19 @@ def test_kubernetes_selectors_find_the_pods() -> None:
 SAGEMAKER = json.loads(text("sagemaker/fraud-online.json"))
 
 
-def check_sagemaker(call: str, request: dict[str, Any]) -> None:
+@functools.cache  # SageMaker's model takes seconds to read
+def botocore_client(service: str) -> Any:
     session = pytest.importorskip("botocore.session").get_session()
-    from botocore.validate import ParamValidator
-
-    service, operation = call.split(".")
-    client = session.create_client(
+    return session.create_client(
         service, region_name="eu-central-1", aws_access_key_id="none", aws_secret_access_key="none"
     )
+
+
+def check_sagemaker(call: str, request: dict[str, Any]) -> None:
+    service, operation = call.split(".")
+    client = botocore_client(service)
+    from botocore.validate import ParamValidator
+
     shape = client.meta.service_model.operation_model(client.meta.method_to_api_mapping[operation]).input_shape
     report = ParamValidator().validate(request, shape)
     assert not report.has_errors(), report.generate_report()

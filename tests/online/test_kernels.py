@@ -6,9 +6,10 @@ from sklearn.dummy import DummyClassifier
 
 from online.conftest import World
 from scoreline.errors import InputError, RunFailed
-from scoreline.online import training
+from scoreline.online import compiling
+from scoreline.online.compiling import TOLERANCE, difference, fast_kernel
 from scoreline.online.kernels import LinearKernel, OnnxKernel, TreesKernel, load_kernel
-from scoreline.online.training import ESTIMATORS, TOLERANCE, EstimatorName, difference, fast_kernel, fit
+from scoreline.online.training import ESTIMATORS, EstimatorName, fit
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
@@ -16,11 +17,11 @@ def test_every_kernel_gives_scikit_learns_answers(world: World, tmp_path: Path, 
     estimator = fit(name, world.data)
     sample = world.data.test_features
     expected = estimator.predict_proba(sample)[:, 1]
-    kernel = training._numpy_kernel(estimator)
+    kernel = compiling._numpy_kernel(estimator)
     assert kernel is not None
     kernels = [kernel]
     if isinstance(kernel, TreesKernel):
-        graph = training._onnx_kernel(kernel)
+        graph = compiling._onnx_kernel(kernel)
         assert isinstance(graph, OnnxKernel)
         kernels.append(graph)
     for each in kernels:
@@ -37,7 +38,7 @@ def test_one_row_scores_as_in_a_batch(world: World) -> None:
 
 def test_a_kernel_that_disagrees_is_not_logged(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = LinearKernel(weights=np.zeros(world.data.test_features.shape[1]), intercept=0.0)
-    monkeypatch.setattr(training, "_numpy_kernel", lambda estimator: wrong)
+    monkeypatch.setattr(compiling, "_numpy_kernel", lambda estimator: wrong)
     with pytest.raises(RunFailed, match="LinearKernel is off by"):
         fast_kernel(world.estimator, world.data.test_features)
 

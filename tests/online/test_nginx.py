@@ -1,9 +1,13 @@
 """nginx as shipped, in front of a real server: who may ask what, and that errors give nothing away."""
 
 import datetime
+import importlib.util
 import json
+import os
 import shutil
+import ssl
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +20,16 @@ import requests
 
 from online.conftest import Live, free_port
 from online.fuzz.bodies import CANARY, bodies, may_be_allowed
-from scoreline.online.client import ClientSettings, FraudClient
+from scoreline.online.client import FraudClient
+from scoreline.online.client_settings import ClientSettings
 
-CONF = Path(__file__).parents[2] / "conf/serving/nginx.conf"
+ROOT = Path(__file__).parents[2]
+CONF = ROOT / "conf/serving/nginx.conf"
+NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 pytestmark = [
-    pytest.mark.skipif(shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/bin") is None, reason="needs nginx"),
+    pytest.mark.alone,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(NGINX is None, reason="needs nginx"),
     pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning"),
 ]
 
@@ -62,10 +71,17 @@ def certificate(folder: Path) -> None:
     (folder / "tls.key").write_bytes(pem)
 
 
-@pytest.fixture
-def proxy(live: Live, tmp_path: Path) -> Iterator[Proxy]:
-    with running(tmp_path, live, upstream=live.server.settings.server.port) as found:
+@pytest.fixture(scope="module")
+def one_proxy(one_server: Live, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    folder = tmp_path_factory.mktemp("nginx")
+    with running(folder, one_server, upstream=one_server.server.settings.server.port) as found:
         yield found
+
+
+@pytest.fixture
+def proxy(live: Live, one_proxy: Proxy) -> Proxy:
+    """The one nginx of these tests, with the server up behind it."""
+    return one_proxy
 
 
 @contextmanager
@@ -77,12 +93,11 @@ def running(tmp_path: Path, live: Live, *, upstream: int) -> Iterator[Proxy]:
     text = CONF.read_text().replace("127.0.0.1:8443", f"127.0.0.1:{port}")
     text = text.replace("127.0.0.1:5001", f"127.0.0.1:{upstream}")
     (tmp_path / "nginx.conf").write_text("daemon off;\nmaster_process off;\n" + text)
-    binary = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/bin") or "nginx"
-    process = subprocess.Popen([binary, "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")])
+    process = subprocess.Popen([NGINX or "nginx", "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")])
     found = Proxy(f"https://localhost:{port}", tmp_path, live)
     try:
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and process.poll() is None:
             try:
                 requests.get(f"{found.url}/ping", verify=found.certificate, timeout=1)
                 break
@@ -166,6 +181,35 @@ def test_malformed_bodies_never_come_back(proxy: Proxy, count: int) -> None:
         else:
             assert set(response.json()) == {"error", "request_id"}, body
             assert CANARY not in response.text, body
+
+
+def load_generator() -> Any:
+    spec = importlib.util.spec_from_file_location("load_generator", ROOT / "benchmarks/online/load.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules["load_generator"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_beyond_capacity_the_accepted_keep_their_latency(proxy: Proxy) -> None:
+    """Five times as many callers as places: the rest is refused at once, and those who are let in do not notice."""
+    body = json.dumps({"inputs": [proxy.live.payment()]}).encode()
+    tls = ssl.create_default_context(cafile=proxy.certificate)
+    load = load_generator().load
+
+    def drive(connections: int) -> Any:
+        return load(int(proxy.url.rsplit(":", 1)[1]), lambda: body, connections=connections, seconds=2,
+                    host="localhost", headers="X-Api-Key: k-1\r\n", pause_s=0.1, warm_s=1.5, tls=tls)  # fmt: skip
+
+    drive(8)
+    within, beyond = drive(32), drive(160)
+    assert (within.errors, beyond.errors) == (0, 0)
+    assert set(within.statuses) == {200}
+    assert set(beyond.statuses) == {200, 503}
+    assert beyond.statuses[503] > beyond.statuses[200] / 2
+    assert beyond.percentile(0.95, 200) < 2 * within.percentile(0.95, 200)
+    assert beyond.percentile(0.95, 503) < within.percentile(0.95, 200)
 
 
 def test_a_server_that_is_away_is_a_503_at_once(live: Live, tmp_path: Path) -> None:

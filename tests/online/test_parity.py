@@ -1,6 +1,7 @@
 """Both paths give the same answers: Spark's features are the in-memory ones, a table's decisions are the server's."""
 
-import json
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -8,17 +9,20 @@ import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
 
-from online.conftest import TODAY, World
+from online.conftest import TODAY, Registry, World
+from scoreline.context import Context
 from scoreline.errors import InputError
+from scoreline.online.batch import PARAM, rules_text
 from scoreline.online.demo import posted
 from scoreline.online.features import CARD_COLUMNS, FEATURES
-from scoreline.online.jobs import build_features, midnight, score_table
-from scoreline.online.model import CONTRACT_FILE
+from scoreline.online.jobs import build_features, midnight, write_payments
 from scoreline.online.rules import rules_of
 from scoreline.online.scorer import Scorer
-from scoreline.online.serving import FetchedModel
 from scoreline.online.snapshot import Snapshot, SnapshotSource
 from scoreline.online.windows import card_table, terminal_table
+from scoreline.run import run
+from scoreline.settings import Settings
+from scoreline.tables import Tables
 
 RULES = rules_of({"limits": {"max_clock_difference_s": None}})
 
@@ -50,34 +54,66 @@ def test_sparks_snapshot_is_the_one_built_in_memory(world: World, snapshot: Path
     np.testing.assert_allclose([found.terminal(one) or () for one in terminals], terminal_figures, rtol=1e-9)
 
 
-def test_a_table_gets_the_decisions_of_the_server(
-    spark: SparkSession, world: World, snapshot: Path, folder: Path
-) -> None:
-    kernel = folder / "model" / "artifacts" / "kernel"
-    kernel.mkdir(parents=True)
-    contract = {"kernel": world.kernel.save(kernel).name, "features": list(FEATURES)}
-    (kernel / CONTRACT_FILE).write_text(json.dumps(contract))
-    model = FetchedModel(folder / "model", "m/1", "")
-    count = score_table(
-        spark,
-        transactions=str(folder / "transactions.parquet"),
-        tables=str(folder / "tables"),
-        as_of=midnight(str(TODAY.date())),
-        model=model,
-        rules=RULES,
-        output=str(folder / "decisions"),
+@pytest.fixture(scope="module")
+def context(spark: SparkSession, registry: Registry, folder: Path) -> Context:
+    settings = Settings.model_validate(
+        {
+            "name": "fraud",
+            "tables": {"root": str(folder / "fraud")},
+            "mlflow": {"tracking_uri": registry.uri},
+            "keys": {"user_id": "string"},
+            "histories": {"buckets": 2},
+            "input": {"path": str(folder / "payments"), "key": "transaction_id"},
+            "model": {"uri": "models:/card_fraud@champion"},
+            "scoring": {"params": {PARAM: rules_text(RULES)}},
+        }
     )
-    batch = {row["transaction_id"]: row for row in spark.read.format("delta").load(str(folder / "decisions")).collect()}
+    return Context(settings, spark, Tables(spark, settings.tables), datetime(2026, 3, 11, tzinfo=UTC))
+
+
+def test_the_batch_pipeline_gives_the_decisions_of_the_server(
+    context: Context, world: World, snapshot: Path, folder: Path
+) -> None:
+    """Among them payments that the server reviews: no amount, an id that is none, a card nobody knows."""
     rows = world.rows[world.rows["occurred_at"] >= TODAY]
-    online = Scorer(kernel=world.kernel, source=SnapshotSource(snapshot), rules=RULES, model_version="m/1")
+    odd = rows.head(3).assign(transaction_id=["odd one", "odd-2", "odd-3"], amount=[1.0, np.nan, 0.0], card_id="nobody")
+    pd.concat([world.rows, odd]).to_parquet(folder / "with_odd.parquet", coerce_timestamps="us")
+    day = midnight(str(TODAY.date()))
+    count = write_payments(
+        context, transactions=str(folder / "with_odd.parquet"), tables=str(folder / "tables"), as_of=day
+    )
+    report = run(context)
+    assert (report.state, report.figures["scored"], report.figures["failed"]) == ("published", count, 0)
+    batch = {row["user_id"]: row for row in context.tables.table("predictions").read().collect()}
+
+    online = Scorer(world.kernel, SnapshotSource(snapshot), RULES, model_version="card_fraud/1")
     answers = [online.answers([row])[0] for row in posted(world.log, rows)]
-    assert count == len(batch) == len(rows)
+    refused = {
+        "odd one": ["invalid:transaction_id"],
+        "odd-2": ["invalid:amount"],
+        "odd-3": ["unknown_card", "amount_zero"],
+    }
+    assert set(batch) == {answer["transaction_id"] for answer in answers} | set(refused)
+    assert {key: batch[key]["reasons"] for key in refused} == refused
     for answer in answers:
-        same = batch[answer["transaction_id"]]
-        assert (same["decision"], same["reasons"]) == (answer["decision"], answer["reasons"])
-        assert (same["model_version"], same["features_as_of"]) == ("m/1", TODAY.isoformat())
-        if answer["fraud_probability"] is not None:
+        same = batch[str(answer["transaction_id"])]
+        assert (same["decision"], same["reasons"]) == (answer["decision"], answer["reasons"]), answer
+        assert (same["model_name"], same["model_version"]) == ("card_fraud", "1")
+        assert same["features_as_of"] == answer["features_as_of"]
+        if answer["fraud_probability"] is None:
+            assert same["fraud_probability"] is None
+        else:
             assert same["fraud_probability"] == pytest.approx(answer["fraud_probability"], abs=1e-9)
+
+
+def test_other_thresholds_decide_again_and_the_same_ones_do_not(context: Context, snapshot: Path) -> None:
+    strict = rules_of({"decisions": {"bands": [{"review": 0.0, "deny": 0.0}]}})
+    again = context.settings.scoring.model_copy(update={"params": {PARAM: rules_text(strict)}})
+    changed = replace(context, settings=context.settings.model_copy(update={"scoring": again}))
+    assert run(context).state == "nothing_due"
+    assert run(changed).state == "published"
+    scored = context.tables.table("predictions").read().where("fraud_probability IS NOT NULL")
+    assert {row["decision"] for row in scored.collect()} == {"deny"}
 
 
 def test_a_table_without_a_column_is_refused(spark: SparkSession, world: World, folder: Path) -> None:

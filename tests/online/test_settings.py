@@ -6,9 +6,10 @@ from click.testing import CliRunner
 
 from scoreline.errors import ConfigurationError, InputError
 from scoreline.online.cli import authorize, serve
+from scoreline.online.fetching import fetch_model, folder_sha256
 from scoreline.online.rules import rules_of
-from scoreline.online.serving import fetch_model, folder_sha256
 from scoreline.online.settings import env_file, environment, load_settings
+from scoreline.online.transactions import Transaction
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "conf/serving/fraud.yaml"
@@ -21,6 +22,13 @@ def test_the_shipped_env_file_is_the_shipped_yaml() -> None:
 def test_print_env_prints_it() -> None:
     found = CliRunner().invoke(serve, ["--config", str(SHIPPED), "--print-env"])
     assert found.output == (ROOT / "conf/serving/fraud.env").read_text()
+
+
+def test_print_openapi_is_a_document_of_the_contract() -> None:
+    document = json.loads(CliRunner().invoke(serve, ["--config", str(SHIPPED), "--print-openapi"]).output)
+    request = document["paths"]["/invocations"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert request["properties"]["inputs"]["maxItems"] == load_settings(SHIPPED).rules.limits.max_rows
+    assert set(request["properties"]["inputs"]["items"]["properties"]) == set(Transaction.model_fields)
 
 
 def test_the_rules_reach_the_model_unchanged() -> None:

@@ -4,9 +4,11 @@ from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Any
 
+from chispa import assert_df_equality
 from pyspark.sql import SparkSession
 
-from scoreline.plan import Wanted, all_new, due_users
+from scoreline.news import News
+from scoreline.plan import Wanted, all_new, due_by_news, due_users
 
 NOW = datetime(2026, 7, 1, tzinfo=UTC)
 WANTED = Wanted("films", "3", "rules", timedelta(days=7), NOW)
@@ -50,4 +52,28 @@ def test_each_reason_as_a_loop_would_give_it(spark: SparkSession) -> None:
 
 def test_everyone_is_new_where_nothing_is_published(spark: SparkSession) -> None:
     keys = spark.createDataFrame([(1, 0, 7), (2, 1, 7)], HISTORIES)
-    assert sorted(map(tuple, all_new(keys).collect())) == [(1, 0, "new"), (2, 1, "new")]
+    assert sorted(map(tuple, all_new(keys).collect())) == [(1, 0, 7, "new"), (2, 1, 7, "new")]
+
+
+def test_what_the_logs_prove_is_what_a_comparison_of_keys_finds(spark: SparkSession) -> None:
+    """Users 3 and 4 came or changed since the publication; model, rules and --everyone are asked for in turn."""
+    since, hour = NOW - timedelta(hours=1), timedelta(hours=1)
+    stamps = {1: (since - hour, since - hour), 2: (since - 2 * hour, since - hour), 3: (since - hour, since)}
+    stamps[4] = (since, since)
+    rows = [(user, user % 4, 8 if user == 3 else 7, *at) for user, at in stamps.items()]
+    histories = spark.createDataFrame(rows, f"{HISTORIES}, added_at timestamp, updated_at timestamp")
+    made = [(user, user % 4, 7, "films", "3", "rules", since - hour) for user in (1, 2, 3)]
+    published = spark.createDataFrame(made, MADE)
+    state = {"model": "films", "model_version": "3", "rules_hash": "rules"}
+    for model, rules, everyone in product(("3", "4"), ("rules", "others"), (False, True)):
+        wanted = Wanted("films", model, rules, None, NOW, everyone)
+        for news in (News(since, state), News(None, state)):
+            touched = histories if news.since else histories.where("user_id < 3")
+            keys = touched.select("user_id", "bucket", "history_hash")
+            truth = due_users(keys, published if news.since else published.where("user_id < 3"), wanted)
+            assert_df_equality(
+                due_by_news(touched, news, wanted).select("user_id", "bucket", "reason"),
+                truth,
+                ignore_row_order=True,
+                ignore_nullable=True,
+            )

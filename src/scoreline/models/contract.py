@@ -39,13 +39,14 @@ class Contract:
 
     kind: `recommender` if its outputs are arrays named item_ids and scores, else `tabular`.
     inputs: the table's columns to give it, in the signature's order. outputs: its columns with Arrow types.
-    params: the names of the params it understands.
+    params: the names of the params it understands. optional: the outputs that may be null, by the signature.
     """
 
     kind: Literal["recommender", "tabular"]
     inputs: tuple[str, ...]
     outputs: pa.Schema
     params: frozenset[str]
+    optional: frozenset[str] = frozenset()
 
 
 def check_contract(signature: Any, columns: pa.Schema | dict[str, pa.DataType]) -> Contract:
@@ -63,7 +64,8 @@ def check_contract(signature: Any, columns: pa.Schema | dict[str, pa.DataType]) 
     if kind == "recommender":
         _check_ids(outputs, table)
     params = [] if signature.params is None else [param.name for param in signature.params.params]
-    return Contract(kind, inputs, outputs, frozenset(params))
+    optional = [spec.name for spec in signature.outputs.inputs if not getattr(spec, "required", True)]
+    return Contract(kind, inputs, outputs, frozenset(params), frozenset(optional))
 
 
 def _inputs(schema: Any, table: dict[str, pa.DataType]) -> list[str]:

@@ -11,6 +11,8 @@ from typing import Any
 import click
 
 from scoreline.errors import InputError
+from scoreline.options import pipeline, say
+from scoreline.settings import Settings
 
 __all__ = ["COMMANDS"]
 
@@ -27,14 +29,19 @@ _config = click.option(
 @click.command("serve")
 @_config
 @click.option("--print-env", is_flag=True, help="Print the same settings for `mlflow --env-file` and do nothing.")
-def serve(config: Path, print_env: bool) -> None:
+@click.option("--print-openapi", is_flag=True, help="Print the contract as an OpenAPI document and do nothing.")
+def serve(config: Path, print_env: bool, print_openapi: bool) -> None:
     """Serve the fraud model by `mlflow models serve`; SIGHUP moves to the alias's new version, SIGTERM stops."""
+    from scoreline.online.openapi import openapi
     from scoreline.online.serving import Server
     from scoreline.online.settings import env_file, load_settings
 
     settings = load_settings(config)
     if print_env:
         click.echo(env_file(settings), nl=False)
+        return
+    if print_openapi:
+        click.echo(json.dumps(openapi(settings.rules.limits), indent=2))
         return
     logging.basicConfig(level=settings.server.log_level.upper(), format="%(asctime)s %(name)s %(message)s")
     sys.exit(Server(settings, os.environ).run())
@@ -76,30 +83,11 @@ def authorize(transaction: Any, config: Path, url: str | None, api_key: str | No
 @click.option("--name", default="card_fraud", show_default=True, help="The registered model's name.")
 @click.option("--alias", default="champion", show_default=True)
 @_config
-def fraud_train(
-    transactions: Path | None,
-    made_up: bool,
-    train_from: str | None,
-    estimator: str,
-    tracking_uri: str | None,
-    name: str,
-    alias: str,
-    config: Path,
-) -> None:
+def fraud_train(**options: Any) -> None:
     """Train on a week, test on the week after a week's delay, print the quality, log the model."""
     from scoreline.online.quality import train_report
 
-    lines = train_report(
-        transactions=transactions,
-        made_up=made_up,
-        train_from=train_from,
-        estimator=estimator,
-        tracking_uri=tracking_uri,
-        name=name,
-        alias=alias,
-        config=config,
-    )
-    for line in lines:
+    for line in train_report(**options):
         click.echo(line)
 
 
@@ -124,31 +112,41 @@ def fraud_features(transactions: str, as_of: str, tables: str, snapshots: Path) 
 
 
 @click.command("fraud-score")
+@pipeline
 @_transactions
 @_as_of
 @_tables
-@_config
-@click.option("--output", required=True, help="Delta folder for the decisions; replaced.")
-def fraud_score(transactions: str, as_of: str, tables: str, config: Path, output: str) -> None:
-    """Decide on all transactions of the day after --as-of, with the model and the rules that are served (Spark)."""
-    from scoreline.online.jobs import midnight, score_table
-    from scoreline.online.serving import fetch_model
+@click.option(
+    "--serving",
+    type=click.Path(path_type=Path),
+    help="Decide by the thresholds and limits of this serving configuration instead of those logged with the model.",
+)
+def fraud_score(
+    settings: Settings,
+    as_json: bool,
+    quiet: bool,
+    transactions: str,
+    as_of: str,
+    tables: str,
+    serving: Path | None,
+) -> None:
+    """Decide on all transactions of the day after --as-of: join their features, then `scoreline run` (Spark)."""
+    from scoreline import text
+    from scoreline.context import open_context
+    from scoreline.online.batch import PARAM, rules_text
+    from scoreline.online.jobs import midnight, write_payments
     from scoreline.online.settings import load_settings
-    from scoreline.session import get_session
+    from scoreline.progress import for_terminal
+    from scoreline.run import run
 
-    settings, moment = load_settings(config), midnight(as_of)
-    into = settings.state_dir / "models"
-    model = fetch_model(settings.model, into=into, tracking_uri=settings.tracking_uri, sha256=settings.model_sha256)
-    count = score_table(
-        get_session("score transactions"),
-        transactions=transactions,
-        tables=tables,
-        as_of=moment,
-        model=model,
-        rules=settings.rules,
-        output=output,
-    )
-    click.echo(f"{count} decisions by {model.version} in {output}")
+    moment = midnight(as_of)
+    if serving is not None:
+        params = settings.scoring.params | {PARAM: rules_text(load_settings(serving).rules)}
+        scoring = settings.scoring.model_copy(update={"params": params})
+        settings = settings.model_copy(update={"scoring": scoring})
+    context = open_context(settings)
+    write_payments(context, transactions=transactions, tables=tables, as_of=moment)
+    say(run(context, progress=for_terminal(quiet=quiet)), text.ran, as_json=as_json)
 
 
 @click.command("fraud-demo")

@@ -12,7 +12,8 @@ from typing import Any, Final, cast
 import numpy as np
 import pandas as pd
 
-from scoreline.online.client import Authorization, ClientSettings, FraudClient
+from scoreline.online.client import Authorization, FraudClient
+from scoreline.online.client_settings import ClientSettings
 from scoreline.online.rules import FeatureRules, Limits, Rules
 from scoreline.online.serving import Server
 from scoreline.online.settings import ServerSettings, ServingSettings

@@ -1,4 +1,4 @@
-"""What the jobs read and write: transactions in, features and their snapshot out; transactions in, decisions out."""
+"""What the jobs read and write: transactions in; features and their snapshot out, or the batch pipeline's input."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -7,24 +7,21 @@ from pathlib import Path
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
-from scoreline.errors import InputError
+from scoreline.context import Context
+from scoreline.errors import ConfigurationError, InputError
 from scoreline.online.features import CARD_COLUMNS, TERMINAL_COLUMNS
-from scoreline.online.model import kernel_of
 from scoreline.online.nightly import (
     LABELLED,
     TRANSACTIONS,
     card_features,
     check_columns,
-    score_transactions,
+    payments,
     terminal_features,
     with_counters,
 )
-from scoreline.online.rules import Limits, Rules
-from scoreline.online.scorer import Scorer
-from scoreline.online.serving import FetchedModel
 from scoreline.online.snapshot import publish, write_snapshot
 
-__all__ = ["build_features", "midnight", "score_table"]
+__all__ = ["build_features", "midnight", "write_payments"]
 
 
 def midnight(day: str) -> datetime:
@@ -59,44 +56,32 @@ def build_features(spark: SparkSession, *, transactions: str, as_of: datetime, t
     return written
 
 
-def score_table(
-    spark: SparkSession,
-    *,
-    transactions: str,
-    tables: str,
-    as_of: datetime,
-    model: FetchedModel,
-    rules: Rules,
-    output: str,
-) -> int:
-    """Decide on every transaction of the day after `as_of` and write the decisions; how many there are.
+def write_payments(context: Context, *, transactions: str, tables: str, as_of: datetime) -> int:
+    """Write the pipeline's input: all transactions of the day after `as_of` with their figures; how many there are.
 
     The history before that day is read too, for the counters of the last 24 hours.
     """
+    spark, target = context.spark, context.settings.input
+    if target is None or target.path is None or target.format != "delta" or target.key != "transaction_id":
+        raise ConfigurationError("the payments are written to input.path, a Delta folder, with key: transaction_id")
     found = check_columns(_read(spark, transactions), wanted=TRANSACTIONS, what=transactions)
     day = as_of.date().isoformat()
     moment, one_day = F.col("occurred_at"), timedelta(days=1)
     recent = found.where((moment >= F.lit(as_of - one_day)) & (moment < F.lit(as_of + one_day)))
-    decisions = score_transactions(
+    rows = payments(
         with_counters(recent).where(moment >= F.lit(as_of)),
         cards=_read(spark, f"{tables}/card_features/{day}"),
         terminals=_read(spark, f"{tables}/terminal_features/{day}"),
         as_of=as_of,
-        scorer=batch_scorer(model, rules),
     )
-    decisions.write.format("delta").mode("overwrite").save(output)
-    return _read(spark, output).count()
-
-
-def batch_scorer(model: FetchedModel, rules: Rules) -> Scorer:
-    """The server's scorer without what belongs to a server: its clock, its snapshot file, its limit of rows."""
-    limits = Limits(largest_amount=rules.limits.largest_amount, max_clock_difference_s=None)
-    return Scorer(
-        kernel=kernel_of(model.folder / "artifacts" / "kernel"),
-        source=None,
-        rules=rules.model_copy(update={"limits": limits, "shadow": None}),
-        model_version=rules.model_version or model.version,
+    rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(target.path)
+    written = _read(spark, target.path).agg(
+        F.count(F.lit(1)).alias("rows"), F.count_if(F.col("transaction_id").isNull()).alias("nameless")
     )
+    count, nameless = written.collect()[0]
+    if nameless:
+        raise InputError(f"{transactions} has {nameless} rows of {day} without a transaction_id; give them one")
+    return int(count)
 
 
 def _ordered(spark: SparkSession, path: str, key: str, columns: tuple[str, ...]) -> Iterator[Row]:

@@ -1,7 +1,7 @@
 """A trained estimator reduced to what one row's probability needs, without scikit-learn or pandas.
 
 Linear models and tree ensembles as NumPy arrays (`kernel.npz`), tree ensembles as `kernel.onnx` too.
-`training.fast_kernel` builds the candidates, checks each against scikit-learn and keeps the fastest.
+`compiling.fast_kernel` builds the candidates, checks each against scikit-learn and keeps the fastest.
 """
 
 from dataclasses import dataclass

@@ -1,9 +1,11 @@
 """The MLflow model: what `mlflow models serve` loads and calls for each request."""
 
 import gc
+import inspect
 import json
 import logging
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -59,9 +61,19 @@ class FraudModel(PythonModel):  # type: ignore[misc]  # mlflow is untyped
         """One answer per posted row."""
         return [dict(answer) for answer in self.answers(model_input)]
 
+    def predict_arrow(self, batch: Any, params: Mapping[str, Any] | None = None) -> Any:
+        """The same for a pyarrow RecordBatch of payments with their figures joined, for the batch pipeline."""
+        from scoreline.online.batch import judged  # pyarrow: not for the server
+
+        return judged(self.scorer, batch, params or {})
+
     def answers(self, rows: list[Any]) -> list[Answer]:
         """The same, typed."""
         return self.scorer.answers(rows)
+
+
+# MLflow asks for predict's parameters on each request; told once, Python need not work them out each time.
+FraudModel.predict.__signature__ = inspect.signature(FraudModel.predict)  # type: ignore[attr-defined]
 
 
 def kernel_of(folder: Path) -> Kernel:

@@ -1,23 +1,19 @@
-"""The batch half on Spark: tonight's features from the transactions, and a whole table scored as the server would.
+"""The batch half on Spark: tonight's features from the transactions, and the table of payments to decide on.
 
 Plain `DataFrame -> DataFrame` functions; `jobs.py` beside this reads and writes.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
-import pyarrow as pa
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from scoreline.errors import InputError
 from scoreline.online.features import CARD_COLUMNS, LABEL_DELAY_DAYS, TERMINAL_COLUMNS, WINDOW_DAYS
-from scoreline.online.scorer import Scorer
 
-__all__ = ["DECISIONS", "TRANSACTIONS", "card_features", "check_columns", "score_transactions", "terminal_features"]
+__all__ = ["TRANSACTIONS", "card_features", "check_columns", "payments", "terminal_features"]
 
 
 def _field(name: str, kind: T.DataType, comment: str, *, nullable: bool = True) -> T.StructField:
@@ -34,26 +30,6 @@ TRANSACTIONS: Final = T.StructType(
     ]
 )
 LABELLED: Final = T.StructType([*TRANSACTIONS, _field("is_fraud", T.ByteType(), "1 if reported as fraud since")])
-DECISIONS: Final = T.StructType(
-    [
-        _field("transaction_id", T.StringType(), "id of the payment"),
-        _field("fraud_probability", T.DoubleType(), "the model's score, NULL if it was not asked"),
-        _field("decision", T.StringType(), "allow, review or deny"),
-        _field("reasons", T.ArrayType(T.StringType()), "why it is not an allow"),
-        _field("model_version", T.StringType(), "name and version of the model"),
-        _field("features_as_of", T.StringType(), "midnight up to which cards and terminals were counted"),
-    ]
-)
-_ARROW_DECISIONS: Final = pa.schema(
-    [
-        ("transaction_id", pa.string()),
-        ("fraud_probability", pa.float64()),
-        ("decision", pa.string()),
-        ("reasons", pa.list_(pa.string())),
-        ("model_version", pa.string()),
-        ("features_as_of", pa.string()),
-    ]
-)
 _INTEGERS: Final = {"tinyint", "smallint", "int", "bigint", "boolean"}
 
 
@@ -106,54 +82,11 @@ def with_counters(transactions: DataFrame) -> DataFrame:
     )
 
 
-def score_transactions(
-    transactions: DataFrame, *, cards: DataFrame, terminals: DataFrame, as_of: datetime, scorer: Scorer
-) -> DataFrame:
-    """`DECISIONS` for every transaction, by the very code that the server runs."""
+def payments(transactions: DataFrame, *, cards: DataFrame, terminals: DataFrame, as_of: datetime) -> DataFrame:
+    """The batch pipeline's input: a row per transaction, its counters, its card's and its terminal's figures.
+
+    Figures are null where nothing is known of the card or the terminal; such payments are reviewed.
+    """
     known = transactions.join(cards, on="card_id", how="left").join(terminals, on="terminal_id", how="left")
     columns = [*TRANSACTIONS.names, "card_count_24h", "card_amount_24h", *CARD_COLUMNS, *TERMINAL_COLUMNS]
-    text = F.date_format("occurred_at", "yyyy-MM-dd'T'HH:mm:ss.SSSSSS'Z'")
-    return known.select(*columns).withColumns({"occurred_at": text}).mapInArrow(_judge(scorer, as_of), DECISIONS)
-
-
-@dataclass(frozen=True)
-class _BatchKnowledge:
-    """The joined features of one Arrow batch, in the shape of a snapshot."""
-
-    as_of_s: float
-    as_of_text: str
-    cards: dict[str, tuple[float, ...]]
-    terminals: dict[str, tuple[float, ...]]
-
-    def card(self, card_id: str) -> tuple[float, ...] | None:
-        return self.cards.get(card_id)
-
-    def terminal(self, terminal_id: str) -> tuple[float, ...] | None:
-        return self.terminals.get(terminal_id)
-
-    def current(self) -> "_BatchKnowledge":
-        return self
-
-
-def _judge(scorer: Scorer, as_of: datetime) -> Any:
-    as_of_s, as_of_text = as_of.timestamp(), as_of.astimezone(UTC).isoformat()
-
-    def judge(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            known = _BatchKnowledge(
-                as_of_s,
-                as_of_text,
-                _lookup(batch, "card_id", CARD_COLUMNS),
-                _lookup(batch, "terminal_id", TERMINAL_COLUMNS),
-            )
-            posted = [*TRANSACTIONS.names, "card_count_24h", "card_amount_24h"]
-            answers = scorer.judge(batch.select(posted).to_pylist(), known)
-            yield pa.RecordBatch.from_pylist(answers, schema=_ARROW_DECISIONS)
-
-    return judge
-
-
-def _lookup(batch: pa.RecordBatch, key: str, columns: tuple[str, ...]) -> dict[str, tuple[float, ...]]:
-    figures = zip(*(batch.column(name).to_pylist() for name in columns), strict=True)
-    rows = zip(batch.column(key).to_pylist(), figures, strict=True)
-    return {found: row for found, row in rows if found is not None and row[0] is not None}
+    return known.select(*columns, F.lit(as_of.astimezone(UTC).isoformat()).alias("features_as_of"))

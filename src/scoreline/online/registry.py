@@ -8,12 +8,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+import pyarrow as pa
+
 import scoreline
+from scoreline.online.batch import INPUTS, OUTPUTS, PARAM
+from scoreline.online.compiling import TOLERANCE, difference, fast_kernel
 from scoreline.online.features import FEATURES, Floats
 from scoreline.online.kernels import OnnxKernel
 from scoreline.online.model import CONTRACT_FILE
-from scoreline.online.rules import Rules
-from scoreline.online.training import TOLERANCE, difference, fast_kernel
+from scoreline.online.rules import MetricsRules, Rules
 from scoreline.online.transactions import Transaction
 
 __all__ = ["SERVING_MODULES", "log_fraud_model"]
@@ -24,8 +27,8 @@ SERVING_MODULES: Final = (
     *(
         f"online/{name}.py"
         for name in (
-            "__init__", "decisions", "features", "kernels", "metrics", "model", "rules", "scorer", "shadow", "snapshot",
-            "transactions",
+            "__init__", "batch", "decisions", "features", "kernels", "metrics", "model", "rules", "scorer", "shadow",
+            "snapshot", "transactions",
         )
     ),
 )  # fmt: skip
@@ -45,6 +48,7 @@ def log_fraud_model(
 ) -> str:
     """Log and register the estimator's fast kernel, checked against it on `sample`; the version's number.
 
+    Thresholds and limits of `rules` are logged as defaults; paths and ports are not, they are a server's.
     `snapshot` puts a feature snapshot inside the model, for services that can mount none.
     """
     import mlflow
@@ -68,7 +72,8 @@ def log_fraud_model(
             python_model=str(Path(__file__).with_name("served.py")),
             artifacts={"kernel": str(folder)} | ({"snapshot": str(snapshot.resolve())} if snapshot else {}),
             code_paths=[str(_serving_code(Path(scratch)))],
-            model_config=rules.model_dump(mode="json"),
+            model_config=_of_the_model(rules).model_dump(mode="json"),
+            metadata={"arrow_signature": _arrow_signature()},
             input_example=[_example()],
             pip_requirements=_requirements(onnx=isinstance(kernel, OnnxKernel)),
             registered_model_name=name,
@@ -77,6 +82,26 @@ def log_fraud_model(
     if alias:
         mlflow.MlflowClient().set_registered_model_alias(name, alias, version)
     return version
+
+
+def _of_the_model(rules: Rules) -> Rules:
+    """Without what belongs to one machine: those come by `SERVING_MODEL_CONFIG` where the model is served."""
+    features = rules.features.model_copy(update={"snapshot": None})
+    return rules.model_copy(update={"features": features, "metrics": MetricsRules(), "shadow": None})
+
+
+def _arrow_signature() -> dict[str, Any]:
+    """What the batch pipeline reads as the model's contract (`scoreline.model_files.signature`)."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+    from mlflow.types.schema import Array
+
+    kinds = {pa.float64(): DataType.double, pa.string(): DataType.string, pa.list_(pa.string()): Array(DataType.string)}
+    inputs = [ColSpec(DataType[kind], name) for name, kind in INPUTS.items()]
+    outputs = [ColSpec(kinds[f.type], f.name, required=f.name in {"decision", "reasons"}) for f in OUTPUTS]
+    params = ParamSchema([ParamSpec(PARAM, DataType.string, "{}")])
+    found: dict[str, Any] = ModelSignature(Schema(inputs), Schema(outputs), params).to_dict()
+    return found
 
 
 def _serving_code(scratch: Path) -> Path:

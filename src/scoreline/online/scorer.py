@@ -4,13 +4,13 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from scoreline.online.decisions import decide
-from scoreline.online.features import CARD_COLUMNS, TERMINAL_COLUMNS, Floats, feature_matrix
+from scoreline.online.features import feature_row
 from scoreline.online.kernels import Kernel
 from scoreline.online.rules import Rules
 from scoreline.online.transactions import Answer, Decision, Transaction, parse, safe_id
@@ -18,8 +18,6 @@ from scoreline.online.transactions import Answer, Decision, Transaction, parse, 
 __all__ = ["Judged", "Known", "Scorer", "Source"]
 
 _log = logging.getLogger(__name__)
-_UNKNOWN_CARD = (0.0,) * len(CARD_COLUMNS)
-_UNKNOWN_TERMINAL = (0.0,) * len(TERMINAL_COLUMNS)
 
 Observer = Callable[[Sequence[Answer], float], None]
 
@@ -45,8 +43,16 @@ class Judged(NamedTuple):
     """A transaction that could be scored, with its inputs: what a challenger gets to see."""
 
     transaction: Transaction
-    features: Floats
+    features: list[float]
     answer: Answer
+
+
+class _Asked(NamedTuple):
+    """A row of the request that is fit for the model."""
+
+    place: int
+    transaction: Transaction
+    inputs: list[float]
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,6 @@ class Scorer:
     clock: Callable[[], float] = time.time
     observers: tuple[Observer, ...] = ()
     shadow: Callable[[Sequence[Judged]], None] | None = None
-    _nan: float = field(default=float("nan"), init=False)
 
     def answers(self, rows: Sequence[object]) -> list[Answer]:
         """One answer per row, in order. Whatever goes wrong, the answer is "review" with a reason."""
@@ -68,54 +73,62 @@ class Scorer:
         if len(rows) > self.rules.limits.max_rows:
             found = [self._review(row, ("too_many_rows",)) for row in rows]
         else:
-            found = self.judge(rows, self.source)
+            found = self._judged(rows)
         seconds = time.perf_counter() - began
         for observe in self.observers:
             observe(found, seconds)
         return found
 
-    def judge(self, rows: Sequence[object], source: Source | None) -> list[Answer]:
-        """Answers with what `source` knows; an error is a review, for a card must not wait until our bug is fixed."""
+    def _judged(self, rows: Sequence[object]) -> list[Answer]:
+        """An error is a review, for a card must not wait until our bug is fixed."""
         try:
-            return self._judge(rows, source.current() if source else None)
+            return self.judge(rows, self.source.current() if self.source else None)
         except Exception as error:
             frames = "".join(traceback.format_tb(error.__traceback__))
             _log.error("error=%s rows=%d\n%s", type(error).__name__, len(rows), frames)
             return [self._review(row, ("internal_error",)) for row in rows]
 
-    def _judge(self, rows: Sequence[object], snapshot: Known | None) -> list[Answer]:
-        found: list[Answer | None] = [None] * len(rows)
-        at: list[int] = []
-        known: list[tuple[Transaction, tuple[float, ...], tuple[float, ...]]] = []
+    def judge(self, rows: Sequence[object], snapshot: Known | None) -> list[Answer]:
+        """Answers with what `snapshot` knows of cards and terminals, without the limit of rows; a bug raises."""
+        found: list[Answer | None] = []
+        asked: list[_Asked] = []
         for index, row in enumerate(rows):
-            transaction = parse(row)
-            if isinstance(transaction, tuple):
-                found[index] = self._review(row, transaction)
-                continue
-            if snapshot is None:
-                found[index] = self._review(row, ("features_missing",))
-                continue
-            card, terminal = snapshot.card(transaction.card_id), snapshot.terminal(transaction.terminal_id)
-            reasons = self._objections(transaction, snapshot, card, terminal)
-            if reasons:
-                found[index] = self._review(row, reasons, snapshot)
-                continue
-            at.append(index)
-            known.append((transaction, card or _UNKNOWN_CARD, terminal or _UNKNOWN_TERMINAL))
-        if known and snapshot:
-            judged = self._score(known, snapshot)
-            for index, one in zip(at, judged, strict=True):
-                found[index] = one.answer
+            one = self._asked(index, row, snapshot)
+            if isinstance(one, _Asked):
+                asked.append(one)
+                found.append(None)
+            else:
+                found.append(one)
+        if asked and snapshot:
+            judged = self._score(asked, snapshot)
+            for question, answered in zip(asked, judged, strict=True):
+                found[question.place] = answered.answer
             if self.shadow:
                 self.shadow(judged)
         return [answer for answer in found if answer is not None]
 
+    def _asked(self, index: int, row: object, snapshot: Known | None) -> _Asked | Answer:
+        """What to ask the model about a row; the answer itself if the model cannot be asked."""
+        transaction = parse(row)
+        if isinstance(transaction, tuple):
+            return self._review(row, transaction)
+        if snapshot is None:
+            return self._review(row, ("features_missing",))
+        card, terminal = snapshot.card(transaction.card_id), snapshot.terminal(transaction.terminal_id)
+        moment = transaction.occurred_at.timestamp()
+        reasons = self._objections(transaction, moment, snapshot, card, terminal)
+        if reasons or card is None or terminal is None:
+            return self._review(row, reasons, snapshot)
+        inputs = feature_row(
+            transaction.amount, moment // 1, card, terminal, transaction.card_count_24h, transaction.card_amount_24h
+        )
+        return _Asked(index, transaction, inputs)
+
     def _objections(
-        self, transaction: Transaction, snapshot: Known, card: object | None, terminal: object | None
+        self, transaction: Transaction, moment: float, snapshot: Known, card: object | None, terminal: object | None
     ) -> tuple[str, ...]:
         """Why this transaction cannot be left to the model."""
         limits, features = self.rules.limits, self.rules.features
-        moment = transaction.occurred_at.timestamp()
         age_h = (moment - snapshot.as_of_s) / 3600
         difference = limits.max_clock_difference_s
         checks = (
@@ -129,25 +142,10 @@ class Scorer:
         )
         return tuple(reason for holds, reason in checks if holds)
 
-    def _score(
-        self, known: Sequence[tuple[Transaction, tuple[float, ...], tuple[float, ...]]], snapshot: Known
-    ) -> list[Judged]:
-        nan = self._nan
-        features = feature_matrix(
-            amount=np.array([row.amount for row, _, _ in known]),
-            epoch_s=np.array([row.occurred_at.timestamp() // 1 for row, _, _ in known]),
-            card=np.array([card for _, card, _ in known]),
-            terminal=np.array([terminal for _, _, terminal in known]),
-            count_24h=np.array(
-                [nan if row.card_count_24h is None else row.card_count_24h for row, _, _ in known], float
-            ),
-            amount_24h=np.array(
-                [nan if row.card_amount_24h is None else row.card_amount_24h for row, _, _ in known], float
-            ),
-        )
-        probabilities = self.kernel.probabilities(features).tolist()
+    def _score(self, asked: Sequence[_Asked], snapshot: Known) -> list[Judged]:
+        probabilities = self.kernel.probabilities(np.array([one.inputs for one in asked])).tolist()
         judged = []
-        for (row, _, _), probability, inputs in zip(known, probabilities, features, strict=True):
+        for (_, row, inputs), probability in zip(asked, probabilities, strict=True):
             decision, reasons = decide(probability, row.amount, self.rules.decisions)
             finite = 0.0 <= probability <= 1.0
             answer = self._answer(row.transaction_id, decision, reasons, probability if finite else None, snapshot)

@@ -8,7 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from scoreline.errors import ConfigurationError
-from scoreline.online.client import ClientSettings
+from scoreline.online.client_settings import ClientSettings
 from scoreline.online.rules import Rules, Shadow
 
 __all__ = ["ServerSettings", "ServingSettings", "env_file", "environment", "load_settings"]

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scoreline.online.features import LABEL_DELAY_DAYS, WINDOW_DAYS, Floats, feature_matrix
+from scoreline.online.features import FEATURES, LABEL_DELAY_DAYS, WINDOW_DAYS, Floats, feature_row
 
 __all__ = ["TransactionLog", "card_table", "terminal_table", "training_matrix"]
 
@@ -103,11 +103,12 @@ def training_matrix(log: TransactionLog, rows: pd.DataFrame) -> Floats:
     time = epoch_seconds(rows["occurred_at"])
     midnight = time // DAY_S * DAY_S
     last_day = log.by_card.between(rows["card_id"], time - DAY_S, time)
-    return feature_matrix(
-        amount=rows["amount"].to_numpy(np.float64),
-        epoch_s=time.astype(np.float64),
-        card=card_features(log, rows["card_id"], midnight),
-        terminal=terminal_features(log, rows["terminal_id"], midnight),
-        count_24h=last_day[:, 0],
-        amount_24h=last_day[:, 1],
+    columns = (
+        rows["amount"].to_numpy(np.float64),
+        time.astype(np.float64),
+        card_features(log, rows["card_id"], midnight),
+        terminal_features(log, rows["terminal_id"], midnight),
+        *last_day.T,
     )
+    found = [feature_row(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+    return np.array(found).reshape(len(rows), len(FEATURES))

@@ -1,4 +1,8 @@
-"""Request bodies that somebody might send, from almost right to not even JSON, and what may be answered "allow"."""
+"""Bodies that schemathesis does not make, because no JSON library writes them, and what may be answered "allow".
+
+Tokens that are no JSON (NaN, 1e999, half a string), bytes changed at random, MLflow's other envelopes, brackets by the
+thousand, more rows than are let in. Values and fields that break the contract are schemathesis' work (`test_contract`).
+"""
 
 import json
 import random
@@ -35,7 +39,7 @@ _FORMATS = ["inputs", "instances", "dataframe_records", "dataframe_split", "mess
 def bodies(payment: Callable[..., dict[str, Any]], *, count: int, seed: int) -> Iterator[bytes]:
     """`count` bodies; the same ones for the same seed."""
     rng = random.Random(seed)
-    makers = (_changed_values, _changed_fields, _changed_tokens, _changed_bytes, _changed_envelope, _many_rows)
+    makers = (_changed_tokens, _changed_bytes, _changed_envelope, _many_rows)
     for _ in range(count):
         yield rng.choice(makers)(rng, payment())
 
@@ -55,20 +59,6 @@ def _refuse(token: str) -> Any:
 
 def _post(rows: Any) -> bytes:
     return json.dumps({"inputs": rows}).encode()
-
-
-def _changed_values(rng: random.Random, row: dict[str, Any]) -> bytes:
-    for name in rng.sample([*row, "card_count_24h", "card_amount_24h"], rng.randint(1, 3)):
-        row[name] = rng.choice(_VALUES)
-    return _post([row])
-
-
-def _changed_fields(rng: random.Random, row: dict[str, Any]) -> bytes:
-    if rng.random() < 0.5:
-        row.pop(rng.choice(list(row)))
-    if rng.random() < 0.7:
-        row[rng.choice(["pan", "cvv", "__class__", "model_config", "amount ", ""])] = CANARY
-    return _post([row])
 
 
 def _changed_tokens(rng: random.Random, row: dict[str, Any]) -> bytes:

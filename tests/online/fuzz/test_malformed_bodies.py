@@ -9,7 +9,11 @@ import requests
 from online.conftest import Live
 from online.fuzz.bodies import CANARY, bodies, may_be_allowed
 
-pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.timeout(900),
+    pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning"),
+]
 
 
 @pytest.mark.parametrize("count", [400, pytest.param(10_000, marks=pytest.mark.slow)])

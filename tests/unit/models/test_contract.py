@@ -51,6 +51,12 @@ def test_recommended_ids_have_the_type_of_the_tables() -> None:
         check_contract(signature, HISTORY)
 
 
+def test_optional_outputs_may_be_null() -> None:
+    outputs = Schema([ColSpec(DataType.double, "score", required=False), ColSpec(DataType.string, "why")])
+    signature = tabular(ColSpec(DataType.double, "amount"), outputs=outputs)
+    assert check_contract(signature, {"amount": pa.float64()}).optional == {"score"}
+
+
 def test_any_other_model_is_tabular() -> None:
     signature = tabular(ColSpec(DataType.double, "amount"), ColSpec(DataType.string, "country"))
     columns = {"country": pa.string(), "more": pa.int8(), "amount": pa.float32()}

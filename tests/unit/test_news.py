@@ -1,0 +1,82 @@
+"""What the logs prove about who is due, and what they do not."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from scoreline.commits import Commit
+from scoreline.news import News, complete_note, oldest_row, read_news
+
+T0 = datetime(2026, 7, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def ingest(version: int, hours: int) -> Commit:
+    stamp = T0 + hours * HOUR
+    return Commit(version, stamp, "MERGE", {"kind": "ingest", "updated_at": stamp.isoformat()})
+
+
+def published(inputs: list[Commit], *, version: int = 1, complete: bool = True, seen: int = 1) -> Commit:
+    note = {"kind": "publish", "input": "histories", "input_version": seen, "run_id": f"run {version}"}
+    note |= complete_note(inputs, version=seen, complete=complete, oldest=T0 + 2 * HOUR)
+    return Commit(version, T0 + 2 * HOUR, "WRITE", note)
+
+
+def news(target: list[Commit], inputs: list[Commit], too_old: datetime | None = None) -> News | None:
+    return read_news(target, inputs, input_name="histories", too_old=too_old)
+
+
+def test_commits_behind_the_publication_are_the_news() -> None:
+    inputs = [ingest(3, 6), ingest(2, 4), ingest(1, 1)]
+    found = news([published(inputs)], inputs)
+    assert found is not None
+    assert found.since == T0 + 4 * HOUR
+    quiet = news([published(inputs)], inputs[-1:])
+    assert quiet is not None
+    assert quiet.since is None
+
+
+def test_compaction_is_no_news() -> None:
+    inputs = [Commit(2, T0 + 5 * HOUR, "OPTIMIZE", {}), ingest(1, 1)]
+    target = [Commit(2, T0 + 5 * HOUR, "OPTIMIZE", {}), published(inputs)]
+    found = news(target, inputs)
+    assert found is not None
+    assert found.since is None
+
+
+@pytest.mark.parametrize(
+    ("target", "inputs", "too_old"),
+    [
+        pytest.param([], [ingest(1, 1)], None, id="nothing is published"),
+        pytest.param([published([ingest(1, 1)], complete=False)], [ingest(1, 1)], None, id="somebody was left due"),
+        pytest.param(
+            [Commit(2, T0, "DELETE", {}), published([ingest(1, 1)])], [ingest(1, 1)], None, id="rows were deleted"
+        ),
+        pytest.param(
+            [published([ingest(1, 1)])], [Commit(2, T0, "DELETE", {}), ingest(1, 1)], None, id="users were deleted"
+        ),
+        pytest.param([published([ingest(1, 1)])], [ingest(2, 1), ingest(1, 1)], None, id="the clock stood still"),
+        pytest.param([published([ingest(1, 1)])], [ingest(1, 3)], None, id="the table was made anew"),
+        pytest.param([published([ingest(1, 1)])], [ingest(3, 4), ingest(2, 3)], None, id="the log is too short"),
+        pytest.param([published([ingest(1, 1)])], [ingest(1, 1)], T0 + 2 * HOUR, id="rows are too old"),
+    ],
+)
+def test_what_is_not_proven_is_compared(target: list[Commit], inputs: list[Commit], too_old: Any) -> None:
+    assert news(target, inputs, too_old) is None
+
+
+def test_after_a_rollback_the_news_are_those_since_the_older_run() -> None:
+    inputs = [ingest(2, 4), ingest(1, 1)]
+    first, second = published(inputs), published(inputs, version=2, seen=2)
+    fence = Commit(3, T0 + 7 * HOUR, "WRITE", {"kind": "rollback", "to_version": 1})
+    found = news([Commit(4, T0 + 7 * HOUR, "RESTORE", {}), fence, second, first], inputs)
+    assert found is not None
+    assert (found.since, found.state["run_id"]) == (T0 + 4 * HOUR, "run 1")
+
+
+def test_the_oldest_row_is_as_old_as_the_last_run_of_everyone() -> None:
+    known = News(None, {"oldest": T0.isoformat()})
+    assert oldest_row(known, whole_table=False, began=T0 + HOUR) == T0
+    assert oldest_row(known, whole_table=True, began=T0 + HOUR) == T0 + HOUR
+    assert oldest_row(None, whole_table=False, began=T0 + HOUR) is None
