@@ -20,15 +20,15 @@ _INK = "#1f5a94"
 _SECOND = "#c2571a"
 
 
-def draw(results: Results, size: str, everyone: int, path: Path) -> Path:
+def draw(results: Results, size: str, path: Path) -> Path:
     """Six panels: users, items, history length, K, share due, workers."""
-    figure = sketch(results, size, everyone)
+    figure = sketch(results, size)
     figure.savefig(path, metadata={"Date": None, "Creator": "scoreline"})
     plt.close(figure)
     return path
 
 
-def sketch(results: Results, size: str, everyone: int) -> Figure:
+def sketch(results: Results, size: str) -> Figure:
     figure, axes = plt.subplots(2, 3, figsize=(10.5, 6.2), layout="constrained")
     points = figures.found(results, "curve-points") or {}
     _line(axes[0, 0], _users(results, size), "users", "CPU s, full run", _INK)
@@ -38,7 +38,7 @@ def sketch(results: Results, size: str, everyone: int) -> Figure:
         (axes[1, 0], "k", "K"),
     ):
         _line(axis, {float(x): y for x, y in points.get(name, {}).items()}, label, "CPU µs per user, scoring", _INK)
-    _shares(axes[1, 1], results, size, everyone)
+    _shares(axes[1, 1], results)
     _workers(axes[1, 2], figures.found(results, "curve-workers") or {})
     return figure
 
@@ -59,13 +59,14 @@ def _users(results: Results, size: str) -> dict[float, float]:
     return {run["users"]: run["stages"][AGAIN]["cpu"] for run in runs}
 
 
-def _shares(axis: Axes, results: Results, size: str, everyone: int) -> None:
+def _shares(axis: Axes, results: Results) -> None:
     part = figures.found(results, "curve-shares")
-    run, ingest = {}, {}
+    run: dict[float, float] = {}
+    ingest: dict[float, float] = {}
     for name, due in (part or {}).get("due", {}).items():
         if name != "first":
-            run[due / everyone * 100] = part["stages"][f"run {name}"]["cpu"]
-            ingest[due / everyone * 100] = part["stages"][f"ingest {name}"]["cpu"]
+            run[due / part["users"] * 100] = part["stages"][f"run {name}"]["cpu"]
+            ingest[due / part["users"] * 100] = part["stages"][f"ingest {name}"]["cpu"]
     if part:
         run[100.0] = part["stages"][AGAIN]["cpu"]
     _line(axis, ingest, "", "", _SECOND)

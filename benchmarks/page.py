@@ -13,6 +13,7 @@ import table
 import workload
 from figures import Results
 
+_TABULAR = ("model", "way", "CPU s", "wall s", "session CPU s", "predictions")
 _HERE = Path(__file__).parent
 
 
@@ -22,7 +23,7 @@ def write(results: Results, docs: Path) -> Path:
     size = table.large_size(results)
     everyone = workload.SIZES[size].users
     (docs / "performance.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    curves.draw(results, size, everyone, docs / "performance.svg")
+    curves.draw(results, size, docs / "performance.svg")
     text = Template((_HERE / "performance.template.md").read_text(encoding="utf-8"))
     page = docs / "performance.md"
     page.write_text(text.substitute(fields(results, size, everyone)), encoding="utf-8")
@@ -32,9 +33,7 @@ def write(results: Results, docs: Path) -> Path:
 def fields(results: Results, size: str, everyone: int) -> dict[str, str]:
     """What stands in the template's gaps."""
     about = results.get("about", {})
-    features = next(
-        (found for part in results if part.startswith("tabular") and (found := figures.found(results, part))), {}
-    )
+    features = figures.found(results, "tabular-logistic") or {}
     return {
         "began": about.get("began", "at an unknown time"),
         "machine": about.get("machine", "an unknown machine"),
@@ -43,15 +42,14 @@ def fields(results: Results, size: str, everyone: int) -> dict[str, str]:
         "origin": about.get("origin", "unknown"),
         "checked": f"{_checked(results, size):,}",
         "kernels": _grid(("factors", "kernel", "CPU µs per user", "÷ ours", "lists"), table.kernel_rows(results)),
-        "jobs": "\n\n".join(_jobs(results, one) for one in dict.fromkeys((size, "S"))),
+        "jobs": "\n\n".join(_jobs(results, one) for one in dict.fromkeys((size, table.small_size(results)))),
         "stages": _grid((f"stage, {size}", "CPU s", "wall s", "steps"), table.stage_rows(results, size)),
         "rows": f"{features.get('rows', 0):,}",
-        "tabular": _grid(
-            ("model", "way", "CPU s", "wall s", "session CPU s", "predictions"), table.tabular_rows(results)
-        ),
-        "memory": _memory(results, size),
+        "tabular": _grid(_TABULAR, table.tabular_rows(results)),
+        **_memory(results, size),
         "size": size,
-        "model": _model(results, size, everyone),
+        "small": table.small_size(results),
+        **_model(results, size, everyone),
     }
 
 
@@ -90,39 +88,27 @@ def _jobs(results: Results, size: str) -> str:
     return _grid(head, table.job_rows(results, size))
 
 
-def _memory(results: Results, size: str) -> str:
-    lines = []
-    if workers := figures.found(results, "memory-workers"):
-        one, eight = workers["1"], workers["8"]
-        lines.append(
-            f"With a model of {workers['model_mib']:,.0f} MiB, {eight['workers']} Python workers of one node take "
-            f"{eight['workers_mib']:,.0f} MiB of PSS together (the daemon that forks them included), one takes "
-            f"{one['workers_mib']:,.0f} MiB: {figures.memory_ratio(results):.2f}×. The model's arrays are mapped from "
-            "its files, so workers share them."
-        )
-    ours, part = figures.found(results, f"job-{size}-ours"), figures.found(results, "quarter")
-    if ours and part:
-        last = ours["runs"][-1]
-        lines.append(
-            f"A run on {size}: {last['workers_mib']:,.0f} MiB in the Python workers and {last['peak_mib']:,.0f} MiB in the "
-            f"whole tree; for a quarter of the users {part['workers_mib']:,.0f} and {part['peak_mib']:,.0f}. The JVM fills "
-            "the heap it is allowed before it collects, so the workers' figure is the one that says something."
-        )
-    return "\n\n".join(lines) or "Not measured."
+def _memory(results: Results, size: str) -> dict[str, str]:
+    workers = figures.found(results, "memory-workers") or {}
+    one, eight = workers.get("1", {}), workers.get("8", {})
+    ours = (figures.found(results, f"job-{size}-ours") or {"runs": [{}]})["runs"][-1]
+    part = figures.found(results, "quarter") or {}
+    known = {
+        "model_mib": workers.get("model_mib"),
+        "workers": eight.get("workers"),
+        "eight_mib": eight.get("workers_mib"),
+        "one_mib": one.get("workers_mib"),
+        "all_workers_mib": ours.get("workers_mib"),
+        "all_mib": ours.get("peak_mib"),
+        "quarter_workers_mib": part.get("workers_mib"),
+        "quarter_mib": part.get("peak_mib"),
+    }
+    times = figures.memory_ratio(results)
+    whole = {name: "–" if value is None else f"{value:,.0f}" for name, value in known.items()}
+    return {**whole, "memory_times": "–" if times is None else f"{times:.2f}"}
 
 
-def _model(results: Results, size: str, everyone: int) -> str:
+def _model(results: Results, size: str, everyone: int) -> dict[str, str]:
     known = figures.cost_model(results, size, everyone)
-    if known is None:
-        return "Not measured."
-    return (
-        f"From a full run on {size} in a warm session: {known['fixed']:.1f} CPU s fixed and {known['per_user']:,.0f} CPU µs a "
-        f"user, of which one worker's scoring of a batch is about {known['scoring']:,.0f} and the rest reading, comparing, "
-        f"staging, auditing and publishing. With a million items the scoring grows as the items' curve says, and the rest "
-        f"stays: {known['million']:,.0f} µs a user. For 100 M users that is **{known['hours']:,.0f} CPU hours** a full run, "
-        f"{known['hours'] / 1000 * 60:,.0f} minutes on 1,000 cores; with 1 % due a day, about a hundredth of it and the fixed cost.\n\n"
-        "Assumptions: cost per user does not depend on the number of users (a run has no shuffle of histories; comparing "
-        "who is due is a join of keys); the million items have factors distributed like the trained ones; histories are as "
-        "long as here; reading and writing object storage costs the CPU that a local disk does; slices are large enough that commits are "
-        "a small part. Ingest is not in it: its cost follows the new events."
-    )
+    names = ("fixed", "per_user", "scoring", "million", "hours", "minutes", "daily")
+    return {f"cost_{name}": f"{known[name]:,.0f}" if known else "–" for name in names}

@@ -20,6 +20,8 @@ from places import Bench, PartFailed
 
 Found = dict[str, Any]
 K = 20
+_FEW = 5_120
+_TARGETS = ("-ours", "-mllib_correct", "-replay")
 
 
 @dataclass(frozen=True)
@@ -39,47 +41,47 @@ class Peer:
     module: str
     environment: str
     variant: str = ""
-    passes: int = 1
     users: tuple[int, ...] = (0,)
     limit: float = 600
 
 
 def parts(bench: Bench) -> list[Part]:
-    """All parts, the most telling first; slow peers take subsets, more so with --quick."""
+    """All parts, those that the targets need first, since there is not always time for all."""
     small, large = bench.small, bench.large
     found = [Part(f"kernel-{kind}", lambda b, kind=kind: kernels(b, kind)) for kind in workload.KINDS]
     found += [_job(peer, large) for peer in peers(bench, large)]
-    if small != large:
-        found += [_job(peer, small) for peer in peers(bench, small)]
     found += [Part(f"tabular-{kind}", lambda b, kind=kind: tabular(b, kind)) for kind in ("logistic", "trees")]
+    others = [_job(peer, small) for peer in peers(bench, small)] if small != large else []
+    found += [part for part in others if part.name.endswith(_TARGETS)]
     found += [Part("memory-workers", memory_workers), Part("quarter", quarter)]
     found += [Part("curve-points", points), Part("curve-shares", shares), Part("curve-users", users)]
-    return [*found, Part("curve-workers", workers)]
+    return [*found, Part("curve-workers", workers), *(part for part in others if not part.name.endswith(_TARGETS))]
 
 
 def peers(bench: Bench, size: str) -> list[Peer]:
-    """The whole jobs on a size."""
-    quick = bench.quick
-    subset = {"L": (5_120, 20_480), "S": (0,)}[size] if not quick else (5_120,)
+    """The whole jobs on a size; slow ones take subsets of the users, on small sizes those that are slow even there."""
+    full = bench.mode == "full"
+    some = ((_FEW, 4 * _FEW) if size == "L" else (0,)) if full else (_FEW,)
     found = [
-        Peer("ours", "this project", "ours", "own", variant="run"),
+        Peer("ours", "this project", "ours", "own", "run"),
         Peer("implicit", "implicit, one process", "implicit", "peers"),
-        Peer("spark_udf", "spark_udf, usual code", "spark_udf", "own", variant="usual", users=subset),
-        Peer("polars", "Polars + NumPy, one process", "polars", "peers", users=subset),
-        Peer("faiss", "faiss IndexFlatIP + filter, one process", "faiss", "peers", users=subset),
+        Peer("spark_udf", "spark_udf, usual code", "spark_udf", "own", "usual", some),
+        Peer("polars", "Polars + NumPy, one process", "polars", "peers", users=some),
+        Peer("faiss", "faiss IndexFlatIP + filter, one process", "faiss", "peers", users=some),
         Peer("limits", "bare read, write and GEMM", "limits", "own"),
     ]
-    if not quick:
-        found.insert(3, Peer("spark_udf_kernel", "spark_udf, our kernel", "spark_udf", "own", variant="kernel"))
-    if size == "S":
-        some = (5_120,) if quick else (5_120, 10_240)
-        found += [
-            Peer("mllib_as_is", "recommendForAllUsers + anti-join, as is", "mllib", "own", "as_is", users=some),
-            Peer("mllib_correct", "recommendForUserSubset + anti-join, correct", "mllib", "own", "correct", users=some),
-        ]
-        if not quick:
-            found.append(Peer("replay", "RePlay on Spark", "replay", "replay", users=some, limit=420))
-    return found
+    if size == "L":
+        return [*found, Peer("spark_udf_kernel", "spark_udf, our kernel", "spark_udf", "own", "kernel")]
+    two = (_FEW, 2 * _FEW) if full else (_FEW,)
+    found += [
+        Peer("mllib_correct", "MLlib recommendForUserSubset + anti-join, made correct", "mllib", "own", "correct", two),
+        Peer("mllib_as_is", "MLlib recommendForAllUsers + anti-join, as is", "mllib", "own", "as_is", (_FEW,)),
+    ]
+    return (
+        found
+        if bench.mode == "quick"
+        else [*found, Peer("replay", "RePlay on Spark", "replay", "replay", "", two, limit=420)]
+    )
 
 
 def _job(peer: Peer, size: str) -> Part:
@@ -92,7 +94,7 @@ def whole_job(bench: Bench, peer: Peer, size: str) -> Found:
     runs = []
     for users in peer.users:
         out = bench.scratch(f"{peer.key}-{size}")
-        options = {"users": users, "passes": peer.passes, "variant": peer.variant}
+        options = {"users": users, "variant": peer.variant}
         if peer.module == "ours":
             bench.peer("ours", "own", folder, out, variant="prepare", limit=peer.limit)
         outcome = bench.peer(peer.module, peer.environment, folder, out, limit=peer.limit, **options)
@@ -142,7 +144,7 @@ def tabular(bench: Bench, kind: str) -> Found:
     """A scikit-learn model over a table, this project against spark_udf."""
     from peers.tabular import write_features
 
-    rows = 500_000 if bench.quick else 5_000_000
+    rows = bench.pick(5_000_000, 500_000)
     folder = bench.work / f"features-{rows}"
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "features.parquet").exists():
@@ -157,7 +159,7 @@ def tabular(bench: Bench, kind: str) -> Found:
 
 def memory_workers(bench: Bench) -> Found:
     """Memory of the Python workers of one node with a model of 1 GB (quick: 100 MB): one worker, and eight."""
-    items = 400_000 if bench.quick else 4_000_000
+    items = bench.pick(4_000_000, 400_000)
     folder = bench.work / f"memory-{items}"
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "histories.parquet").exists():
@@ -207,24 +209,26 @@ def _ours(bench: Bench, size: str, variant: str, *, users: int = 0, cores: int =
 def points(bench: Bench) -> Found:
     """What a worker does with a batch, over items, history length and K."""
     folder = bench.workload(bench.large)
-    return bench.step("points.py", "own", [folder, *(["--quick"] if bench.quick else [])], one_thread=True).found
+    return bench.step(
+        "points.py", "own", [folder, *(["--quick"] if bench.mode != "full" else [])], one_thread=True
+    ).found
 
 
 def shares(bench: Bench) -> Found:
     """A run's cost over the share of users that are due."""
-    return _ours(bench, bench.large, "shares")
+    return {"size": bench.small, **_ours(bench, bench.small, "shares")}
 
 
 def users(bench: Bench) -> Found:
     """A full run's cost over the number of users."""
     everyone = workload.SIZES[bench.large].users
-    counts = [everyone // part for part in ((4,) if bench.quick else (64, 16))]
+    counts = [everyone // 16] if bench.mode == "full" else []
     return {"runs": [_ours(bench, bench.large, "full", users=count) for count in counts]}
 
 
 def workers(bench: Bench) -> Found:
     """A full run on one core and on two."""
-    return {str(cores): _ours(bench, bench.large, "full", cores=cores) for cores in (1, 2)}
+    return {str(cores): _ours(bench, bench.small, "full", cores=cores) for cores in (1, 2)}
 
 
 def read(path: Path) -> Found:

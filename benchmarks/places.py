@@ -5,11 +5,14 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import workload
 from measure import Outcome, watched
 
+Mode = Literal["full", "quick", "trial"]
 REPOSITORY = Path(__file__).resolve().parent.parent
+_UNEQUAL = ("OPENBLAS_", "OMP_", "MKL_", "SPARK_", "MLFLOW_")
 _ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OPENBLAS", "OMP", "MKL")}
 
 
@@ -27,29 +30,33 @@ class Bench:
 
     work: Path
     interpreters: dict[str, Path]
-    quick: bool
+    mode: Mode
 
     @property
     def small(self) -> str:
-        return "S"
+        return "XS" if self.mode == "trial" else "S"
 
     @property
     def large(self) -> str:
-        return "S" if self.quick else "L"
+        return "L" if self.mode == "full" else self.small
+
+    def pick(self, full: int, quick: int) -> int:
+        """A number that depends on the mode."""
+        return full if self.mode == "full" else quick
 
     @property
     def checked(self) -> int:
         """Users whose lists are compared with brute force."""
-        return 1_000 if self.quick else 5_000
+        return self.pick(5_000, 1_000)
 
     @property
     def timed(self) -> int:
         """Users of a quick kernel; slow ones take fewer."""
-        return 8_192 if self.quick else 32_768
+        return self.pick(32_768, 8_192)
 
     @property
     def results(self) -> Path:
-        return self.work / ("results-quick" if self.quick else "results")
+        return self.work / f"results-{self.mode}"
 
     def python(self, environment: str) -> Path:
         return self.interpreters[environment]
@@ -94,9 +101,7 @@ class Bench:
         if not python.exists():
             raise NotHere(f"no environment: make bench installs it ({environment})")
         # the caller's threads, Spark and MLflow settings would make peers unlike each other
-        kept = {
-            k: v for k, v in os.environ.items() if not k.startswith(("OPENBLAS_", "OMP_", "MKL_", "SPARK_", "MLFLOW_"))
-        }
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(_UNEQUAL)}
         kept["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY / "benchmarks"), str(REPOSITORY / "src")])
         kept |= {"PYSPARK_PYTHON": str(python), "PYSPARK_DRIVER_PYTHON": str(python), "SPARK_LOCAL_IP": "127.0.0.1"}
         kept |= _ONE_THREAD if one_thread else {}

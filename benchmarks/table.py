@@ -21,14 +21,19 @@ def _age(path: Path) -> float:
 
 
 def large_size(results: Results) -> str:
-    return "L" if any(part.startswith("job-L-") for part in results) else "S"
+    sizes = [part.split("-")[1] for part in results if part.startswith("job-")]
+    return next((size for size in ("L", "S", "XS") if size in sizes), "S")
+
+
+def small_size(results: Results) -> str:
+    return "XS" if large_size(results) == "XS" else "S"
 
 
 def as_text(results: Results) -> str:
     """Kernels, whole jobs by size, tabular, targets."""
     size = large_size(results)
     lines = [*_kernels(results), ""]
-    for one in dict.fromkeys((size, "S")):
+    for one in dict.fromkeys((size, small_size(results))):
         lines += [*_jobs(results, one), ""]
     lines += [*_tabular(results), "", f"{'against':<48}{'work':<28}{'wanted':>10}{'found':>10}"]
     for target in figures.targets(results, size):
@@ -87,17 +92,8 @@ def _limits(results: Results, job: Any, size: str) -> Iterator[tuple[str, ...]]:
     for stage, spent in job["runs"][-1]["stages"].items():
         if stage != "session":
             times = f"{spent['cpu'] / mine.cpu:.2f}" if mine else ""
-            yield (
-                f"limit: {stage}",
-                f"{spent['cpu']:,.1f}",
-                "",
-                f"{spent['wall']:,.1f}",
-                "",
-                "",
-                times,
-                "–",
-                "all users",
-            )
+            cpu, wall = f"{spent['cpu']:,.1f}", f"{spent['wall']:,.1f}"
+            yield f"limit: {stage}", cpu, "", wall, "", "", times, "–", "all users"
 
 
 def stage_rows(results: Results, size: str) -> Iterator[tuple[str, str, str, str]]:
@@ -144,10 +140,8 @@ def _kernels(results: Results) -> list[str]:
 
 
 def _jobs(results: Results, size: str) -> list[str]:
-    head = (
-        f"{'whole job, ' + size:<44}{'CPU s':>9}{'wall s':>9}{'session':>9}{'MiB':>8}{'/ ours':>8}  lists; measured on"
-    )
-    lines = [head]
+    heads = f"{'CPU s':>9}{'wall s':>9}{'session':>9}{'MiB':>8}{'/ ours':>8}"
+    lines = [f"{'whole job, ' + size:<44}{heads}  lists; measured on"]
     for label, cpu, _, wall, session, peak, times, said, basis in job_rows(results, size):
         lines.append(f"{label:<44}{cpu:>9}{wall:>9}{session:>9}{peak:>8}{times:>8}  {said}; {basis}")
     lines += ["", f"{'our stages, ' + size:<44}{'CPU s':>9}{'wall s':>9}  wall seconds of each step"]

@@ -38,7 +38,6 @@ class Size:
 SIZES = {
     "XS": Size(2_000, 2_000, 120_000),
     "S": Size(16_254, 10_000, 2_500_000),
-    "S4": Size(65_016, 10_000, 10_000_000),  # four times the users of S
     "L": Size(162_541, 59_047, 25_000_000),  # MovieLens-25M's shape
 }
 

@@ -6,6 +6,7 @@ of a run), ingest of new events of SHARE of the users and the run after it, and 
 after the first run, `full` after the full one; `shares` runs for each of SHARES instead.
 """
 
+import json
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -66,10 +67,12 @@ def prepare(job: Job) -> None:
         F.size("item_ids").alias("event_count"),
         F.array_max("event_times").alias("last_event_at"),
         F.xxhash64("item_ids", "weights", "event_times").alias("history_hash"),
+        F.lit(context.now).cast("timestamp").alias("added_at"),
         F.lit(context.now).cast("timestamp").alias("updated_at"),
     ).select(*[f.name for f in schema.user_history(context.keys)])
     files = full.repartitionByRange(context.partitions, "bucket").sortWithinPartitions("bucket", "user_id")
-    history_table(context).write(files, "append")
+    note = {"kind": "ingest", "updated_at": context.now.isoformat()}
+    history_table(context).write(files, "append", {"userMetadata": json.dumps(note)})
     context.spark.stop()
 
 
