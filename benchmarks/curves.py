@@ -31,24 +31,38 @@ def draw(results: Results, size: str, path: Path) -> Path:
 def sketch(results: Results, size: str) -> Figure:
     figure, axes = plt.subplots(2, 3, figsize=(10.5, 6.2), layout="constrained")
     points = figures.found(results, "curve-points") or {}
-    _line(axes[0, 0], _users(results, size), "users", "CPU s, full run", _INK)
+    _line(axes[0, 0], _users(results, size), "users", "CPU s, full run", logarithmic=False)
     for axis, name, label in (
         (axes[0, 1], "items", "items in the catalogue"),
         (axes[0, 2], "history", "items in a history"),
         (axes[1, 0], "k", "K"),
     ):
-        _line(axis, {float(x): y for x, y in points.get(name, {}).items()}, label, "CPU µs per user, scoring", _INK)
+        _line(axis, {float(x): y for x, y in points.get(name, {}).items()}, label, "CPU µs per user, scoring")
     _shares(axes[1, 1], results)
     _workers(axes[1, 2], figures.found(results, "curve-workers") or {})
     return figure
 
 
-def _line(axis: Axes, values: Mapping[float, float], x: str, y: str, colour: str) -> None:
+def _short(value: float, _: int) -> str:
+    """10 k rather than 10⁴."""
+    for unit, name in ((1e6, " M"), (1e3, " k")):
+        if value >= unit:
+            return f"{value / unit:g}{name}"
+    return f"{value:g}"
+
+
+def _line(
+    axis: Axes, values: Mapping[float, float], x: str, y: str, colour: str = _INK, *, logarithmic: bool = True
+) -> None:
     ordered = sorted(values.items())
     axis.plot([a for a, _ in ordered], [b for _, b in ordered], "o-", color=colour, markersize=4)
-    axis.set(xlabel=x, ylabel=y, ylim=(0, None))
-    if ordered:
+    axis.set(xlabel=x, ylabel=y)
+    axis.margins(y=0.12)
+    axis.autoscale(axis="y")
+    axis.set_ylim(bottom=0)
+    if ordered and logarithmic:
         axis.set_xscale("log")
+    axis.xaxis.set_major_formatter(_short)
     axis.grid(axis="y", color="#dddddd", linewidth=0.6)
 
 
@@ -70,7 +84,7 @@ def _shares(axis: Axes, results: Results) -> None:
     if part:
         run[100.0] = part["stages"][AGAIN]["cpu"]
     _line(axis, ingest, "", "", _SECOND)
-    _line(axis, run, "share of users due, %", "CPU s", _INK)
+    _line(axis, run, "share of users due, %", "CPU s")
     for values, label, colour in ((run, "run", _INK), (ingest, "ingest before it", _SECOND)):
         if values:
             x = max(values)

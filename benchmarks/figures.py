@@ -120,8 +120,8 @@ def share_of_full(results: Results, size: str) -> float | None:
     if ours is None:
         return None
     stages = ours["runs"][-1]["stages"]
-    fixed = stages["run one"]["cpu"]
-    return (stages["run share"]["cpu"] - fixed) / (stages[AGAIN]["cpu"] - fixed)
+    fixed, full = stages["run one"]["cpu"], stages[AGAIN]["cpu"]
+    return (stages["run share"]["cpu"] - fixed) / (full - fixed) if full > fixed else None
 
 
 def memory_ratio(results: Results) -> float | None:

@@ -1,8 +1,8 @@
 """The benchmark: `make bench`, or python benchmarks/suite.py [--quick] [--only PART …] [--fresh] [--report].
 
 Each part runs in processes of its own and leaves WORK/results-MODE/PART.json; a benchmark that was interrupted goes on
-where it stopped, as long as neither the package nor the benchmark has changed since. At the end the table is printed, and
-docs/performance.md, .json and .svg are written from the same files (below WORK with --quick and --trial).
+where it stopped, as long as neither the package nor the benchmark has changed since. At the end the table is printed
+and docs/performance.md, .json and .svg are written from the same files (below WORK with --quick and --trial).
 """
 
 import argparse

@@ -10,6 +10,8 @@ import scipy.sparse as sp
 
 import check
 import figures
+import page
+import table
 import workload
 from job import usual_top_k
 
@@ -83,3 +85,25 @@ def test_cost_for_everybody_is_the_line_through_two_subsets() -> None:
     cost = figures.cost({"everyone": 1_000, "runs": [run(100, 12.0), run(200, 14.0)]})
     assert cost is not None
     assert (cost.cpu, cost.wall, cost.basis) == (30.0, 15.0, "from 100 and 200 users")
+
+
+def test_page_and_table_stand_whatever_failed(tmp_path: Path) -> None:
+    right = dict.fromkeys(check.VERDICTS, 0) | {"right": 10}
+    spent = {"cpu": 2.0, "wall": 1.0}
+    stages = {"session": spent, "job 1": spent, "job 2": spent, "run one": spent, "run share": spent}
+    run = {"users": 9, "peak_mib": 1.0, "workers_mib": 1.0, "stages": stages, "steps": {}, "verdicts": right}
+    ours = {"label": "this project", "size": "L", "everyone": 9, "runs": [run]}
+    results = {
+        "about": {"began": "today", "origin": "nowhere"},
+        "job-L-ours": {"state": "done", "found": ours},
+        "job-L-replay": {"state": "not here", "message": "no environment"},
+        "kernel-als": {"state": "failed", "message": "exit code 1: MemoryError"},
+    }
+    said = table.as_text(results)
+    assert "no environment" in said
+    assert "MemoryError" in said
+    written = page.write(results, tmp_path)
+    assert "this project | 2.0 | 2.0 |" in written.read_text()
+    picture = (tmp_path / "performance.svg").read_bytes()
+    page.write(results, tmp_path)
+    assert (tmp_path / "performance.svg").read_bytes() == picture
