@@ -67,7 +67,7 @@ def _grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _state(results: Results) -> str:
     missing = [part for part, entry in results.items() if part != "about" and entry["state"] != "done"]
-    mixed = len({entry.get("code") for part, entry in results.items() if part != "about"}) > 1
+    mixed = len({entry["code"] for part, entry in results.items() if part != "about" and "code" in entry}) > 1
     said = f"Without a result: {', '.join(missing)}." if missing else ""
     return f"{said} Parts were measured with different states of the code." if mixed else said
 

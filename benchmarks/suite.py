@@ -21,7 +21,7 @@ import table
 from parts import Part, parts
 from places import REPOSITORY, Bench, NotHere, PartFailed
 
-_MINUTES = {"full": 37.0, "quick": 5.0, "trial": 60.0}
+_MINUTES = {"full": 37.0, "quick": 4.3, "trial": 60.0}
 
 
 def fingerprint() -> str:
@@ -68,11 +68,15 @@ def run_all(bench: Bench, only: list[str], minutes: float) -> None:
     """Run what is missing (or what is asked for), as long as there is time."""
     began = time.monotonic()
     for part in parts(bench):
-        done = (bench.results / f"{part.name}.json").exists()
-        if (only and not any(part.name.startswith(name) for name in only)) or (done and not only):
+        if only and not any(part.name.startswith(name) for name in only):
+            continue
+        path = bench.results / f"{part.name}.json"
+        if not only and path.exists() and json.loads(path.read_text())["state"] != "left out":
             continue
         if time.monotonic() - began > minutes * 60:
-            print(f"         {part.name:<28} left out: {minutes:g} minutes are over (--minutes)")
+            said = f"{minutes:g} minutes are over; --only {part.name} measures it"
+            path.write_text(json.dumps({"state": "left out", "message": said, "part": part.name}))
+            print(f"         {part.name:<28} left out: {said}")
             continue
         run_part(bench, part)
 
