@@ -50,8 +50,15 @@ format: $(STAMP) ## Bring the code into its style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench-kernel: $(STAMP) ## Time the top-K search against its peers
-	$(BIN)/python benchmarks/kernel.py
+bench: $(STAMP) .venv-peers/.installed .venv-replay/.installed ## Measure this project and its peers, write docs/performance.md
+	$(BIN)/python benchmarks/suite.py
+
+bench-quick: $(STAMP) .venv-peers/.installed ## The same on small sizes, within 5 minutes; writes no docs
+	$(BIN)/python benchmarks/suite.py --quick
+
+# a peer that cannot be installed is shown as "not here"
+.venv-%/.installed: benchmarks/requirements-%.txt
+	@$(PYTHON) -m venv .venv-$* && .venv-$*/bin/pip install --quiet --no-deps -r $< && touch $@ || rm -rf .venv-$*
 
 package: $(STAMP) ## dist/: wheel, zip for executors, job files; ENVIRONMENT=1 packs an environment, too
 	rm -rf dist
@@ -88,5 +95,5 @@ clean: ## Remove what demo and tests left behind
 
 -include online.mk
 
-.PHONY: help setup demo test faults audit-dependencies lint format bench-kernel package bench-export compat scale clusters \
-	requirements clean
+.PHONY: help setup demo test faults audit-dependencies lint format bench bench-quick package bench-export compat scale \
+	clusters requirements clean

@@ -1,0 +1,197 @@
+"""From results to figures: everybody's cost from subsets, ratios, targets, the cost model. Nothing is measured here."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from check import WRONG
+
+Results = Mapping[str, Mapping[str, Any]]
+FIRST, AGAIN = "job 1", "job 2"
+# what a job of one process or of limits.py calls its stages
+_READ_WRITE = "read and write, Spark and Delta 1"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a whole job costs for everybody; `basis` says how that is known."""
+
+    cpu: float
+    wall: float
+    session_cpu: float
+    peak_mib: float
+    basis: str
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the issue asks for, and what was found; `reached` is None where something is missing."""
+
+    against: str
+    work: str
+    wanted: str
+    found: str
+    reached: bool | None
+
+
+def found(results: Results, part: str) -> Mapping[str, Any] | None:
+    """What a part found; None if it failed or was left out."""
+    kept = results.get(part, {})
+    return kept.get("found") if kept.get("state") == "done" else None
+
+
+def cost(job: Mapping[str, Any], stage: str = FIRST) -> Cost | None:
+    """A job's cost for everybody: measured, or from two subsets (fixed and per user), or in proportion to one."""
+    runs = [run for run in job["runs"] if stage in run["stages"]]
+    if not runs:
+        return None
+    everyone, last = job["everyone"], runs[-1]
+    session = last["stages"].get("session", {}).get("cpu", 0.0)
+    peak = max(run["peak_mib"] for run in runs)
+    cpu, wall = (_for_everyone(runs, stage, kind, everyone) for kind in ("cpu", "wall"))
+    counts = [run["users"] for run in runs]
+    basis = "all users" if last["users"] >= everyone else f"from {' and '.join(f'{n:,}' for n in counts)} users"
+    return Cost(cpu, wall, session, peak, basis)
+
+
+def _for_everyone(runs: list[Any], stage: str, kind: str, everyone: int) -> float:
+    last = runs[-1]
+    spent = last["stages"][stage][kind]
+    if last["users"] >= everyone:
+        return spent
+    if len(runs) > 1:
+        users = last["users"] - runs[0]["users"]
+        per_user = (spent - runs[0]["stages"][stage][kind]) / users
+        if per_user > 0:
+            return spent + per_user * (everyone - last["users"])
+    return spent * everyone / last["users"]
+
+
+def verdicts(job: Mapping[str, Any]) -> Mapping[str, int] | None:
+    """The verdicts on the lists of the largest run."""
+    return job["runs"][-1].get("verdicts")
+
+
+def lists_said(counted: Mapping[str, int] | None) -> str:
+    """`right`, or how many are wrong and why; rounding is counted apart."""
+    if counted is None:
+        return "–"
+    total = sum(counted.values())
+    rounding = f", rounding {counted['rounding']:,}" if counted["rounding"] else ""
+    reasons = ", ".join(f"{reason} {counted[reason]:,}" for reason in WRONG if counted[reason])
+    if reasons:
+        wrong = sum(counted[reason] for reason in WRONG)
+        return f"WRONG {wrong:,} of {total:,} ({reasons}{rounding})"
+    return f"right, {total:,} of {total:,}{rounding}"
+
+
+def job_keys(results: Results, size: str) -> list[str]:
+    """Parts that are whole jobs on a size, in the order they ran."""
+    return [part for part in results if part.startswith(f"job-{size}-")]
+
+
+def ratio(results: Results, size: str, peer: str) -> float | None:
+    """CPU seconds of a peer's job over those of our first run, both in a fresh session."""
+    ours, other = found(results, f"job-{size}-ours"), found(results, f"job-{size}-{peer}")
+    if ours is None or other is None:
+        return None
+    mine, theirs = cost(ours), cost(other)
+    return None if mine is None or theirs is None else theirs.cpu / mine.cpu
+
+
+def kernel_ratio(results: Results, kind: str, peer: str) -> float | None:
+    """CPU time of a peer's kernel over ours."""
+    rows = (found(results, f"kernel-{kind}") or {}).get("rows", {})
+    if "us" not in rows.get(peer, {}) or "us" not in rows.get("ours", {}):
+        return None
+    return rows[peer]["us"] / rows["ours"]["us"]
+
+
+def tabular_ratio(results: Results, kind: str) -> float | None:
+    both = found(results, f"tabular-{kind}")
+    if both is None:
+        return None
+    return both["spark_udf"]["stages"][FIRST]["cpu"] / both["ours"]["stages"][FIRST]["cpu"]
+
+
+def share_of_full(results: Results, size: str) -> float | None:
+    """A run of 1 % over a full run, both above the fixed cost (a run of one user)."""
+    ours = found(results, f"job-{size}-ours")
+    if ours is None:
+        return None
+    stages = ours["runs"][-1]["stages"]
+    fixed, full = stages["run one"]["cpu"], stages[AGAIN]["cpu"]
+    return (stages["run share"]["cpu"] - fixed) / (full - fixed) if full > fixed else None
+
+
+def memory_ratio(results: Results) -> float | None:
+    memory = found(results, "memory-workers")
+    return None if memory is None else memory["8"]["workers_mib"] / memory["1"]["workers_mib"]
+
+
+def growth(results: Results, size: str, kind: str) -> float | None:
+    """Peak memory for all users over that for a quarter of them; `kind` is peak_mib or workers_mib."""
+    ours, part = found(results, f"job-{size}-ours"), found(results, "quarter")
+    return None if ours is None or part is None else ours["runs"][-1][kind] / part[kind]
+
+
+def targets(results: Results, size: str) -> Iterator[Target]:
+    """The issue's table, line by line."""
+    for peer, label, wanted in (
+        ("naive", "naive NumPy top-K", 80.0),
+        ("gemm", "bare GEMM over all items", 2.5),
+        ("implicit", "implicit `recommend` with filter", 8.0),
+    ):
+        yield _at_least(label, f"kernel, {size}, ALS factors", wanted, kernel_ratio(results, "als", peer))
+    small = "XS" if size == "XS" else "S"
+    flat = kernel_ratio(results, "normalised", "gemm")
+    yield _at_most("bare GEMM, flat norms (nothing can be skipped)", f"kernel, {size}", 1.3, flat and 1 / flat, "×")
+    for peer, label, on, wanted in (
+        ("implicit", "implicit, read to write", size, 2.0),
+        ("spark_udf", "`spark_udf`, usual code", size, 10.0),
+        ("mllib_correct", "MLlib, made correct", small, 10.0),
+        ("replay", "RePlay", small, 10.0),
+    ):
+        yield _at_least(label, f"whole job, {on}", wanted, ratio(results, on, peer))
+    yield _at_least("`spark_udf`, logistic regression", "tabular", 1.5, tabular_ratio(results, "logistic"))
+    yield _at_least("`spark_udf`, gradient boosting", "tabular", 1.5, tabular_ratio(results, "trees"))
+    part = share_of_full(results, size)
+    yield _at_most("own full run, above the fixed cost", f"1 % due, {size}", 5.0, part and part * 100, " %")
+    yield _at_most("one worker's memory", "8 workers, 1 GB model", 1.5, memory_ratio(results), "×")
+    grown = growth(results, size, "workers_mib")
+    yield _at_most("workers' peak for a quarter of the users", f"run, {size}", 1.1, grown, "×")
+
+
+def _at_least(against: str, work: str, wanted: float, value: float | None) -> Target:
+    said = "–" if value is None else f"{value:.1f}×"
+    return Target(against, work, f"≥ {wanted:g}×", said, None if value is None else value >= wanted)
+
+
+def _at_most(against: str, work: str, wanted: float, value: float | None, unit: str) -> Target:
+    said = "–" if value is None else f"{value:.2f}{unit}"
+    return Target(against, work, f"≤ {wanted:g}{unit}", said, None if value is None else value <= wanted)
+
+
+def cost_model(results: Results, size: str, everyone: int) -> dict[str, float] | None:
+    """Per-user CPU of a warm full run, the part of it that depends on the catalogue, and both at a million items."""
+    ours, points = found(results, f"job-{size}-ours"), found(results, "curve-points")
+    if ours is None or points is None:
+        return None
+    stages = ours["runs"][-1]["stages"]
+    fixed = stages["run one"]["cpu"]
+    per_user = (stages[AGAIN]["cpu"] - fixed) / everyone * 1e6
+    by_items = {int(n): us for n, us in points["items"].items()}
+    here = points["k"]["20"]
+    most = max(by_items)
+    moving = max(per_user - here, 0.0)
+    at_million = moving + by_items[most] * (1_000_000 / most)
+    return {
+        "fixed": fixed,
+        "per_user": per_user,
+        "scoring": here,
+        "moving": moving,
+        "million": at_million,
+        "hours": (hours := at_million * 1e8 / 1e6 / 3600),
+        "minutes": hours / 1_000 * 60,
+        "daily": hours / 100,
+    }

@@ -1,0 +1,147 @@
+"""This project, end to end, by the functions that its command calls.
+
+Variants: `prepare` fills `OUT/tables` (model registered, histories as ingest leaves them); `run` then does, in a
+process of its own: first run, full run of everybody, ingest and run of one user (twice; the second is the fixed cost
+of a run), ingest of new events of SHARE of the users and the run after it, and a run with nothing due. `first` stops
+after the first run, `full` after the full one; `shares` runs for each of SHARES instead.
+"""
+
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.sql import functions as F
+
+import spark as sessions
+from job import Job, read_job
+from measure import Stages
+from model import quietly_tracked, recommender
+from scoreline import schema
+from scoreline.context import Context, open_context
+from scoreline.histories import bucket_of
+from scoreline.ingest import history_table, ingest_events
+from scoreline.models.mlflow_model import log_recommender
+from scoreline.run import RunReport, run
+from scoreline.settings import Settings
+
+SHARE = 0.01
+SHARES = (0.001, 0.01, 0.03, 0.1, 0.3)
+_NAMED = {"user_id": "user_id", "item_id": "item_id", "weight": "weight", "time": "event_at"}
+
+
+def settings(job: Job, **more: Any) -> Settings:
+    return Settings.model_validate(
+        {
+            "name": "bench",
+            "tables": {"root": str(job.out / "tables")},
+            "events": {"format": "parquet", "columns": _NAMED},
+            "histories": {"max_items": 100_000},
+            "model": {"uri": "models:/bench@champion"},
+            "scoring": {"k": job.k},
+            "spark": {"spark.master": f"local[{job.cores}]"},
+            **more,
+        }
+    )
+
+
+def prepare(job: Job) -> None:
+    """A registered model, and `user_history` as `ingest` leaves it, from histories that are grouped already."""
+    import mlflow
+
+    shutil.rmtree(job.out / "tables", ignore_errors=True)
+    made = settings(job)
+    with quietly_tracked(made.home, made.tracking_uri):
+        info = log_recommender(recommender(job.items()), registered_name="bench")
+        mlflow.MlflowClient().set_registered_model_alias("bench", "champion", info.registered_model_version)
+    context = open_context(made)
+    key = F.col("user_id")
+    rows = context.spark.read.parquet(str(job.histories)).where(key <= job.users)
+    full = rows.select(
+        "*",
+        bucket_of(key, made.histories.buckets).alias("bucket"),
+        F.size("item_ids").alias("event_count"),
+        F.array_max("event_times").alias("last_event_at"),
+        F.xxhash64("item_ids", "weights", "event_times").alias("history_hash"),
+        F.lit(context.now).cast("timestamp").alias("added_at"),
+        F.lit(context.now).cast("timestamp").alias("updated_at"),
+    ).select(*[f.name for f in schema.user_history(context.keys)])
+    files = full.repartitionByRange(context.partitions, "bucket").sortWithinPartitions("bucket", "user_id")
+    note = {"kind": "ingest", "updated_at": context.now.isoformat()}
+    history_table(context).write(files, "append", {"userMetadata": json.dumps(note)})
+    context.spark.stop()
+
+
+def news(job: Job, name: str, users: np.ndarray) -> Path:
+    """One new event for each of `users`, as a file to ingest."""
+    dice = np.random.default_rng(len(users))
+    moment = pa.array(np.full(len(users), int(datetime.now(UTC).timestamp() * 1e6))).cast(pa.timestamp("us", "UTC"))
+    events = {
+        "user_id": pa.array(users.astype(np.int64)),
+        "item_id": pa.array(dice.integers(1, len(job.items()) + 1, len(users))),
+        "weight": pa.array(np.ones(len(users), np.float32)),
+        "event_at": moment,
+    }
+    path = job.out / f"{name}.parquet"
+    pq.write_table(pa.table(events), path)
+    return path
+
+
+def opened(job: Job) -> Context:
+    return open_context(settings(job), now=datetime.now(UTC))
+
+
+def ingest_and_run(job: Job, stages: Stages, name: str, users: np.ndarray) -> RunReport:
+    """New events for `users`, then the run that finds those users due."""
+    source = news(job, name, users)
+    with stages.stage(f"ingest {name}"):
+        ingest_events(opened(job), str(source))
+    with stages.stage(f"run {name}"):
+        return run(opened(job))
+
+
+def main() -> None:
+    job, stages = read_job(__doc__), Stages()
+    if job.variant == "prepare":
+        with stages.stage("prepare"):
+            prepare(job)
+        stages.report(users=job.users)
+        return
+    with stages.stage("session"):
+        context = opened(job)
+        sessions.warm_up(context.spark, job.out / "warm-up")
+    with stages.stage("job 1"):
+        first = run(opened(job))
+    steps, due = {"job 1": dict(first.seconds)}, {}
+    if job.variant != "first":
+        with stages.stage("job 2"):
+            steps["job 2"] = dict(run(opened(job), everyone=True).seconds)
+    lists = context.tables.table("recommendations").read().select("user_id", "recommendations")
+    lists.write.mode("overwrite").parquet(str(job.place(1)))
+    for name, users in partly_due(job):
+        report = ingest_and_run(job, stages, name, users)
+        steps[f"run {name}"], due[name] = dict(report.seconds), report.figures["scored"]
+    if job.variant == "run":
+        with stages.stage("nothing due"):
+            run(opened(job))
+    stages.report(users=first.figures["scored"], steps=steps, due=due)
+    context.spark.stop()
+
+
+def partly_due(job: Job) -> list[tuple[str, np.ndarray]]:
+    """Whose events come in, in turn; the first of them pays for what a session does once."""
+    warm = ("first", np.array([3]))
+    everyone = np.arange(1, job.users + 1)
+    if job.variant == "run":
+        return [warm, ("one", np.array([5])), ("share", everyone[:: round(1 / SHARE)])]
+    if job.variant == "shares":
+        return [warm, *((f"{share:g}", everyone[: round(share * job.users)]) for share in SHARES)]
+    return []
+
+
+if __name__ == "__main__":
+    main()

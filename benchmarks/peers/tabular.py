@@ -1,0 +1,125 @@
+"""A scikit-learn model on a table of 15 columns: this project's generic path against `mlflow.pyfunc.spark_udf`.
+
+Variants `MODEL-ours` and `MODEL-spark_udf`; MODEL is `logistic` (StandardScaler and LogisticRegression, where the way
+of the data is most of the work) or `trees` (HistGradientBoostingClassifier, where the model is). `MODEL-train` writes
+the table (WORKLOAD/features.parquet must be there) and registers both.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+from mlflow.models import infer_signature
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import spark as sessions
+from job import Job, read_job
+from measure import Stages
+from model import quietly_tracked
+from scoreline.context import open_context
+from scoreline.run import run
+from scoreline.settings import Settings
+
+FEATURES = [f"f{n:02}" for n in range(15)]
+_TRAINED_ON, _CHECKED = 50_000, 5_000
+
+
+def write_features(path: Path, rows: int) -> None:
+    """`id` and 15 columns of doubles, normally distributed."""
+    dice = np.random.default_rng(0)
+    columns = {name: pa.array(dice.normal(size=rows)) for name in FEATURES}
+    pq.write_table(pa.table({"id": pa.array(np.arange(rows)), **columns}), path, row_group_size=250_000)
+
+
+def fitted(kind: str, path: Path) -> tuple[Any, Any]:
+    """A model trained on the first rows, and those rows."""
+    rows = ds.dataset(path).head(_TRAINED_ON, columns=FEATURES).to_pandas()
+    label = (rows["f00"] * rows["f01"] + rows["f02"] > 0.3).astype("int64")
+    trees = HistGradientBoostingClassifier(max_iter=50, random_state=0)
+    model = trees if kind == "trees" else make_pipeline(StandardScaler(), LogisticRegression())
+    return model.fit(rows, label), rows
+
+
+def logged(model: Any, rows: Any) -> str:
+    """The version's URI."""
+    signature = infer_signature(rows.head(), model.predict(rows.head()))
+    with mlflow.start_run():
+        info = mlflow.sklearn.log_model(
+            model,
+            name="model",
+            signature=signature,
+            registered_model_name="tabular",
+            serialization_format="cloudpickle",
+            pip_requirements=[],
+        )
+    return f"models:/tabular/{info.registered_model_version}"
+
+
+def with_spark_udf(spark: SparkSession, job: Job, uri: str, place: Path) -> None:
+    udf = mlflow.pyfunc.spark_udf(spark, uri, result_type="long", env_manager="local")
+    rows = spark.read.parquet(str(job.features))
+    scored = rows.withColumn("prediction", udf(F.struct(*FEATURES)))
+    scored.select("id", "prediction").write.format("delta").save(str(place))
+
+
+def with_ours(made: Settings, number: int) -> None:
+    run(open_context(made), everyone=number > 1)
+
+
+def settings(job: Job, uri: str) -> Settings:
+    return Settings.model_validate(
+        {
+            "name": "tabular",
+            "tables": {"root": str(job.out / "tables")},
+            "input": {"path": str(job.features), "format": "parquet", "key": "id"},
+            "model": {"uri": uri},
+            "scoring": {"slice_users": 10_000_000},
+            "spark": {"spark.master": f"local[{job.cores}]"},
+        }
+    )
+
+
+def differing(model: Any, rows: Any, found: pa.Table) -> int:
+    """How many of the first rows' predictions are not the model's own."""
+    first = found.filter(pa.compute.less(found["id"], _CHECKED)).sort_by("id")
+    wanted = model.predict(rows.head(_CHECKED))
+    return int((first["prediction"].to_numpy() != wanted).sum()) + abs(len(wanted) - first.num_rows)
+
+
+def main() -> None:
+    job, stages = read_job(__doc__), Stages()
+    kind, way = job.variant.split("-")
+    made = settings(job, "models:/tabular/1")
+    with quietly_tracked(made.home, made.tracking_uri):
+        model, rows = fitted(kind, job.features)
+        uri = logged(model, rows)
+        with stages.stage("session"):
+            spark = sessions.start(job)
+        for number in range(1, job.passes + 1):
+            with stages.stage(f"job {number}"):
+                if way == "ours":
+                    with_ours(made, number)
+                else:
+                    with_spark_udf(spark, job, uri, job.place(number))
+    table = "tables/predictions" if way == "ours" else "pass-1"
+    scored = spark.read.format("delta").load(str(job.out / table)).where(f"{_key(way)} < {_CHECKED}")
+    found = scored.select(F.col(_key(way)).alias("id"), "prediction").toArrow()
+    stages.report(users=job.users, differing=differing(model, rows, found))
+    spark.stop()
+
+
+def _key(way: str) -> str:
+    return "user_id" if way == "ours" else "id"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""The results as one table of text."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import figures
+import kernel
+from figures import AGAIN, FIRST, Results
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """Part by part, in the order they ran; `about` is under its own name."""
+    kept = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"), key=_age)]
+    return {entry.get("part", "about"): entry for entry in kept}
+
+
+def _age(path: Path) -> float:
+    return path.stat().st_mtime
+
+
+def large_size(results: Results) -> str:
+    sizes = [part.split("-")[1] for part in results if part.startswith("job-")]
+    return next((size for size in ("L", "S", "XS") if size in sizes), "S")
+
+
+def small_size(results: Results) -> str:
+    return "XS" if large_size(results) == "XS" else "S"
+
+
+def as_text(results: Results) -> str:
+    """Kernels, whole jobs by size, tabular, targets."""
+    size = large_size(results)
+    lines = [*_kernels(results), ""]
+    for one in dict.fromkeys((size, small_size(results))):
+        lines += [*_jobs(results, one), ""]
+    lines += [*_tabular(results), "", f"{'against':<48}{'work':<28}{'wanted':>10}{'found':>10}"]
+    for target in figures.targets(results, size):
+        mark = {True: "reached", False: "NOT reached", None: "not measured"}[target.reached]
+        lines.append(f"{target.against:<48}{target.work:<28}{target.wanted:>10}{target.found:>10}  {mark}")
+    return "\n".join(lines)
+
+
+def kernel_rows(results: Results) -> Iterator[tuple[str, str, str, str, str]]:
+    """Factors, kernel, CPU µs per user, ours is x times faster, lists."""
+    for part, entry in results.items():
+        if not part.startswith("kernel-"):
+            continue
+        kind = part.removeprefix("kernel-")
+        if entry["state"] != "done":
+            yield kind, "all", entry["state"], "", entry.get("message", "")
+            continue
+        for name in kernel.KERNELS:
+            row = entry["found"]["rows"][name]
+            if "us" not in row:
+                yield kind, name, "not here", "", ""
+                continue
+            times = figures.kernel_ratio(results, kind, name)
+            yield kind, name, f"{row['us']:,.1f}", f"{times:.2f}", figures.lists_said(row["verdicts"])
+
+
+def job_rows(results: Results, size: str) -> Iterator[tuple[str, ...]]:
+    """Peer, CPU s, again, wall s, session CPU s, peak MiB, ours is x times faster, lists, measured on."""
+    for part in figures.job_keys(results, size):
+        entry = results[part]
+        peer = part.removeprefix(f"job-{size}-")
+        if entry["state"] != "done":
+            yield (peer, entry["state"], "", "", "", "", "", entry.get("message", ""), "")
+            continue
+        job = entry["found"]
+        if peer == "limits":
+            yield from _limits(results, job, size)
+            continue
+        cost, again = figures.cost(job), figures.cost(job, AGAIN)
+        yield (
+            job["label"],
+            f"{cost.cpu:,.1f}",
+            f"{again.cpu:,.1f}" if again else "",
+            f"{cost.wall:,.1f}",
+            f"{cost.session_cpu:,.1f}" if cost.session_cpu else "–",
+            f"{cost.peak_mib:,.0f}",
+            f"{figures.ratio(results, size, peer) or float('nan'):.1f}",
+            figures.lists_said(figures.verdicts(job)),
+            cost.basis,
+        )
+
+
+def _limits(results: Results, job: Any, size: str) -> Iterator[tuple[str, ...]]:
+    ours = figures.found(results, f"job-{size}-ours")
+    mine = figures.cost(ours) if ours else None
+    for stage, spent in job["runs"][-1]["stages"].items():
+        if stage != "session":
+            times = f"{spent['cpu'] / mine.cpu:.2f}" if mine else ""
+            cpu, wall = f"{spent['cpu']:,.1f}", f"{spent['wall']:,.1f}"
+            yield f"limit: {stage}", cpu, "", wall, "", "", times, "–", "all users"
+
+
+def stage_rows(results: Results, size: str) -> Iterator[tuple[str, str, str, str]]:
+    """Our stages: name, CPU s, wall s, steps of a run in wall seconds."""
+    ours = figures.found(results, f"job-{size}-ours")
+    if ours is None:
+        return
+    last = ours["runs"][-1]
+    named = {
+        FIRST: "first run",
+        AGAIN: "full run (same session)",
+        "run one": "run, one user due",
+        "run share": "run, 1 % due",
+    }
+    for stage, spent in last["stages"].items():
+        steps = ", ".join(f"{step} {seconds:.1f}" for step, seconds in last["steps"].get(stage, {}).items())
+        yield named.get(stage, stage), f"{spent['cpu']:,.1f}", f"{spent['wall']:,.1f}", steps
+
+
+def tabular_rows(results: Results) -> Iterator[tuple[str, str, str, str, str, str]]:
+    """Model, way, CPU s, again, session CPU s, rows that differ."""
+    for part, entry in results.items():
+        if not part.startswith("tabular-"):
+            continue
+        if entry["state"] != "done":
+            yield part.removeprefix("tabular-"), entry["state"], "", "", "", entry.get("message", "")
+            continue
+        for way in ("ours", "spark_udf"):
+            run = entry["found"][way]
+            stages = run["stages"]
+            yield (
+                part.removeprefix("tabular-"),
+                "this project" if way == "ours" else "spark_udf",
+                f"{stages[FIRST]['cpu']:,.1f}",
+                f"{stages[FIRST]['wall']:,.1f}",
+                f"{stages['session']['cpu']:,.1f}",
+                f"{run['differing']} of 5,000 differ",
+            )
+
+
+def _kernels(results: Results) -> list[str]:
+    lines = [f"{'factors':<12}{'kernel':<10}{'CPU us/user':>12}{'/ ours':>10}  lists"]
+    return lines + [f"{k:<12}{n:<10}{us:>12}{r:>10}  {said}" for k, n, us, r, said in kernel_rows(results)]
+
+
+def _jobs(results: Results, size: str) -> list[str]:
+    heads = f"{'CPU s':>9}{'wall s':>9}{'session':>9}{'MiB':>8}{'/ ours':>8}"
+    lines = [f"{'whole job, ' + size:<44}{heads}  lists; measured on"]
+    for label, cpu, _, wall, session, peak, times, said, basis in job_rows(results, size):
+        lines.append(f"{label:<44}{cpu:>9}{wall:>9}{session:>9}{peak:>8}{times:>8}  {said}; {basis}")
+    lines += ["", f"{'our stages, ' + size:<44}{'CPU s':>9}{'wall s':>9}  wall seconds of each step"]
+    return lines + [f"{name:<44}{cpu:>9}{wall:>9}  {steps}" for name, cpu, wall, steps in stage_rows(results, size)]
+
+
+def _tabular(results: Results) -> list[str]:
+    lines = [f"{'tabular model':<16}{'way':<16}{'CPU s':>9}{'wall s':>9}{'session':>9}"]
+    return lines + [f"{m:<16}{w:<16}{c:>9}{s:>9}{x:>9}  {d}" for m, w, c, s, x, d in tabular_rows(results)]
