@@ -70,7 +70,7 @@ def test_cluster_mode_ships_package_and_configuration(dist: Path, tmp_path: Path
     ("text", "message"),
     [
         (
-            "kind: spark-submit\nmaster: yarn\nmode: cluster\n",
+            "kind: spark-submit\nmaster: yarn\ndeploymode: cluster\n",
             r"mine/target.yaml: deploymode: unknown key. Did you mean deploy_mode\?",
         ),
         ("kind: spark-submit\nmaster: yran\n", r"master: String should match pattern .* Found 'yran'"),
