@@ -1,10 +1,10 @@
 """This project, end to end, by the functions that its command calls.
 
 Variants: `prepare` fills `OUT/tables` (model registered, histories as ingest leaves them); `run` then does, in a
-process of its own: first run, full run of everybody, then each time an ingest and the run after it: of one user to warm
-up, of one user, of SHARE of the users, of one user again (a session still gets faster, so the fixed cost of a run is the
-mean of the one before and the one after), and at last a run with nothing due. `first` stops
-after the first run, `full` after the full one; `shares` runs for each of SHARES instead.
+process of its own: first run, full run of everybody, then each time an ingest and the run after it: of one user to
+warm up, of one user, of SHARE of the users, of one user again (a session still gets faster, so the fixed cost of a run
+is the mean of the one before and the one after), and at last a run with nothing due. `first` stops after the first
+run, `full` after the full one; `shares` runs for each of SHARES instead.
 """
 
 import json
