@@ -10,7 +10,6 @@ from string import Template
 import curves
 import figures
 import table
-import workload
 from figures import Results
 
 _TABULAR = ("model", "way", "CPU s", "wall s", "session CPU s", "predictions")
@@ -21,16 +20,15 @@ def write(results: Results, docs: Path) -> Path:
     """Write the page, its results and its picture into `docs`; gives the page's path."""
     docs.mkdir(parents=True, exist_ok=True)
     size = table.large_size(results)
-    everyone = workload.SIZES[size].users
     (docs / "performance.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     curves.draw(results, size, docs / "performance.svg")
     text = Template((_HERE / "performance.template.md").read_text(encoding="utf-8"))
     page = docs / "performance.md"
-    page.write_text(text.substitute(fields(results, size, everyone)), encoding="utf-8")
+    page.write_text(text.substitute(fields(results, size)), encoding="utf-8")
     return page
 
 
-def fields(results: Results, size: str, everyone: int) -> dict[str, str]:
+def fields(results: Results, size: str) -> dict[str, str]:
     """What stands in the template's gaps."""
     about = results.get("about", {})
     features = figures.found(results, "tabular-logistic") or {}
@@ -49,7 +47,7 @@ def fields(results: Results, size: str, everyone: int) -> dict[str, str]:
         **_memory(results, size),
         "size": size,
         "small": table.small_size(results),
-        **_model(results, size, everyone),
+        **_model(results, size),
     }
 
 
@@ -108,7 +106,7 @@ def _memory(results: Results, size: str) -> dict[str, str]:
     return {**whole, "memory_times": "–" if times is None else f"{times:.2f}"}
 
 
-def _model(results: Results, size: str, everyone: int) -> dict[str, str]:
-    known = figures.cost_model(results, size, everyone)
+def _model(results: Results, size: str) -> dict[str, str]:
+    known = figures.cost_model(results, size)
     names = ("fixed", "per_user", "scoring", "million", "hours", "minutes", "daily")
     return {f"cost_{name}": f"{known[name]:,.0f}" if known else "–" for name in names}

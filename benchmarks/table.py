@@ -36,6 +36,8 @@ def as_text(results: Results) -> str:
     for one in dict.fromkeys((size, small_size(results))):
         lines += [*_jobs(results, one), ""]
     lines += [*_tabular(results), "", f"{'against':<48}{'work':<28}{'wanted':>10}{'found':>10}"]
+    if size != "L":
+        lines.append("(the targets are for L and larger tables: small ones are mostly fixed cost)")
     for target in figures.targets(results, size):
         mark = {True: "reached", False: "NOT reached", None: "not measured"}[target.reached]
         lines.append(f"{target.against:<48}{target.work:<28}{target.wanted:>10}{target.found:>10}  {mark}")
@@ -106,6 +108,7 @@ def stage_rows(results: Results, size: str) -> Iterator[tuple[str, str, str, str
         FIRST: "first run",
         AGAIN: "full run (same session)",
         "run one": "run, one user due",
+        "run one again": "run, one user due, again",
         "run share": "run, 1 % due",
     }
     for stage, spent in last["stages"].items():

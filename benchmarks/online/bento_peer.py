@@ -3,6 +3,7 @@
 from typing import Any
 
 import bentoml
+
 from peers import PandasKernel, service
 
 

@@ -31,8 +31,9 @@ def main(folder: Path) -> None:
     warnings.simplefilter("ignore")
     os.environ |= {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db", "PEERS_FOLDER": str(folder)}
     import mlflow
-    import peers
     from mlflow.pyfunc import scoring_server
+
+    import peers
 
     rules = {"features": {"snapshot": str(folder / "current.sqlite")}, "limits": {"max_clock_difference_s": None}}
     model = mlflow.pyfunc.load_model("models:/ours_logistic_regression@champion", model_config=rules)
