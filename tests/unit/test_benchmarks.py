@@ -90,14 +90,7 @@ def test_cost_for_everybody_is_the_line_through_two_subsets() -> None:
 def test_page_and_table_stand_whatever_failed(tmp_path: Path) -> None:
     right = dict.fromkeys(check.VERDICTS, 0) | {"right": 10}
     spent = {"cpu": 2.0, "wall": 1.0}
-    stages = {
-        "session": spent,
-        "job 1": spent,
-        "job 2": spent,
-        "run one": spent,
-        "run one again": spent,
-        "run share": spent,
-    }
+    stages = dict.fromkeys(("session", "job 1", "job 2", "run one", "run one again", "run share"), spent)
     run = {"users": 9, "peak_mib": 1.0, "workers_mib": 1.0, "stages": stages, "steps": {}, "verdicts": right}
     ours = {"label": "this project", "size": "L", "everyone": 9, "runs": [run]}
     results = {
