@@ -4,7 +4,8 @@ Variants: `prepare` fills `OUT/tables` (model registered, histories as ingest le
 process of its own: first run, full run of everybody, then each time an ingest and the run after it: of one user to
 warm up, of one user, of SHARE of the users, of one user again (a session still gets faster, so the fixed cost of a run
 is the mean of the one before and the one after), and at last a run with nothing due. `first` stops after the first
-run, `full` after the full one; `shares` runs for each of SHARES instead.
+run and has no warm-up, whose idle workers would count as memory; `full` stops after the full run; `shares` runs for
+each of SHARES instead.
 """
 
 import json
@@ -114,7 +115,8 @@ def main() -> None:
         return
     with stages.stage("session"):
         context = opened(job)
-        sessions.warm_up(context.spark, job.out / "warm-up")
+        if job.variant != "first":
+            sessions.warm_up(context.spark, job.out / "warm-up")
     with stages.stage("job 1"):
         first = run(opened(job))
     steps, due = {"job 1": dict(first.seconds)}, {}
