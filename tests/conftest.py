@@ -8,22 +8,10 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from scoreline.session import LOCAL, get_session
+from quick import QUICK
+from scoreline.session import get_session
 
 DATA = Path(os.environ.get("SCORELINE_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
-
-# Start-up and small jobs: less compilation, fewer partitions. One test of the whole job keeps code generation on.
-QUICK = {
-    "spark.master": "local[2]",
-    "spark.sql.shuffle.partitions": "2",
-    "spark.default.parallelism": "2",
-    "spark.databricks.delta.snapshotPartitions": "1",
-    "spark.sql.codegen.wholeStage": "false",
-    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-    "spark.driver.extraJavaOptions": " ".join(
-        [LOCAL["spark.driver.extraJavaOptions"], "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
-    ),
-}
 
 
 @pytest.fixture(scope="session")

@@ -3,12 +3,17 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import pyspark
 from pyspark.sql import SparkSession
 
 from scoreline.schema import Keys
 from scoreline.session import get_session
 from scoreline.settings import Settings
 from scoreline.tables import Tables
+
+_ROWS = "spark.sql.execution.arrow.maxRecordsPerBatch"
+_BYTES = "spark.sql.execution.arrow.maxBytesPerBatch"
+_ROWS_WITHOUT_BYTES = 4_096  # of long histories, where Spark counts rows only
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,13 @@ class Context:
 
 def open_context(settings: Settings, *, now: datetime | None = None) -> Context:
     """Start or take the session and look at the clock."""
-    batches = {"spark.sql.execution.arrow.maxRecordsPerBatch": settings.scoring.batch_rows}
-    spark = get_session(f"scoreline {settings.name}", {**batches, **settings.spark})
+    spark = get_session(f"scoreline {settings.name}", {**_batches(settings), **settings.spark})
     return Context(settings, spark, Tables(spark, settings.tables), now or datetime.now(UTC))
+
+
+def _batches(settings: Settings) -> dict[str, int]:
+    """How much a worker gets at once: a batch of features is many rows, one of histories few."""
+    scoring = settings.scoring
+    if tuple(int(part) for part in pyspark.__version__.split(".")[:2]) < (4, 1):
+        return {_ROWS: min(scoring.batch_rows, _ROWS_WITHOUT_BYTES)}
+    return {_ROWS: scoring.batch_rows, _BYTES: scoring.batch_mib << 20}

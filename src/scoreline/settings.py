@@ -201,7 +201,8 @@ class ScoringSettings(Section):
     params: dict[str, bool | int | float | str] = Field(default={}, description="for other params of the model")
     max_age: Duration | None = None
     slice_users: int = Field(default=500_000, ge=1)
-    batch_rows: int = Field(default=4_096, ge=1, le=1_000_000)
+    batch_rows: int = Field(default=65_536, ge=1, le=1_000_000, description="at most so many rows at once")
+    batch_mib: int = Field(default=8, ge=1, le=1_024, description="and at most so many MiB, from Spark 4.1 on")
     batch_timeout: Duration | None = Field(
         default=timedelta(minutes=10), description="longest a model may take to load, and to answer for a batch"
     )

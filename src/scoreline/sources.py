@@ -92,7 +92,7 @@ def _is_table(source: str) -> bool:
 def _read_files(spark: SparkSession, path: str, layout: Layout) -> DataFrame:
     _require_file(path)
     readers = {"csv": _read_csv, "json": _read_json}
-    with explained(f"{path} could not be read as {layout.format}"):
+    with explained(f"{path} could not be read as {layout.format}", otherwise=InputError):
         if layout.format in readers:
             return readers[layout.format](spark, path, layout)
         reader = spark.read.format(layout.format)

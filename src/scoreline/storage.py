@@ -29,6 +29,14 @@ def remove(spark: SparkSession, location: str) -> None:
     hadoop.delete(where, True)
 
 
+def exists(spark: SparkSession, location: str) -> bool:
+    """Whether there is such a folder."""
+    if is_remote(spark):
+        return _is_folder(*_arrow(location))
+    hadoop, where = _hadoop(spark, location)
+    return bool(hadoop.exists(where))
+
+
 def folders(spark: SparkSession, location: str) -> list[str]:
     """Names of what lies directly in a folder; none if it is not there."""
     if is_remote(spark):

@@ -20,13 +20,12 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
+from scoreline import storage
 from scoreline.commits import Commit
-from scoreline.errors import InputError, RunFailed
+from scoreline.errors import InputError, RunFailed, ScorelineError
 from scoreline.settings import TablesSettings
-from scoreline.storage import folders, remove, touched_at
 
 _PROPERTIES = {"delta.enableDeletionVectors": "true", "delta.dataSkippingNumIndexedCols": "2"}
-_NO_TABLE = {"PATH_NOT_FOUND", "DELTA_PATH_DOES_NOT_EXIST", "DELTA_TABLE_NOT_FOUND", "DELTA_MISSING_DELTA_TABLE"}
 
 
 @dataclass(frozen=True)
@@ -47,12 +46,8 @@ class Table:
     def exists(self) -> bool:
         if self.in_catalog:
             return bool(self.spark.catalog.tableExists(self.identifier))
-        try:
-            return bool(self.read().columns)
-        except AnalysisException as error:
-            if condition(error) in _NO_TABLE:
-                return False
-            raise
+        # asking Spark would load the table, and print a stack trace where there is none
+        return storage.exists(self.spark, f"{self.location}/_delta_log")
 
     def create(self, schema: T.StructType, properties: Mapping[str, str] | None = None) -> None:
         """Create the table empty unless it exists; raises InputError if it exists with other columns or types."""
@@ -126,7 +121,7 @@ class Table:
         """When the newest file of a folder was written that is no table yet; now, for what cannot be looked at."""
         if self.in_catalog:
             return datetime.now(UTC)
-        return touched_at(self.spark, self.location)
+        return storage.touched_at(self.spark, self.location)
 
     def detail(self) -> Any:
         """Delta's DESCRIBE DETAIL: numFiles, sizeInBytes and more."""
@@ -143,7 +138,7 @@ class Table:
         if self.in_catalog:
             self.spark.sql(f"DROP TABLE IF EXISTS {self.identifier}")
             return
-        remove(self.spark, self.location)
+        storage.remove(self.spark, self.location)
 
 
 @dataclass(frozen=True)
@@ -166,7 +161,7 @@ class Tables:
             schema = quoted_name(self.settings.catalog)
             found = [row["tableName"] for row in self.spark.sql(f"SHOW TABLES IN {schema}").collect()]
         else:
-            found = folders(self.spark, self.table("x").location.rsplit("/", 1)[0])
+            found = storage.folders(self.spark, self.table("x").location.rsplit("/", 1)[0])
         return sorted(name for name in found if name.startswith(prefix))
 
     def existing(self, name: str, *, made_by: str) -> Table:
@@ -249,8 +244,11 @@ def commit_settings(
 
 
 @contextmanager
-def explained(action: str) -> Iterator[None]:
-    """Turn what Spark throws at a user into one message; the full text goes to the debug log."""
+def explained(action: str, *, otherwise: type[ScorelineError] = RunFailed) -> Iterator[None]:
+    """Turn what Spark throws at a user into one message; the full text goes to the debug log.
+
+    What Spark finds before it begins is an InputError; what goes wrong on the way is `otherwise`.
+    """
     import logging
 
     try:
@@ -261,13 +259,7 @@ def explained(action: str) -> Iterator[None]:
     except (PySparkException, Py4JJavaError) as error:
         # a full disk, a storage that refuses: Java's own errors, which PySpark does not translate
         logging.getLogger(__name__).debug("spark failed", exc_info=True)
-        raise RunFailed(f"{action}: {python_error(error)}") from None
-
-
-def condition(error: PySparkException) -> str | None:
-    """The name of an error, such as PATH_NOT_FOUND; Spark 3.5 calls it its class."""
-    name = getattr(error, "getCondition", None) or error.getErrorClass
-    return name()
+        raise otherwise(f"{action}: {python_error(error)}") from None
 
 
 def python_error(error: Exception) -> str:
@@ -283,7 +275,9 @@ def _first_line(error: Exception) -> str:
     said = str(error).split("\n\tat ")[0].split("JVM stacktrace")[0]
     # py4j's own line says only which call it was
     text = re.sub(r"\s+", " ", said.split(".\n: ", 1)[-1]).strip()
-    return text if len(text) < 500 else text[:497] + "..."
+    if cause := re.findall(r"^Caused by: (.+)$", str(error), re.MULTILINE):
+        text += f"; {cause[-1].strip()}"
+    return text if len(text) < 800 else f"{text[:397]} ... {text[-397:]}"
 
 
 def collected(rows: DataFrame) -> pa.Table:

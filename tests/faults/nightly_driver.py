@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from builders import NOW, context, write_events
-from conftest import QUICK
+from quick import QUICK
 from scoreline.context import Context
 from scoreline.ingest import ingest_events
 from scoreline.run import run

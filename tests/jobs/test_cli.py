@@ -78,7 +78,7 @@ def test_the_whole_way_from_events_to_rollback(terminal: Terminal, tmp_path: Pat
     assert "nothing was sent" in terminal("export").out
 
     second = terminal("run", "--everyone")
-    assert "60 users scored with test version 1, 0 failed" in second.out
+    assert "with test version 1: 60 users due = 60 scored + 0 failed" in second.out
     assert "scored 60 of 60 users" in second.err
     back = terminal("rollback", "--json").report
     assert (back["run_id"], back["model_version"]) == (first["run_id"], "1")

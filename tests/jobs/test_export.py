@@ -103,9 +103,11 @@ def test_after_a_rollback_the_database_follows(exported: Any, database: Any) -> 
     run(exported("films/2", now=NOW + HOUR))
     export(exported())
     assert database() == in_table(exported()) != first
-    roll_back(exported(now=NOW + 2 * HOUR))
-    assert export(exported()).replaced == 60
+    report = roll_back(exported(now=NOW + 2 * HOUR))
+    assert report.exported is not None
+    assert report.exported.replaced == 60
     assert database() == first
+    assert export(exported()).replaced == 0
 
 
 def test_a_failure_half_way_leaves_the_previous_export_whole(exported: Any, database: Any) -> None:

@@ -45,7 +45,7 @@ def test_every_cell_runs_and_says_what_it_should(
     said = "".join(out.get("text", "") for cell in done.cells for out in cell.get("outputs", []))
     plots = [out for cell in done.cells for out in cell.get("outputs", []) if "image/png" in out.get("data", {})]
     assert "600 users in it, 600 histories changed" in said
-    assert "600 users scored with quickstart version 1, 0 failed" in said
-    assert "12 users scored with quickstart version 1, 0 failed" in said
+    assert "with quickstart version 1: 600 users due = 600 scored + 0 failed" in said
+    assert "with quickstart version 1: 12 users due = 12 scored + 0 failed" in said
     assert len(plots) == 3
     assert (tmp_path / "spark-warehouse").exists() is False

@@ -13,9 +13,9 @@ import pytest
 from pyspark.sql import SparkSession
 
 from builders import NOW, context, write_events
-from conftest import QUICK
 from faults.poison import save
 from faults.tally import Tally
+from quick import QUICK
 from scoreline.ingest import ingest_events
 from scoreline.run import run
 from scoreline.session import get_session

@@ -1,0 +1,16 @@
+"""Settings of a session for small jobs."""
+
+from scoreline.session import LOCAL
+
+# Start-up and small jobs: less compilation, fewer partitions. One test of the whole job keeps code generation on.
+QUICK = {
+    "spark.master": "local[2]",
+    "spark.sql.shuffle.partitions": "2",
+    "spark.default.parallelism": "2",
+    "spark.databricks.delta.snapshotPartitions": "1",
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.driver.extraJavaOptions": " ".join(
+        [LOCAL["spark.driver.extraJavaOptions"], "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
+    ),
+}
