@@ -43,15 +43,18 @@ def audit_figures(context: Context, staging: Staging, counted: Mapping[str, int]
     old = target_of(context, manifest.lineage).read(manifest.lineage.target_version).where(inside)
     if RECOMMENDATIONS not in staged.columns:
         return figures | _tabular_figures(new, old)
-    sample, replaced = _lists(new), _lists(old)
+    sample, replaced = _lists(new, old)
     scores = (_flat(sample.column("scores")), _flat(replaced.column("scores")))
     return figures | audit.item_figures(sample) | audit.overlap_figures(sample, replaced) | audit.score_figures(*scores)
 
 
-def _lists(rows: DataFrame) -> pa.Table:
-    """`user_id, item_ids, scores` on the driver: the sample's size is bounded by `audit.sample_users`."""
+def _lists(new: DataFrame, old: DataFrame) -> tuple[pa.Table, pa.Table]:
+    """`user_id, item_ids, scores` of both on the driver, by one query: `audit.sample_users` bounds the sample's size."""
     made = F.col(RECOMMENDATIONS)
-    return collected(rows.select(USER_ID, made["item_id"].alias("item_ids"), made["score"].alias("scores")))
+    columns = [F.col(USER_ID), made["item_id"].alias("item_ids"), made["score"].alias("scores")]
+    both = new.select(F.lit(True).alias("new"), *columns).unionByName(old.select(F.lit(False).alias("new"), *columns))
+    found = collected(both)
+    return found.filter(pc.field("new")).drop_columns("new"), found.filter(~pc.field("new")).drop_columns("new")
 
 
 def _flat(lists: pa.ChunkedArray) -> np.ndarray[Any, Any]:
