@@ -49,7 +49,7 @@ def audit_figures(context: Context, staging: Staging, counted: Mapping[str, int]
 
 
 def _lists(new: DataFrame, old: DataFrame) -> tuple[pa.Table, pa.Table]:
-    """`user_id, item_ids, scores` of both on the driver, by one query: `audit.sample_users` bounds the sample's size."""
+    """`user_id, item_ids, scores` of both on the driver, by one query; `audit.sample_users` bounds them."""
     made = F.col(RECOMMENDATIONS)
     columns = [F.col(USER_ID), made["item_id"].alias("item_ids"), made["score"].alias("scores")]
     both = new.select(F.lit(True).alias("new"), *columns).unionByName(old.select(F.lit(False).alias("new"), *columns))
