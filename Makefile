@@ -84,6 +84,7 @@ scale: $(STAMP) ## What has to stay small when users and slices are many (5 minu
 	$(BIN)/python -m pytest tests/jobs/test_scale.py -m slow -s
 
 clusters: package ## Run the job on each cluster that runs here, a line per target (15 minutes; needs mvn)
+	$(BIN)/python -m pytest tests/jobs/test_connect.py -m slow
 	$(BIN)/python tests/clusters/check.py
 
 requirements: ## Pin every dependency by hash (needs uv)

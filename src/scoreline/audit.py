@@ -59,13 +59,17 @@ def figures(rows: DataFrame, *, k: int) -> list[Column]:
 
 
 def _unusable(rows: DataFrame) -> Column:
-    """Whether a result is null, or a NaN that is no list (those are looked at in the sample)."""
-    outputs = _outputs(rows)
+    """Whether a list is null, or an output is NaN.
+
+    Scores inside of lists are looked at in the sample; an output that is null got past the worker, which knows the
+    optional ones.
+    """
     nothing = F.lit(False)
-    for field in outputs:
-        nothing = nothing | F.col(f"`{field.name}`").isNull()
+    for field in _outputs(rows):
+        if field.name == RECOMMENDATIONS:
+            nothing = nothing | F.col(RECOMMENDATIONS).isNull()
         if isinstance(field.dataType, T.DoubleType | T.FloatType):
-            nothing = nothing | F.isnan(f"`{field.name}`")
+            nothing = nothing | F.coalesce(F.isnan(f"`{field.name}`"), F.lit(False))
     return nothing
 
 

@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 import sqlalchemy as sa
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
@@ -96,7 +97,7 @@ class PostgresTable:
         reader = spark.read.format("jdbc").options(url=self._jdbc, query=self.looking, **self._properties)
         try:
             found: Any = reader.load().first()
-        except PySparkException as error:
+        except (PySparkException, Py4JJavaError) as error:  # PySpark does not translate what a driver throws
             raise InputError(f"{self.shown} could not be read: {_reason(error)}") from None
         return Position(found["relation"], found["mark"], found["following"], found["pages"])
 
@@ -139,7 +140,7 @@ def _parts(pages: int, partitions: int) -> list[str]:
     return [first, *between, last]
 
 
-def _reason(error: PySparkException) -> str:
+def _reason(error: Exception) -> str:
     text = str(error)
     if "org.postgresql.Driver" in text and "ClassNotFound" in text:
         return (

@@ -57,6 +57,10 @@ def _lists(new: DataFrame, old: DataFrame) -> tuple[pa.Table, pa.Table]:
     return found.filter(pc.field("new")).drop_columns("new"), found.filter(~pc.field("new")).drop_columns("new")
 
 
+def _known(values: pa.ChunkedArray) -> np.ndarray[Any, Any]:
+    return values.drop_null().to_numpy()  # type: ignore[no-any-return]
+
+
 def _flat(lists: pa.ChunkedArray) -> np.ndarray[Any, Any]:
     return pc.fill_null(lists.combine_chunks().flatten(), np.nan).to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
 
@@ -72,7 +76,7 @@ def _tabular_figures(new: DataFrame, old: DataFrame) -> dict[str, Any]:
         return {}
     columns = [F.col(quoted(name)) for name in names]
     now, before = collected(new.select(*columns)), collected(old.select(*columns))
-    found = [audit.score_figures(now[name].to_numpy(), before[name].to_numpy()) for name in names]
+    found = [audit.score_figures(_known(now[name]), _known(before[name])) for name in names]
     shifts = [one["score_psi"] for one in found if one["score_psi"] is not None]
     return {"score_psi": max(shifts, default=None), "not_finite": sum(one["not_finite"] for one in found)}
 

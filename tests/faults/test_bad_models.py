@@ -15,6 +15,8 @@ from scoreline import limits
 from scoreline.score import Guard, score_batches
 from unit.test_score import LISTS, STAGED, task
 
+pytestmark = pytest.mark.slow  # minutes: `make faults`
+
 USERS = 40
 PROCESS_ENDS = {"hangs", "crashes", "exits"}
 DENSITIES = {"one": {17}, "some": set(range(0, USERS, 9)), "all": set(range(USERS))}

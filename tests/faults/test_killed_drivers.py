@@ -15,6 +15,8 @@ from scoreline.context import Context
 from scoreline.ingest import ingest_events
 from scoreline.run import run
 
+pytestmark = pytest.mark.slow  # minutes: `make faults`
+
 DAY = timedelta(days=1)
 FAULT = "driver killed at each named point"
 # who is shown what, without what differs from attempt to attempt

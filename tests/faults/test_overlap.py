@@ -22,6 +22,8 @@ from scoreline.run import run
 from scoreline.tables import Table, Tables
 from scoreline.undo import roll_back
 
+pytestmark = pytest.mark.slow  # minutes: `make faults`
+
 HOUR = timedelta(hours=1)
 FAULT = "overlapping runs with readers"
 

@@ -20,6 +20,8 @@ from jobs.truth import expected, published
 from scoreline.jars import delta_jars
 from scoreline.session import STATIC
 
+pytestmark = pytest.mark.slow  # starts a server of its own: `make clusters`
+
 ROOT = Path(__file__).parents[2]
 SETTINGS = {
     **STATIC,
