@@ -7,6 +7,7 @@ took and whatever its timestamp says; what was committed beside it may be read t
 https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-PG-SNAPSHOT
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -147,6 +148,8 @@ def _reason(error: Exception) -> str:
             "Spark has no JDBC driver for PostgreSQL here. Add it to the configuration, "
             f"spark: {{spark.jars.packages: '{DRIVER}'}}, or to the command, --packages {DRIVER}."
         )
-    signs = [line.strip() for line in text.splitlines() if "FATAL:" in line or "ERROR:" in line or "refused" in line]
-    said = signs[0] if signs else text.splitlines()[0]
-    return said.split("PSQLException: ")[-1][:300]
+    # the server's own word; Spark puts the whole query before it
+    if server := re.search(r"(?:FATAL|ERROR): [^\n]+", text):
+        return server[0].strip()[:300]
+    refused = next((line.strip() for line in text.splitlines() if "refused" in line), text.splitlines()[0])
+    return refused.split("PSQLException: ")[-1][:300]
