@@ -7,6 +7,7 @@ of the output is JSON, {"stages": {NAME: {"cpu": seconds, "wall": seconds}}}. PY
 """
 
 import argparse
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import scipy.sparse as sp
+
+from measure import Stages
 
 CHUNK = 1024
 
@@ -49,6 +52,15 @@ class Job:
     def factors(self) -> np.ndarray:
         """The users' factors."""
         return np.load(self.workload / "folded_users.npy")[: self.users]
+
+
+def run_passes(work: Callable[[Job, int], None], *, about: str | None) -> None:
+    """The whole of a peer in one process: its passes, each a stage of its own."""
+    job, stages = read_job(about), Stages()
+    for number in range(1, job.passes + 1):
+        with stages.stage(f"job {number}"):
+            work(job, number)
+    stages.report(users=job.users)
 
 
 def read_job(about: str | None) -> Job:

@@ -8,8 +8,7 @@ import faiss
 import numpy as np
 import scipy.sparse as sp
 
-from job import Job, as_matrix, read_histories, read_job, write_lists
-from measure import Stages
+from job import Job, as_matrix, read_histories, run_passes, write_lists
 
 _GROUP = 1024
 
@@ -37,6 +36,7 @@ def top_k(index: faiss.IndexFlatIP, users: np.ndarray, seen: sp.csr_matrix, k: i
 
 
 def work(job: Job, number: int) -> None:
+    faiss.omp_set_num_threads(job.cores)
     histories = read_histories(job)
     items = job.items()
     index = faiss.IndexFlatIP(items.shape[1])
@@ -46,14 +46,5 @@ def work(job: Job, number: int) -> None:
     write_lists(job.place(number), histories.column("user_id"), found, scores)
 
 
-def main() -> None:
-    job, stages = read_job(__doc__), Stages()
-    faiss.omp_set_num_threads(job.cores)
-    for number in range(1, job.passes + 1):
-        with stages.stage(f"job {number}"):
-            work(job, number)
-    stages.report(users=job.users)
-
-
 if __name__ == "__main__":
-    main()
+    run_passes(work, about=__doc__)

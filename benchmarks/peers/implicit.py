@@ -3,8 +3,7 @@
 import numpy as np
 from implicit.als import AlternatingLeastSquares
 
-from job import Job, as_matrix, read_histories, read_job, write_lists
-from measure import Stages
+from job import Job, as_matrix, read_histories, run_passes, write_lists
 
 
 def work(job: Job, number: int) -> None:
@@ -17,13 +16,5 @@ def work(job: Job, number: int) -> None:
     write_lists(job.place(number), histories.column("user_id"), found, scores)
 
 
-def main() -> None:
-    job, stages = read_job(__doc__), Stages()
-    for number in range(1, job.passes + 1):
-        with stages.stage(f"job {number}"):
-            work(job, number)
-    stages.report(users=job.users)
-
-
 if __name__ == "__main__":
-    main()
+    run_passes(work, about=__doc__)

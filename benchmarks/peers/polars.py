@@ -4,8 +4,7 @@ import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
-from job import Job, read_job, usual_top_k
-from measure import Stages
+from job import Job, run_passes, usual_top_k
 
 
 def work(job: Job, number: int) -> None:
@@ -24,13 +23,5 @@ def work(job: Job, number: int) -> None:
     lists.with_columns(shape).write_parquet(job.place(number) / "lists.parquet")
 
 
-def main() -> None:
-    job, stages = read_job(__doc__), Stages()
-    for number in range(1, job.passes + 1):
-        with stages.stage(f"job {number}"):
-            work(job, number)
-    stages.report(users=job.users)
-
-
 if __name__ == "__main__":
-    main()
+    run_passes(work, about=__doc__)

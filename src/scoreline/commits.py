@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+LOOKED_AT = 200  # so far back logs are read for news; what lies behind makes a run compare all keys
 # Operations that leave the rows as they are.
 HARMLESS = frozenset({"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES", "UPGRADE PROTOCOL", "REORG"})
 

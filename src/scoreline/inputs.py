@@ -7,7 +7,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from scoreline import schema
-from scoreline.commits import Commit
+from scoreline.commits import LOOKED_AT, Commit
 from scoreline.context import Context
 from scoreline.errors import InputError
 from scoreline.histories import bucket_of
@@ -16,8 +16,6 @@ from scoreline.schema import BUCKET, HISTORY_HASH, USER_ID
 from scoreline.settings import InputSettings
 from scoreline.sources import RAW, SOURCE
 from scoreline.tables import Table, count, explained, quoted, quoted_name
-
-_COMMITS = 200  # how far back the log is read for news; what lies behind makes a run compare all keys
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ def open_inputs(context: Context) -> Inputs:
     if context.settings.input is not None:
         return _features(context, context.settings.input)
     table = context.tables.existing("user_history", made_by="scoreline ingest --events FILE")
-    commits = table.commits(limit=_COMMITS)
+    commits = table.commits(limit=LOOKED_AT)
     version = commits[0].version
     return Inputs(table.location, version, table.read(version), commits)
 

@@ -9,6 +9,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from scoreline import __version__, schema
+from scoreline.commits import LOOKED_AT
 from scoreline.context import Context
 from scoreline.errors import InputError
 from scoreline.inputs import Inputs, hashed, open_inputs, require_unique
@@ -19,8 +20,6 @@ from scoreline.publish import sequence_after
 from scoreline.rules import Rules, read_rules
 from scoreline.schema import BUCKET, HISTORY_HASH, SCORED_AT, USER_ID
 from scoreline.tables import Table, count
-
-_COMMITS = 200  # how far back the logs are read for news; what lies behind makes a run compare all keys
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ def open_run(context: Context, *, fraction: float, everyone: bool) -> Opened:
     inputs = hashed(inputs, pinned.task.inputs)
     target = context.tables.table(pinned.target_name)
     target.create(schema.recommendations(context.keys, pinned.output_fields))
-    commits = target.commits(limit=_COMMITS)
+    commits = target.commits(limit=LOOKED_AT)
     wanted = Wanted(
         model_name=pinned.model.name,
         model_version=pinned.model.version,

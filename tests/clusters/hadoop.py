@@ -7,9 +7,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from clusters.processes import free_port, listening, server
+from clusters.processes import free_port, listening, maven_jars, server
 
-CACHE = Path.home() / ".cache" / "scoreline" / "hadoop"
 _DAEMON = ("-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.net.preferIPv4Stack=true")
 
 
@@ -37,14 +36,8 @@ class Hadoop:
 
 
 def jars() -> Path:
-    """Hadoop's jars, fetched once by Maven."""
-    if not (CACHE / "jars" / ".complete").exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        pom = Path(__file__).with_name("hadoop-pom.xml")
-        copy = f"-DoutputDirectory={CACHE / 'jars'}"
-        subprocess.run(["mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", copy], check=True)
-        (CACHE / "jars" / ".complete").touch()
-    return CACHE / "jars"
+    """Hadoop's jars."""
+    return maven_jars("hadoop")
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -10,21 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from clusters.processes import free_port, listening, server
+from clusters.processes import free_port, listening, maven_jars, server
 from clusters.standalone import SPARK_HOME
 
-CACHE = Path.home() / ".cache" / "scoreline" / "livy"
 _OPENED = ("java.base/java.lang", "java.base/java.nio", "java.base/sun.nio.ch")
 
 
 def jars() -> Path:
-    if not (CACHE / "jars" / ".complete").exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        pom = Path(__file__).with_name("livy-pom.xml")
-        copy = f"-DoutputDirectory={CACHE / 'jars'}"
-        subprocess.run(["mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", copy], check=True)
-        (CACHE / "jars" / ".complete").touch()
-    return CACHE / "jars"
+    """Livy's jars."""
+    return maven_jars("livy")
 
 
 @contextmanager

@@ -10,6 +10,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def maven_jars(name: str) -> Path:
+    """The jars that `<name>-pom.xml` beside this file names, fetched once by Maven."""
+    folder = Path.home() / ".cache" / "scoreline" / name / "jars"
+    if not (folder / ".complete").exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        pom = Path(__file__).with_name(f"{name}-pom.xml")
+        copy = f"-DoutputDirectory={folder}"
+        subprocess.run(["mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", copy], check=True)
+        (folder / ".complete").touch()
+    return folder
+
+
 def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
