@@ -9,6 +9,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from quick import QUICK
+from scoreline import cli
 from scoreline.session import get_session
 
 DATA = Path(os.environ.get("SCORELINE_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
@@ -30,3 +31,9 @@ def data() -> Path:
     if not DATA.is_dir():
         pytest.skip(f"needs the real data sets in {DATA}, which are not here")
     return DATA
+
+
+@pytest.fixture(autouse=True)
+def _session_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that a test runs in this process leaves the suite's session running."""
+    monkeypatch.setattr(cli, "_leave", lambda: None)

@@ -24,11 +24,10 @@ class Said:
 
 
 class Terminal:
-    """`terminal("run", "--json")`; the session is not stopped, as it would be at the end of a real command."""
+    """`terminal("run", "--json")`."""
 
     def __init__(self, config: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
         self._capsys = capsys
-        monkeypatch.setattr(cli, "_leave", lambda: None)
         monkeypatch.setenv("SCORELINE_CONFIG", config)
 
     def __call__(self, *arguments: str) -> Said:
