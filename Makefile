@@ -26,7 +26,7 @@ demo: $(STAMP) ## Generate a streaming service and run the whole pipeline on it
 	@$(BIN)/scoreline demo
 
 test: lint $(STAMP) ## Lint, types and all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not alone'
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not alone'
 	$(BIN)/python -m pytest -m 'alone and not slow'  # servers and time limits: with nothing beside them
 
 FAULTS := $(CURDIR)/.faults.jsonl

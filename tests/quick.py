@@ -2,8 +2,9 @@
 
 from scoreline.session import LOCAL
 
-# Start-up and small jobs: less compilation, fewer partitions. With one level of compilation Java keeps 48 MB of code and
-# soon throws away and compiles again what it runs all the time, so it gets more. One test of the whole job keeps code generation on.
+# Start-up and small jobs: less compilation, fewer partitions. With one level of compilation Java keeps 48 MB of code,
+# and soon throws away and compiles again what it runs all the time: so it gets more. One test of the whole job keeps
+# code generation on.
 QUICK = {
     "spark.master": "local[2]",
     "spark.sql.shuffle.partitions": "2",

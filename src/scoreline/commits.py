@@ -1,7 +1,7 @@
 """A table's commits as its log tells them, and which of them readers see. Decides, does no I/O."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -12,12 +12,16 @@ HARMLESS = frozenset({"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTI
 
 @dataclass(frozen=True)
 class Commit:
-    """One entry of a table's log; `note` is what we wrote into its user metadata, {} for a stranger's commit."""
+    """One entry of a table's log; `note` is what we wrote into its user metadata, {} for a stranger's commit.
+
+    `metrics`: Delta's own counts of what the operation did, as text.
+    """
 
     version: int
     at: datetime
     operation: str
     note: Mapping[str, Any]
+    metrics: Mapping[str, str] = field(default_factory=dict)
 
 
 def shown(commits: Sequence[Commit]) -> Commit | None:

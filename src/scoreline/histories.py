@@ -5,6 +5,7 @@ newest. That makes ingest idempotent and blind to order: truncating, then mergin
 would.
 """
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from pyspark.sql import Column, DataFrame
@@ -18,27 +19,35 @@ def bucket_of(user_id: Column, buckets: int) -> Column:
     return F.pmod(F.xxhash64(user_id), F.lit(buckets)).cast("int")
 
 
-def histories(events: DataFrame, *, max_items: int, buckets: int, now: datetime, partitions: int) -> DataFrame:
+def histories(
+    events: DataFrame, *, max_items: int, buckets: int, now: datetime, partitions: int, carried: Sequence[str] = ()
+) -> DataFrame:
     """Group `user_id, item_id, weight, event_at` to rows of `user_history`.
 
     The newest event of an item wins, of two at the same time the one with the larger weight. One shuffle: both
-    groupings work on rows that lie together by user.
+    groupings work on rows that lie together by user. `carried` are columns that come through, with the greatest value
+    that a user's events have in them.
     """
+    greatest = [F.max(name).alias(name) for name in carried]
     newest = (
         events.repartition(partitions, USER_ID)
         .groupBy(USER_ID, "item_id")
-        .agg(F.max(F.struct("event_at", "weight")).alias("last"))
-        .select(USER_ID, F.struct(F.col("last.event_at"), F.col("item_id"), F.col("last.weight")).alias("event"))
+        .agg(F.max(F.struct("event_at", "weight")).alias("last"), *greatest)
+        .select(
+            USER_ID, F.struct(F.col("last.event_at"), F.col("item_id"), F.col("last.weight")).alias("event"), *carried
+        )
     )
-    by_time = newest.groupBy(USER_ID).agg(F.sort_array(F.collect_list("event")).alias("events"))
+    by_time = newest.groupBy(USER_ID).agg(F.sort_array(F.collect_list("event")).alias("events"), *greatest)
     length = F.size("events")
     kept = F.when(length > max_items, F.slice("events", length - max_items + 1, max_items)).otherwise(F.col("events"))
-    return by_time.select(USER_ID, kept.alias("events")).transform(_as_arrays, buckets=buckets, now=now)
+    rows = by_time.select(USER_ID, kept.alias("events"), *carried)
+    return rows.transform(_as_arrays, buckets=buckets, now=now, carried=carried)
 
 
-def _as_arrays(rows: DataFrame, *, buckets: int, now: datetime) -> DataFrame:
+def _as_arrays(rows: DataFrame, *, buckets: int, now: datetime, carried: Sequence[str]) -> DataFrame:
     arrays = rows.select(
         USER_ID,
+        *carried,
         bucket_of(F.col(USER_ID), buckets).alias(BUCKET),
         F.col("events.item_id").alias("item_ids"),
         F.col("events.weight").alias("weights"),
@@ -54,14 +63,16 @@ def _as_arrays(rows: DataFrame, *, buckets: int, now: datetime) -> DataFrame:
     )
 
 
-def as_events(rows: DataFrame) -> DataFrame:
-    """Take rows of `user_history` apart again: `user_id, item_id, weight, event_at`."""
+def _as_events(rows: DataFrame, before: Mapping[str, Column]) -> DataFrame:
+    """Take rows of `user_history` apart again: `user_id, item_id, weight, event_at` and the columns of `before`."""
     zipped = F.arrays_zip("item_ids", "weights", "event_times")
-    return rows.select(USER_ID, F.explode(zipped).alias("event")).select(
+    kept = [column.alias(name) for name, column in before.items()]
+    return rows.select(USER_ID, *kept, F.explode(zipped).alias("event")).select(
         USER_ID,
         F.col("event.item_ids").alias("item_id"),
         F.col("event.weights").alias("weight"),
         F.col("event.event_times").alias("event_at"),
+        *before,
     )
 
 
@@ -73,9 +84,12 @@ def merged(
     Both frames have the table's columns; `user_id` is unique in each. Users that stay as they are do not come out.
     """
     touched = known.join(incoming.select(USER_ID), on=USER_ID, how="left_semi")
-    events = as_events(touched).unionByName(as_events(incoming))
-    together = histories(events, max_items=max_items, buckets=buckets, now=now, partitions=partitions)
-    before = touched.select(USER_ID, F.col(HISTORY_HASH).alias("_hash"), F.col(ADDED_AT).alias("_added_at"))
-    same = F.coalesce(F.col("_hash") == F.col(HISTORY_HASH), F.lit(False))
-    changed = together.join(before, on=USER_ID, how="left").where(~same)
+    # what a user's row said comes along with its events: no second join to find it again
+    said: dict[str, Column] = {"_hash": F.col(HISTORY_HASH), "_added_at": F.col(ADDED_AT)}
+    nothing = {"_hash": F.lit(None).cast("long"), "_added_at": F.lit(None).cast("timestamp")}
+    events = _as_events(touched, said).unionByName(_as_events(incoming, nothing))
+    together = histories(
+        events, max_items=max_items, buckets=buckets, now=now, partitions=partitions, carried=tuple(said)
+    )
+    changed = together.where(~F.col("_hash").eqNullSafe(F.col(HISTORY_HASH)))
     return changed.withColumn(ADDED_AT, F.coalesce("_added_at", ADDED_AT)).select(*known.columns)

@@ -1,6 +1,7 @@
 """Events in, `user_history` up to date, bad rows in `quarantine`. Doing it twice changes nothing."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -10,6 +11,7 @@ from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F
 
 from scoreline import schema
+from scoreline.commits import LOOKED_AT, Commit
 from scoreline.context import Context
 from scoreline.errors import ConfigurationError, InputError
 from scoreline.events import bad, checked_events, good
@@ -19,7 +21,7 @@ from scoreline.postgres_source import PostgresTable
 from scoreline.redaction import without_credentials
 from scoreline.schema import BUCKET, UPDATED_AT, USER_ID
 from scoreline.settings import EventsSettings
-from scoreline.sources import Database, read_source
+from scoreline.sources import MALFORMED, RAW, SOURCE, Database, read_source
 from scoreline.tables import Table, commit_settings, count, explained
 
 BUCKETS_PROPERTY = "scoreline.buckets"
@@ -27,7 +29,10 @@ BUCKETS_PROPERTY = "scoreline.buckets"
 
 @dataclass(frozen=True)
 class IngestReport:
-    """What an ingest did; `rows_read = rows_good + rows_bad`, always."""
+    """What an ingest did; `rows_read = rows_good + rows_bad`, always.
+
+    `drift` says which columns the source has, or has no longer, compared with the last ingest.
+    """
 
     source: str
     rows_read: int
@@ -37,6 +42,7 @@ class IngestReport:
     users_changed: int
     version: int
     reasons: dict[str, int]
+    drift: tuple[str, ...] = ()
 
 
 def ingest_events(context: Context, source: str) -> IngestReport:
@@ -63,6 +69,9 @@ def _ingested(context: Context, source: str, settings: EventsSettings, scratch: 
     news = _news(context, source, settings, history)
     database = news.database if news else Database(settings.query, scratch) if settings.query else None
     rows = read_source(context.spark, source, settings, settings.source_columns(), database=database)
+    before = history.commits(limit=LOOKED_AT)
+    columns = [name for name in rows.columns if name not in (SOURCE, RAW, MALFORMED)]
+    drift = _drift(columns, before)
     checked = checked_events(rows, settings, context.keys, now=context.now)
     seen = Observation(f"ingest {uuid4().hex[:8]}")
     counts = [F.count(F.lit(1)).alias("read"), F.count(F.when(F.size("reasons") == 0, 1)).alias("good")]
@@ -76,13 +85,22 @@ def _ingested(context: Context, source: str, settings: EventsSettings, scratch: 
         reasons = quarantine_bad(context, quarantine, checked) if rows_good < rows_read else {}
         if rows_read or not news:
             _require_usable(name, rows_read, rows_good, reasons, settings)
-        changed = _merge(context, history, incoming) if users else 0
+        note = {"kind": "ingest", "columns": columns, "attempt": uuid4().hex}
+        changed, version = _merge(context, history, incoming, before, note) if users else (0, before[0].version)
         if news and rows_read:
             # after the merge: a crash between the two reads these rows again, and loses none
             history.set_property(news.key, news.mark)
+            version = history.version()
     finally:
         incoming.unpersist()
-    return IngestReport(name, rows_read, rows_good, rows_read - rows_good, users, changed, history.version(), reasons)
+    return IngestReport(name, rows_read, rows_good, rows_read - rows_good, users, changed, version, reasons, drift)
+
+
+def _drift(columns: list[str], commits: Sequence[Commit]) -> tuple[str, ...]:
+    """What the last ingest's source did not have, or had and this one has not; nothing of it is mapped."""
+    last = next((commit.note["columns"] for commit in commits if "columns" in commit.note), columns)
+    said = {"new": [c for c in columns if c not in last], "gone": [c for c in last if c not in columns]}
+    return tuple(f"column {name} is {what} since the last ingest" for what, names in said.items() for name in names)
 
 
 def ingest_items(context: Context, source: str) -> int:
@@ -165,14 +183,17 @@ def _incoming(context: Context, events: DataFrame) -> DataFrame:
     return rows.select(*[field.name for field in schema.user_history(context.keys)])
 
 
-def _merge(context: Context, history: Table, incoming: DataFrame) -> int:
+def _merge(
+    context: Context, history: Table, incoming: DataFrame, before: Sequence[Commit], about: Mapping[str, Any]
+) -> tuple[int, int]:
+    """Merge in one commit, none if nothing changes; returns how many histories did, and the version after it."""
     # the clock that the rows are stamped with, so that a run can read in the log which rows have changed
-    note = {"kind": "ingest", UPDATED_AT: context.now.isoformat()}
-    if history.version() == 0:
+    note = {**about, UPDATED_AT: context.now.isoformat()}
+    if before[0].version == 0:
         # sorted by bucket, so that a slice reads only the files, and in them the row groups, of its buckets
         files = incoming.repartitionByRange(context.partitions, BUCKET).sortWithinPartitions(BUCKET, USER_ID)
         history.write(files, "append", {"userMetadata": json.dumps(note)})
-        return count(incoming)
+        return count(incoming), history.version()
     shape = context.settings.histories
     changed = merged(
         history.read(),
@@ -181,23 +202,18 @@ def _merge(context: Context, history: Table, incoming: DataFrame) -> int:
         buckets=shape.buckets,
         now=context.now,
         partitions=context.partitions,
-    ).persist(StorageLevel.MEMORY_AND_DISK)
-    try:
-        if changes := count(changed):
-            with commit_settings(context.spark, note=note):
-                _upsert(history, changed)
-        return changes
-    finally:
-        changed.unpersist()
-
-
-def _upsert(history: Table, changed: DataFrame) -> None:
-    history.merge(
-        changed,
-        "old.user_id = new.user_id",
-        "WHEN MATCHED THEN UPDATE SET *",
-        "WHEN NOT MATCHED THEN INSERT *",
     )
+    with commit_settings(context.spark, note=note):
+        history.merge(
+            changed,
+            "old.user_id = new.user_id",
+            "WHEN MATCHED THEN UPDATE SET *",
+            "WHEN NOT MATCHED THEN INSERT *",
+        )
+    commits = history.commits(limit=LOOKED_AT)
+    ours = next((c.metrics for c in commits if c.note.get("attempt") == note["attempt"]), {})
+    changes = sum(int(ours.get(name, 0)) for name in ("numTargetRowsInserted", "numTargetRowsUpdated"))
+    return changes, commits[0].version
 
 
 def quarantine_bad(context: Context, table: Table, checked: DataFrame) -> dict[str, int]:

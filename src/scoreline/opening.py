@@ -1,5 +1,6 @@
 """Open a run: pin the input, the model, the rules and the target to one version each, and find who is due."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -9,7 +10,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from scoreline import __version__, schema
-from scoreline.commits import LOOKED_AT
+from scoreline.commits import LOOKED_AT, Commit, shown
 from scoreline.context import Context
 from scoreline.errors import InputError
 from scoreline.inputs import Inputs, hashed, open_inputs, require_unique
@@ -97,6 +98,9 @@ def open_run(context: Context, *, fraction: float, everyone: bool) -> Opened:
     target = context.tables.table(pinned.target_name)
     target.create(schema.recommendations(context.keys, pinned.output_fields))
     commits = target.commits(limit=LOOKED_AT)
+    if _behind(inputs, commits):
+        # a run that has published since we looked had newer input: with ours we would take its rows back
+        inputs = hashed(open_inputs(context), pinned.task.inputs)
     wanted = Wanted(
         model_name=pinned.model.name,
         model_version=pinned.model.version,
@@ -109,6 +113,14 @@ def open_run(context: Context, *, fraction: float, everyone: bool) -> Opened:
     sequence = sequence_after(commits, context.now)
     news = read_news(commits, inputs.commits, input_name=inputs.name, too_old=wanted.too_old)
     return Opened(inputs, target, commits[0].version, sequence, news, pinned, rules, wanted, fraction)
+
+
+def _behind(inputs: Inputs, commits: Sequence[Commit]) -> bool:
+    """Whether what is published was made from a newer version of the input."""
+    published = shown(commits)
+    if published is None or inputs.version is None or published.note.get("input") != inputs.name:
+        return False
+    return int(published.note["input_version"]) > inputs.version
 
 
 def find_due(opened: Opened) -> Due:

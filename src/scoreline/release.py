@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
@@ -34,27 +34,35 @@ def audit_figures(context: Context, staging: Staging, counted: Mapping[str, int]
     manifest = staging.manifest
     staged = staging.table.read()
     figures: dict[str, Any] = {"wanted": manifest.to_score, **counted}
-    to_score = staged.where(F.col("outcome") != "left")
-    figures["distinct_users"] = to_score.agg(F.count_distinct(USER_ID)).first()[0]  # type: ignore[index]
-    if not counted.get("scored"):
-        return figures
     inside = F.col(BUCKET).isin(_sample(manifest, context.settings.audit.sample_users))
     new = staged.where(inside & (F.col("outcome") == "scored"))
     old = target_of(context, manifest.lineage).read(manifest.lineage.target_version).where(inside)
+    columns = _looked_at(new, old)
+    different = staged.where(F.col("outcome") != "left").agg(F.count_distinct(USER_ID).alias("_different"))
+    sample, replaced, figures["distinct_users"] = _together(new.select(*columns), old.select(*columns), different)
+    if not counted.get("scored"):
+        return figures
     if RECOMMENDATIONS not in staged.columns:
-        return figures | _tabular_figures(new, old)
-    sample, replaced = _lists(new, old)
+        return figures | _tabular_figures(sample, replaced)
     scores = (_flat(sample.column("scores")), _flat(replaced.column("scores")))
     return figures | audit.item_figures(sample) | audit.overlap_figures(sample, replaced) | audit.score_figures(*scores)
 
 
-def _lists(new: DataFrame, old: DataFrame) -> tuple[pa.Table, pa.Table]:
-    """`user_id, item_ids, scores` of both on the driver, by one query; `audit.sample_users` bounds them."""
-    made = F.col(RECOMMENDATIONS)
-    columns = [F.col(USER_ID), made["item_id"].alias("item_ids"), made["score"].alias("scores")]
-    both = new.select(F.lit(True).alias("new"), *columns).unionByName(old.select(F.lit(False).alias("new"), *columns))
-    found = collected(both)
-    return found.filter(pc.field("new")).drop_columns("new"), found.filter(~pc.field("new")).drop_columns("new")
+def _looked_at(new: DataFrame, old: DataFrame) -> list[Column]:
+    """Of lists `user_id, item_ids, scores`; of other outputs those that are floating-point."""
+    if RECOMMENDATIONS in new.columns:
+        made = F.col(RECOMMENDATIONS)
+        return [F.col(USER_ID), made["item_id"].alias("item_ids"), made["score"].alias("scores")]
+    floating = [field.name for field in new.schema if isinstance(field.dataType, T.DoubleType | T.FloatType)]
+    return [F.col(quoted(name)) for name in floating if name in old.columns]
+
+
+def _together(new: DataFrame, old: DataFrame, different: DataFrame) -> tuple[pa.Table, pa.Table, int]:
+    """Both samples on the driver and the number of `different`, by one query; `audit.sample_users` bounds them."""
+    samples = new.withColumn("_new", F.lit(True)).unionByName(old.withColumn("_new", F.lit(False)))
+    found = collected(samples.unionByName(different, allowMissingColumns=True))
+    number = pc.sum(found["_different"]).as_py()
+    return found.filter(pc.field("_new")), found.filter(~pc.field("_new")), number
 
 
 def _known(values: pa.ChunkedArray) -> np.ndarray[Any, Any]:
@@ -65,18 +73,12 @@ def _flat(lists: pa.ChunkedArray) -> np.ndarray[Any, Any]:
     return pc.fill_null(lists.combine_chunks().flatten(), np.nan).to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
 
 
-def _tabular_figures(new: DataFrame, old: DataFrame) -> dict[str, Any]:
+def _tabular_figures(new: pa.Table, old: pa.Table) -> dict[str, Any]:
     """The widest shift of any floating-point output."""
-    names = [
-        field.name
-        for field in new.schema
-        if isinstance(field.dataType, T.DoubleType | T.FloatType) and field.name in old.columns
-    ]
+    names = [name for name in new.column_names if name not in ("_new", "_different")]
     if not names:
         return {}
-    columns = [F.col(quoted(name)) for name in names]
-    now, before = collected(new.select(*columns)), collected(old.select(*columns))
-    found = [audit.score_figures(_known(now[name]), _known(before[name])) for name in names]
+    found = [audit.score_figures(_known(new[name]), _known(old[name])) for name in names]
     shifts = [one["score_psi"] for one in found if one["score_psi"] is not None]
     return {"score_psi": max(shifts, default=None), "not_finite": sum(one["not_finite"] for one in found)}
 

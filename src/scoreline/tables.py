@@ -114,8 +114,8 @@ class Table:
         """The table's history, newest first."""
         newest = "" if limit is None else f" LIMIT {limit:d}"
         history = self.spark.sql(f"DESCRIBE HISTORY {self.identifier}{newest}")
-        rows = history.select("version", "timestamp", "operation", "userMetadata").collect()
-        return [Commit(r["version"], r["timestamp"], r["operation"], _note(r["userMetadata"])) for r in rows]
+        rows = history.select("version", "timestamp", "operation", "userMetadata", "operationMetrics").collect()
+        return [Commit(r[0], r[1], r[2], _note(r[3]), r[4] or {}) for r in rows]
 
     def touched_at(self) -> datetime:
         """When the newest file of a folder was written that is no table yet; now, for what cannot be looked at."""

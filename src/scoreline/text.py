@@ -38,6 +38,7 @@ def ingested(report: IngestReport) -> str:
         *[f"  {count:,} rows: {reason}" for reason, count in report.reasons.items()],
         f"{report.users_in_source:,} users in it, {report.users_changed:,} histories changed "
         f"(user_history version {report.version})",
+        *report.drift,
     ]
     return "\n".join(lines)
 

@@ -29,10 +29,9 @@ FALLBACK = ({"max_fallback_share": 0}, "share of fallbacks")
 
 
 @pytest.fixture
-def second(filled: Any) -> Any:
+def second(ran: Any) -> Any:
     """One run is published; `second(audit=...)` is the context of the next, by another model, asked for 39 items."""
-    run(filled())
-    return lambda **audit: filled("films/2", now=LATER, scoring={"k": 39, "slice_users": 30}, audit=audit)
+    return lambda **audit: ran("films/2", now=LATER, scoring={"k": 39, "slice_users": 30}, audit=audit)
 
 
 def test_each_gate_refuses_and_readers_see_what_they_saw(second: Any, tally: Tally) -> None:
@@ -75,28 +74,27 @@ def test_a_person_publishes_what_the_audit_refused_and_it_is_recorded(second: An
     assert sorted(row["state"] for row in rows) == ["accepted", "refused"]
 
 
-def test_a_refused_run_that_was_overtaken_is_not_published_by_hand(second: Any, filled: Any) -> None:
+def test_a_refused_run_that_was_overtaken_is_not_published_by_hand(second: Any, ran: Any) -> None:
     with pytest.raises(AuditRefused) as refused:
         run(second(min_overlap=1.0))
     run_id = str(refused.value).split(" run ")[1].split(";")[0]
-    run(filled(now=LATER + timedelta(hours=1)), everyone=True)
+    run(ran(now=LATER + timedelta(hours=1)), everyone=True)
     with pytest.raises(InputError, match="has changed since run"):
         publish_accepted(second(), run_id, reason="I like it")
 
 
-def test_far_fewer_users_are_refused_unless_told(filled: Any, tally: Tally) -> None:
-    run(filled())
-    before = published(filled())
-    filled().tables.table("user_history").delete("user_id > 20")
+def test_far_fewer_users_are_refused_unless_told(ran: Any, tally: Tally) -> None:
+    before = published(ran())
+    ran().tables.table("user_history").delete("user_id > 20")
     with pytest.raises(AuditRefused, match="20 users now, 60 published before"):
-        run(filled(now=LATER))
-    assert published(filled()) == before
+        run(ran(now=LATER))
+    assert published(ran()) == before
     tally("audit gate refuses", "far fewer users")
-    filled().tables.table("user_history").delete("true")
+    ran().tables.table("user_history").delete("true")
     with pytest.raises(AuditRefused, match="0 users now, 60 published before"):
-        run(filled(now=LATER))
-    assert published(filled()) == before
+        run(ran(now=LATER))
+    assert published(ran()) == before
     tally("audit gate refuses", "no users")
-    report = run(filled(now=LATER, audit={"min_users_share": 0}))
+    report = run(ran(now=LATER, audit={"min_users_share": 0}))
     assert report.figures["left"] == 60
-    assert published(filled()) == {}
+    assert published(ran()) == {}

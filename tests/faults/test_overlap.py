@@ -45,38 +45,33 @@ def waking_up_late(monkeypatch: pytest.MonkeyPatch, meanwhile: Any) -> None:
         monkeypatch.setattr(f"{module}.exclusive", lambda *_: nullcontext())
 
 
-def test_an_old_run_that_wakes_up_late_is_superseded(
-    filled: Any, registry: Any, monkeypatch: Any, tally: Tally
-) -> None:
-    run(filled())
-    waking_up_late(monkeypatch, lambda: run(filled("films/2", now=NOW + 2 * HOUR), everyone=True))
+def test_an_old_run_that_wakes_up_late_is_superseded(ran: Any, registry: Any, monkeypatch: Any, tally: Tally) -> None:
+    waking_up_late(monkeypatch, lambda: run(ran("films/2", now=NOW + 2 * HOUR), everyone=True))
     with pytest.raises(Superseded, match="a newer run or rollback has published"):
-        run(filled(now=NOW + HOUR), everyone=True)
-    assert published(filled()) == expected(filled(), registry.films["2"], k=5)
-    states = [r["state"] for r in filled().tables.table("runs").read().orderBy("started_at").collect()]
+        run(ran(now=NOW + HOUR), everyone=True)
+    assert published(ran()) == expected(ran(), registry.films["2"], k=5)
+    states = [r["state"] for r in ran().tables.table("runs").read().orderBy("started_at").collect()]
     assert states == ["published", "superseded", "published"]
     tally(FAULT, "an old run that wakes up late")
 
 
 def test_an_old_merge_that_wakes_up_late_is_superseded(
-    filled: Any, registry: Any, monkeypatch: Any, tmp_path: Path, tally: Tally
+    ran: Any, registry: Any, monkeypatch: Any, tmp_path: Path, tally: Tally
 ) -> None:
-    run(filled())
-    ingest_events(filled(now=NOW + HOUR), write_events(tmp_path / "n.csv", [(7, 33, 5, 1_780_000_000)]))
-    waking_up_late(monkeypatch, lambda: run(filled("films/2", now=NOW + 2 * HOUR), everyone=True))
+    ingest_events(ran(now=NOW + HOUR), write_events(tmp_path / "n.csv", [(7, 33, 5, 1_780_000_000)]))
+    waking_up_late(monkeypatch, lambda: run(ran("films/2", now=NOW + 2 * HOUR), everyone=True))
     with pytest.raises(Superseded):
-        run(filled(now=NOW + HOUR))
-    assert published(filled()) == expected(filled(), registry.films["2"], k=5)
+        run(ran(now=NOW + HOUR))
+    assert published(ran()) == expected(ran(), registry.films["2"], k=5)
     tally(FAULT, "an old merge that wakes up late")
 
 
-def test_a_rollback_during_a_run_wins(filled: Any, registry: Any, monkeypatch: Any, tally: Tally) -> None:
-    run(filled())
-    run(filled("films/2", now=NOW + HOUR), everyone=True)
-    waking_up_late(monkeypatch, lambda: roll_back(filled(now=NOW + 3 * HOUR)))
+def test_a_rollback_during_a_run_wins(ran: Any, registry: Any, monkeypatch: Any, tally: Tally) -> None:
+    run(ran("films/2", now=NOW + HOUR), everyone=True)
+    waking_up_late(monkeypatch, lambda: roll_back(ran(now=NOW + 3 * HOUR)))
     with pytest.raises(Superseded):
-        run(filled("films/2", now=NOW + 2 * HOUR), everyone=True)
-    assert published(filled()) == expected(filled(), registry.films["1"], k=5)
+        run(ran("films/2", now=NOW + 2 * HOUR), everyone=True)
+    assert published(ran()) == expected(ran(), registry.films["1"], k=5)
     tally(FAULT, "rollback during a run")
 
 
@@ -103,13 +98,12 @@ def test_an_ingest_and_a_promotion_during_a_run_are_for_the_next(
     tally(FAULT, "ingest and promotion during a run")
 
 
-def test_an_export_during_a_publish_sends_one_of_the_two(filled: Any, monkeypatch: Any, tally: Tally) -> None:
-    run(filled())
+def test_an_export_during_a_publish_sends_one_of_the_two(ran: Any, monkeypatch: Any, tally: Tally) -> None:
     seen = []
-    waking_up_late(monkeypatch, lambda: seen.append(export(filled(now=NOW + HOUR)).version))
-    run(filled("films/2", now=NOW + HOUR), everyone=True)
+    waking_up_late(monkeypatch, lambda: seen.append(export(ran(now=NOW + HOUR)).version))
+    run(ran("films/2", now=NOW + HOUR), everyone=True)
     assert seen == [1]
-    report = export(filled(now=NOW + 2 * HOUR))
+    report = export(ran(now=NOW + 2 * HOUR))
     assert (report.previous, report.replaced) == (1, 60)
     tally(FAULT, "export during publish")
 

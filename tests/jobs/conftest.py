@@ -1,5 +1,6 @@
 """A registry with models, made once: versions 1 and 2 of `films`, item neighbours with other neighbourhoods."""
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from scoreline.models.catalogue import Catalogue
 from scoreline.models.item_neighbours import ItemNeighbours
 from scoreline.models.mlflow_model import log_recommender
 from scoreline.registry import quiet_mlflow
+from scoreline.run import run
 
 USERS, ITEMS = 60, 40
 
@@ -98,5 +100,33 @@ def ingested(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> P
 @pytest.fixture
 def filled(pipeline: Any, ingested: Path, tmp_path: Path) -> Any:
     """The same, with the events ingested."""
-    shutil.copytree(ingested, tmp_path / "tables", ignore=shutil.ignore_patterns(".*.lock"))
+    copied(ingested, tmp_path / "tables")
     return pipeline
+
+
+@pytest.fixture(scope="session")
+def first_run(
+    spark: SparkSession, ingested: Path, registry: Registry, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Tables after a first run, to be copied."""
+    root = tmp_path_factory.mktemp("first-run") / "tables"
+    copied(ingested, root)
+    model = {"uri": "models:/films/1", "folder": str(registry.folder)}
+    run(context(spark, root, model=model, mlflow={"tracking_uri": registry.uri}, scoring={"k": 5}))
+    return root
+
+
+@pytest.fixture
+def ran(pipeline: Any, first_run: Path, tmp_path: Path) -> Any:
+    """A pipeline whose first run, with version 1 of `films` at NOW, has been published."""
+    copied(first_run, tmp_path / "tables")
+    return pipeline
+
+
+def copied(tables: Path, to: Path) -> None:
+    """Copy tables as if they had been made there: commits name their input by its place."""
+    shutil.copytree(tables, to, ignore=shutil.ignore_patterns(".*.lock", ".*.crc"))
+    for log in to.glob("*/_delta_log/*.json"):
+        said, stat = log.read_text(), log.stat()
+        log.write_text(said.replace(str(tables), str(to)))
+        os.utime(log, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # the log's clock

@@ -1,6 +1,5 @@
 """The application's database shows what the table shows, and never half of it."""
 
-import shutil
 import sqlite3
 from datetime import timedelta
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from builders import NOW, context, write_events
+from builders import NOW, write_events
 from scoreline.errors import ConfigurationError, InputError, RunFailed
 from scoreline.export import export
 from scoreline.ingest import ingest_events
@@ -43,23 +42,6 @@ def database(tmp_path: Path) -> Any:
             connection.close()
 
     return asked
-
-
-@pytest.fixture(scope="module")
-def first_run(spark: Any, ingested: Path, registry: Any, tmp_path_factory: Any) -> Path:
-    """Tables after a first run, to be copied."""
-    root = tmp_path_factory.mktemp("first-run") / "tables"
-    shutil.copytree(ingested, root)
-    model = {"uri": "models:/films/1", "folder": str(registry.folder)}
-    run(context(spark, root, model=model, mlflow={"tracking_uri": registry.uri}, scoring={"k": 5}))
-    return root
-
-
-@pytest.fixture
-def ran(pipeline: Any, first_run: Path, tmp_path: Path) -> Any:
-    """A pipeline whose first run has been published."""
-    shutil.copytree(first_run, tmp_path / "tables", ignore=shutil.ignore_patterns(".*.lock"))
-    return pipeline
 
 
 @pytest.fixture

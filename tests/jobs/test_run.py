@@ -34,18 +34,16 @@ def test_everybody_gets_the_lists_of_brute_force(filled: Any, registry: Any) -> 
     assert [c.note["run_id"] for c in table(made).commits() if "run_id" in c.note] == [report.run_id]
 
 
-def test_a_second_run_finds_nothing_due_and_commits_nothing(filled: Any) -> None:
-    run(filled())
-    before = [c.version for c in table(filled()).commits()]
-    report = run(filled(now=NOW + HOUR))
+def test_a_second_run_finds_nothing_due_and_commits_nothing(ran: Any) -> None:
+    before = [c.version for c in table(ran()).commits()]
+    report = run(ran(now=NOW + HOUR))
     assert report.state == "nothing_due"
-    assert [c.version for c in table(filled()).commits()] == before
+    assert [c.version for c in table(ran()).commits()] == before
 
 
-def test_only_users_with_news_are_scored_and_replaced(filled: Any, registry: Any, tmp_path: Path) -> None:
-    run(filled())
-    before = table(filled()).read(version=1)  # a frame without a version shows what is newest when it is looked at
-    later = filled(now=NOW + HOUR)
+def test_only_users_with_news_are_scored_and_replaced(ran: Any, registry: Any, tmp_path: Path) -> None:
+    before = table(ran()).read(version=1)  # a frame without a version shows what is newest when it is looked at
+    later = ran(now=NOW + HOUR)
     ingest_events(later, write_events(tmp_path / "news.csv", [(7, 33, 5, 1_780_000_000), (500, 12, 4, 1_780_000_000)]))
     _, plan = plan_run(later)
     assert plan.reasons == {"new": 1, "changed": 1}
@@ -58,33 +56,31 @@ def test_only_users_with_news_are_scored_and_replaced(filled: Any, registry: Any
     assert published(later) == expected(later, registry.films["1"], k=5)
 
 
-def test_another_version_makes_everyone_due_and_four_quarters_refresh_everyone_once(filled: Any, registry: Any) -> None:
-    run(filled())
+def test_another_version_makes_everyone_due_and_four_quarters_refresh_everyone_once(ran: Any, registry: Any) -> None:
     reached: list[Any] = []
     for quarter in range(4):
-        made = filled("films/2", now=NOW + (quarter + 1) * HOUR)
+        made = ran("films/2", now=NOW + (quarter + 1) * HOUR)
         report = run(made, fraction=0.25)
         assert set(report.reasons) == {"other_model"}
         reached += [
             r[0] for r in table(made).read().where(F.col("run_id") == report.run_id).select("user_id").collect()
         ]
     assert sorted(reached) == list(range(1, 61))
-    assert run(filled("films/2", now=NOW + 9 * HOUR)).state == "nothing_due"
-    assert published(filled()) == expected(filled(), registry.films["2"], k=5)
+    assert run(ran("films/2", now=NOW + 9 * HOUR)).state == "nothing_due"
+    assert published(ran()) == expected(ran(), registry.films["2"], k=5)
 
 
-def test_other_rules_age_and_departure_are_reasons(filled: Any, registry: Any, tmp_path: Path) -> None:
-    run(filled())
+def test_other_rules_age_and_departure_are_reasons(ran: Any, registry: Any, tmp_path: Path) -> None:
     blocked = tmp_path / "blocked.txt"
     blocked.write_text("3\n4\n")
     rules = {"k": 5, "blocked_items": str(blocked)}
-    assert plan_run(filled(scoring=rules))[1].reasons == {"other_rules": 60}
-    run(filled(scoring=rules, now=NOW + HOUR))
-    assert published(filled()) == expected(filled(), registry.films["1"], k=5, blocked=frozenset({3, 4}))
-    aged = filled(scoring={**rules, "max_age": "1d"}, now=NOW + timedelta(days=2))
+    assert plan_run(ran(scoring=rules))[1].reasons == {"other_rules": 60}
+    run(ran(scoring=rules, now=NOW + HOUR))
+    assert published(ran()) == expected(ran(), registry.films["1"], k=5, blocked=frozenset({3, 4}))
+    aged = ran(scoring={**rules, "max_age": "1d"}, now=NOW + timedelta(days=2))
     assert plan_run(aged)[1].reasons == {"too_old": 60}
     aged.tables.table("user_history").delete("user_id = 9")
-    young = filled(scoring={**rules, "max_age": "1d"}, now=NOW + 2 * HOUR)
+    young = ran(scoring={**rules, "max_age": "1d"}, now=NOW + 2 * HOUR)
     assert plan_run(young)[1].reasons == {"left": 1}
     report = run(young)
     assert report.figures["left"] == 1
@@ -102,12 +98,11 @@ def test_allowed_items_are_the_only_ones(filled: Any, tmp_path: Path) -> None:
     assert all(len(items) == len({1, 2, 3} - seen[user]) for user, items in published(made).items())
 
 
-def test_the_result_does_not_depend_on_slices_or_batches(filled: Any) -> None:
-    run(filled())
-    whole = published(filled())
-    report = run(filled(scoring={"k": 5, "slice_users": 7}, now=NOW + HOUR), everyone=True)
+def test_the_result_does_not_depend_on_slices_or_batches(ran: Any) -> None:
+    whole = published(ran())
+    report = run(ran(scoring={"k": 5, "slice_users": 7}, now=NOW + HOUR), everyone=True)
     assert report.reasons == {"asked": 60}
-    assert published(filled()) == whole
+    assert published(ran()) == whole
 
 
 def test_users_the_model_knows_nothing_of_get_the_fallback(filled: Any, tmp_path: Path) -> None:
@@ -130,17 +125,16 @@ def test_every_user_cold_is_published_unless_the_limit_forbids(pipeline: Any, tm
     assert (report.figures["fallback"], report.figures["scored"]) == (5, 5)
 
 
-def test_a_refused_run_leaves_the_table_and_keeps_its_staged_rows(filled: Any) -> None:
-    run(filled())
-    before = published(filled())
+def test_a_refused_run_leaves_the_table_and_keeps_its_staged_rows(ran: Any) -> None:
+    before = published(ran())
     with pytest.raises(AuditRefused, match="overlap with the lists replaced"):
-        run(filled("films/2", now=NOW + HOUR, audit={"min_overlap": 1.0}))
-    assert published(filled()) == before
-    [staging] = filled().tables.names("_staging_")
-    assert filled().tables.table(staging).read().count() == 60
-    report = run(filled("films/2", now=NOW + 2 * HOUR))
+        run(ran("films/2", now=NOW + HOUR, audit={"min_overlap": 1.0}))
+    assert published(ran()) == before
+    [staging] = ran().tables.names("_staging_")
+    assert ran().tables.table(staging).read().count() == 60
+    report = run(ran("films/2", now=NOW + 2 * HOUR))
     assert report.resumed_slices == 1
-    assert filled().tables.names("_staging_") == []
+    assert ran().tables.names("_staging_") == []
 
 
 def test_an_interrupted_run_is_taken_up_again(filled: Any, registry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,26 +179,27 @@ def test_staged_slices_of_other_inputs_are_not_taken_up(
     assert published(filled()) == expected(filled(), registry.films["1"], k=5)
 
 
-def test_rollback_brings_the_run_before_back_and_fences_older_runs(filled: Any) -> None:
-    first = run(filled())
-    before = published(filled())
-    run(filled("films/2", now=NOW + HOUR))
-    assert published(filled()) != before
-    report = roll_back(filled(now=NOW + 2 * HOUR))
-    assert report.run_id == first.run_id
-    shown = status(filled()).published
+def test_rollback_brings_the_run_before_back_and_fences_older_runs(ran: Any) -> None:
+    first = status(ran()).published
+    assert first is not None
+    before = published(ran())
+    run(ran("films/2", now=NOW + HOUR))
+    assert published(ran()) != before
+    report = roll_back(ran(now=NOW + 2 * HOUR))
+    assert report.run_id == first["run_id"]
+    shown = status(ran()).published
     assert shown is not None
-    assert (shown["run_id"], shown["version"]) == (first.run_id, 1)
-    assert published(filled()) == before
-    rows = table(filled()).read()
+    assert (shown["run_id"], shown["version"]) == (first["run_id"], 1)
+    assert published(ran()) == before
+    rows = table(ran()).read()
     late = int((NOW + HOUR).timestamp() * 1000) + 1
     with pytest.raises(Superseded, match="newer run or rollback"):
-        replace_some(table(filled()), rows.withColumn("_left", F.lit(True)), sequence=late, note={"kind": "publish"})
-    assert published(filled()) == before
+        replace_some(table(ran()), rows.withColumn("_left", F.lit(True)), sequence=late, note={"kind": "publish"})
+    assert published(ran()) == before
     with pytest.raises(InputError, match="no run before the current one"):
-        roll_back(filled(now=NOW + 3 * HOUR))
+        roll_back(ran(now=NOW + 3 * HOUR))
     with pytest.raises(InputError, match="No run nonsense was published"):
-        roll_back(filled(), run_id="nonsense")
+        roll_back(ran(), run_id="nonsense")
 
 
 def test_a_second_run_started_while_one_runs_says_so(filled: Any) -> None:
@@ -233,6 +228,24 @@ def test_a_model_for_other_ids_is_refused_before_any_row_is_read(pipeline: Any, 
     ingest_events(made, write_events(tmp_path / "e.csv", [(1, "0110912", 5, 1_700_000_000)]))
     with pytest.raises(InputError, match="item_ids"):
         run(made)
+
+
+def test_input_that_a_newer_run_has_published_is_not_looked_at_as_it_was(
+    ran: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between our look at the input and our look at the target, somebody ingests and publishes."""
+    from scoreline import opening
+
+    real = opening.pin_model
+
+    def slow(*given: Any) -> Any:
+        monkeypatch.undo()
+        ingest_events(ran(now=NOW + HOUR), write_events(tmp_path / "news.csv", [(7, 33, 5, 1_780_000_000)]))
+        run(ran(now=NOW + HOUR))
+        return real(*given)
+
+    monkeypatch.setattr(opening, "pin_model", slow)
+    assert plan_run(ran(now=NOW + 2 * HOUR))[1].reasons == {}
 
 
 def test_runs_are_recorded_in_the_table_and_in_mlflow(filled: Any, registry: Any) -> None:

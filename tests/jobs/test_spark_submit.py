@@ -14,15 +14,15 @@ import yaml
 
 from builders import context
 from jobs.truth import published
+from quick import QUICK
 from scoreline.jars import delta_jars
-from scoreline.run import run
 from scoreline.session import STATIC
 
 ROOT = Path(__file__).parents[2]
-QUICK = {
+# code is generated here, as in production
+SUBMITTED = {
+    **{key: value for key, value in QUICK.items() if "codegen" not in key and key != "spark.master"},
     "spark.ui.enabled": "false",
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
-    "spark.sql.shuffle.partitions": "2",
 }
 
 
@@ -48,7 +48,7 @@ def config(registry: Any, ingested: Path, tmp_path: Path) -> Path:
 
 def submit(config: Path, settings: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
     spark_submit = Path(pyspark.__path__[0]) / "bin" / "spark-submit"
-    conf = [part for key, value in {**QUICK, **settings}.items() for part in ("--conf", f"{key}={value}")]
+    conf = [part for key, value in {**SUBMITTED, **settings}.items() for part in ("--conf", f"{key}={value}")]
     job = [str(ROOT / "jobs" / "score_users.py"), "--config", str(config), "--json"]
     # nothing of this process's own session
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PYSPARK_", "SPARK_", "MLFLOW_"))}
@@ -60,14 +60,13 @@ def submit(config: Path, settings: dict[str, str], *options: str) -> subprocess.
     )
 
 
-def test_it_publishes_what_a_run_in_this_process_publishes(config: Path, filled: Any, spark: Any) -> None:
+def test_it_publishes_what_a_run_in_this_process_publishes(config: Path, ran: Any, spark: Any) -> None:
     jars = ",".join(str(jar) for jar in delta_jars())
     done = submit(config, STATIC, "--jars", jars)
     assert done.returncode == 0, done.stderr[-2000:]
     report = json.loads(done.stdout)
     assert (report["state"], report["figures"]["scored"]) == ("published", 60)
-    run(filled())
-    assert published(context(spark, config.parent / "submitted")) == published(filled())
+    assert published(context(spark, config.parent / "submitted")) == published(ran())
 
 
 def test_without_delta_it_says_what_to_add(config: Path) -> None:

@@ -77,6 +77,16 @@ def test_the_same_file_twice_changes_nothing(spark: SparkSession, tmp_path: Path
     assert quarantined(made_again) == [("x,1,1," + str(T0), ["user_id is not a whole number"], 1)]
 
 
+def test_columns_that_come_and_go_are_told(spark: SparkSession, tmp_path: Path) -> None:
+    made = context(spark, tmp_path / "t")
+    header = "user,item,rating,at"
+    assert (
+        ingest_events(made, write_events(tmp_path / "a.csv", [(1, 10, 3, T0, "web")], f"{header},device")).drift == ()
+    )
+    told = ingest_events(made, write_events(tmp_path / "b.csv", [(1, 20, 3, T0, 7)], f"{header},shop")).drift
+    assert told == ("column shop is new since the last ingest", "column device is gone since the last ingest")
+
+
 def test_only_changed_histories_are_rewritten(spark: SparkSession, tmp_path: Path) -> None:
     made = context(spark, tmp_path / "t")
     ingest_events(made, write_events(tmp_path / "1.csv", [(u, 10, 3, T0) for u in range(1, 21)]))
