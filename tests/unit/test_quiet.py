@@ -1,3 +1,4 @@
+import os
 from collections.abc import Iterator
 
 import mlflow
@@ -15,6 +16,7 @@ def untouched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     mlflow.set_tracking_uri(before)
     mlflow.set_registry_uri(None)
+    os.environ.pop("MLFLOW_REGISTRY_URI", None)  # MLflow sets it, and leaves it
 
 
 def test_afterwards_the_registry_follows_the_tracking_store_as_before() -> None:
