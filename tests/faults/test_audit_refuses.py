@@ -34,6 +34,7 @@ def second(ran: Any) -> Any:
     return lambda **audit: ran("films/2", now=LATER, scoring={"k": 39, "slice_users": 30}, audit=audit)
 
 
+@pytest.mark.slow  # `make faults`
 def test_each_gate_refuses_and_readers_see_what_they_saw(second: Any, tally: Tally) -> None:
     before = published(second())
     resumed = []
@@ -74,6 +75,7 @@ def test_a_person_publishes_what_the_audit_refused_and_it_is_recorded(second: An
     assert sorted(row["state"] for row in rows) == ["accepted", "refused"]
 
 
+@pytest.mark.slow  # `make faults`
 def test_a_refused_run_that_was_overtaken_is_not_published_by_hand(second: Any, ran: Any) -> None:
     with pytest.raises(AuditRefused) as refused:
         run(second(min_overlap=1.0))
@@ -83,6 +85,7 @@ def test_a_refused_run_that_was_overtaken_is_not_published_by_hand(second: Any, 
         publish_accepted(second(), run_id, reason="I like it")
 
 
+@pytest.mark.slow  # `make faults`
 def test_far_fewer_users_are_refused_unless_told(ran: Any, tally: Tally) -> None:
     before = published(ran())
     ran().tables.table("user_history").delete("user_id > 20")
