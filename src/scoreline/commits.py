@@ -24,6 +24,11 @@ class Commit:
     metrics: Mapping[str, str] = field(default_factory=dict)
 
 
+def made_by(commits: Sequence[Commit], attempt: str) -> Commit | None:
+    """The commit whose note has this `attempt`; None if it was skipped, or lies further back."""
+    return next((commit for commit in commits if commit.note.get("attempt") == attempt), None)
+
+
 def shown(commits: Sequence[Commit]) -> Commit | None:
     """The commit of the run whose rows readers see now, None if nothing is published. `commits` are newest first.
 

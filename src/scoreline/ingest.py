@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F
 
 from scoreline import schema
-from scoreline.commits import LOOKED_AT, Commit
+from scoreline.commits import LOOKED_AT, Commit, made_by
 from scoreline.context import Context
 from scoreline.errors import ConfigurationError, InputError
 from scoreline.events import bad, checked_events, good
@@ -211,8 +211,9 @@ def _merge(
             "WHEN NOT MATCHED THEN INSERT *",
         )
     commits = history.commits(limit=LOOKED_AT)
-    ours = next((c.metrics for c in commits if c.note.get("attempt") == note["attempt"]), {})
-    changes = sum(int(ours.get(name, 0)) for name in ("numTargetRowsInserted", "numTargetRowsUpdated"))
+    ours = made_by(commits, note["attempt"])
+    counted = ours.metrics if ours else {}
+    changes = sum(int(counted.get(name, 0)) for name in ("numTargetRowsInserted", "numTargetRowsUpdated"))
     return changes, commits[0].version
 
 

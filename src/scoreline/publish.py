@@ -16,7 +16,7 @@ from uuid import uuid4
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 
-from scoreline.commits import Commit, shown
+from scoreline.commits import Commit, made_by, shown
 from scoreline.errors import InputError, Superseded
 from scoreline.schema import USER_ID
 from scoreline.tables import Table, commit_settings, quoted
@@ -85,10 +85,10 @@ def _published(table: Table, note: Mapping[str, Any], commit: Callable[[], None]
                 raise
             log.warning("publish conflict, attempt=%d", attempt)
             time.sleep(0.2 * attempt)
-    ours = [c for c in table.commits(limit=50) if c.note.get("attempt") == note["attempt"]]
-    if not ours:
+    ours = made_by(table.commits(limit=50), note["attempt"])
+    if ours is None:
         raise superseded(table)
-    return ours[0].version
+    return ours.version
 
 
 def superseded(table: Table) -> Superseded:

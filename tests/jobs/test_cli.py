@@ -1,6 +1,5 @@
 """Each command as a user types it: what it prints, what it says of a mistake, the code it leaves with."""
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +9,7 @@ import pytest
 import yaml
 
 from builders import write_events
-from jobs.conftest import events_of
+from jobs.conftest import copied, events_of
 from jobs.terminal import Terminal
 from scoreline.configuration import load_settings
 from scoreline.lock import exclusive
@@ -38,7 +37,7 @@ def terminal(spark: Any, tmp_path: Path, capsys: Any, monkeypatch: pytest.Monkey
 @pytest.fixture
 def with_model(terminal: Terminal, registry: Any, ingested: Path, tmp_path: Path, monkeypatch: Any) -> Terminal:
     """The same with events ingested, and version 1 of `films` configured."""
-    shutil.copytree(ingested, tmp_path / "tables", ignore=shutil.ignore_patterns(".*.lock"))
+    copied(ingested, tmp_path / "tables")
     config = tmp_path / "test.yaml"
     model = {"uri": "models:/films/1", "folder": str(registry.folder)}
     changes = {"model": model, "mlflow": {"tracking_uri": registry.uri, "experiment": "runs"}}

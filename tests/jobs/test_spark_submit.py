@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 import yaml
 
 from builders import context
+from jobs.conftest import copied
 from jobs.truth import published
 from quick import QUICK
 from scoreline.jars import delta_jars
@@ -29,7 +29,7 @@ SUBMITTED = {
 @pytest.fixture
 def config(registry: Any, ingested: Path, tmp_path: Path) -> Path:
     """Ingested events and version 1 of `films`."""
-    shutil.copytree(ingested, tmp_path / "submitted", ignore=shutil.ignore_patterns(".*.lock"))
+    copied(ingested, tmp_path / "submitted")
     path = tmp_path / "submitted.yaml"
     path.write_text(
         yaml.safe_dump(
