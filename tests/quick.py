@@ -1,6 +1,6 @@
 """Settings of a session for small jobs."""
 
-from scoreline.session import LOCAL
+from scoreline.session import QUIET
 
 # Start-up and small jobs: less compilation, fewer partitions. With one level of compilation Java keeps 48 MB of code,
 # and soon throws away and compiles again what it runs all the time: so it gets more. One test of the whole job keeps
@@ -14,7 +14,7 @@ QUICK = {
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.driver.extraJavaOptions": " ".join(
         [
-            LOCAL["spark.driver.extraJavaOptions"],
+            QUIET,
             "-XX:TieredStopAtLevel=1",
             "-XX:+UseSerialGC",
             "-XX:ReservedCodeCacheSize=256m",

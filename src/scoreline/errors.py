@@ -38,6 +38,10 @@ class InputError(ScorelineError):
     exit_code = 2
 
 
+class NotUnique(InputError):
+    """A key of the input is in more than one row."""
+
+
 class RunFailed(ScorelineError):
     """The work was begun and failed; the tables keep their last good state."""
 

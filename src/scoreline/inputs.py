@@ -20,7 +20,7 @@ from scoreline.tables import Table, count, explained, quoted, quoted_name
 
 @dataclass(frozen=True)
 class Inputs:
-    """`rows` has `user_id, bucket` and every column a model may ask for; `user_id` is unique.
+    """`rows` has `user_id, bucket` and every column a model may ask for; the audit proves that `user_id` is unique.
 
     `history_hash` is there, too, once it is known which columns the model asks for (see `hashed`). `commits`: those of
     `user_history`, newest first; none of another input, of which we don't know what they mean. `unkeyed` are rows of a
@@ -106,15 +106,3 @@ def quarantine_unkeyed(context: Context, inputs: Inputs) -> int:
         table.create(schema.quarantine())
         quarantine_bad(context, table, rows)
     return found
-
-
-def require_unique(inputs: Inputs) -> None:
-    """Raise InputError if a key is in two rows: `user_history` is made unique, a table of yours may not be."""
-    twice = inputs.rows.groupBy(USER_ID).agg(F.count(F.lit(1)).alias("rows")).where(F.col("rows") > 1)
-    with explained(f"input {inputs.name} could not be read"):
-        found = twice.orderBy(USER_ID).limit(1).collect()
-    if found:
-        raise InputError(
-            f"input {inputs.name}: key {found[0][0]!r} is in {found[0][1]} rows, and each has to be in one. Remove the "
-            "rows that are not meant."
-        )

@@ -13,7 +13,7 @@ from scoreline import __version__, schema
 from scoreline.commits import LOOKED_AT, Commit, shown
 from scoreline.context import Context
 from scoreline.errors import InputError
-from scoreline.inputs import Inputs, hashed, open_inputs, require_unique
+from scoreline.inputs import Inputs, hashed, open_inputs
 from scoreline.news import News, read_news
 from scoreline.pinning import Pinned, pin_model
 from scoreline.plan import Plan, Wanted, all_new, choose_buckets, due_by_news, due_users, make_plan
@@ -136,8 +136,6 @@ def find_due(opened: Opened) -> Due:
 
 def count_due(context: Context, opened: Opened, due: Due) -> Plan:
     """Count the due users, choose the buckets of this run and cut them into slices."""
-    if context.settings.input is not None:
-        require_unique(opened.inputs)
     counts: dict[int, dict[str, int]] = {}
     for row in due.keys.groupBy(BUCKET, "reason").agg(F.count(F.lit(1)).alias("users")).collect():
         counts.setdefault(row[BUCKET], {})[row["reason"]] = row["users"]

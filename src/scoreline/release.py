@@ -15,6 +15,7 @@ from pyspark.sql import types as T
 
 from scoreline import audit, schema
 from scoreline.context import Context
+from scoreline.errors import NotUnique
 from scoreline.publish import replace_all, replace_some
 from scoreline.schema import BUCKET, HISTORY_HASH, RECOMMENDATIONS, USER_ID
 from scoreline.staging import Lineage, Manifest, Staging
@@ -29,7 +30,7 @@ def target_of(context: Context, lineage: Lineage) -> Table:
 def audit_figures(context: Context, staging: Staging, counted: Mapping[str, int]) -> dict[str, Any]:
     """The counts of the run completed by figures about users, items and scores.
 
-    Items and scores come from a sample of whole buckets of staged users.
+    Items and scores come from a sample of whole buckets of staged users. Raises NotUnique if a user is staged twice.
     """
     manifest = staging.manifest
     staged = staging.table.read()
@@ -38,14 +39,26 @@ def audit_figures(context: Context, staging: Staging, counted: Mapping[str, int]
     new = staged.where(inside & (F.col("outcome") == "scored"))
     old = target_of(context, manifest.lineage).read(manifest.lineage.target_version).where(inside)
     columns = _looked_at(new, old)
-    different = staged.where(F.col("outcome") != "left").agg(F.count_distinct(USER_ID).alias("_different"))
+    users = staged.where(F.col("outcome") != "left")
+    different = users.agg(F.count_distinct(USER_ID).alias("_different"))
     sample, replaced, figures["distinct_users"] = _together(new.select(*columns), old.select(*columns), different)
+    if figures["distinct_users"] < counted.get("scored", 0) + counted.get("failed", 0):
+        raise _twice(users, manifest.lineage.input)
     if not counted.get("scored"):
         return figures
     if RECOMMENDATIONS not in staged.columns:
         return figures | _tabular_figures(sample, replaced)
     scores = (_flat(sample.column("scores")), _flat(replaced.column("scores")))
     return figures | audit.item_figures(sample) | audit.overlap_figures(sample, replaced) | audit.score_figures(*scores)
+
+
+def _twice(users: DataFrame, name: str) -> NotUnique:
+    """`user_history` has each user once; a table of yours may not, and to prove it first would be a pass more."""
+    rows = users.groupBy(USER_ID).agg(F.count(F.lit(1)).alias("rows"))
+    key, found = rows.where("rows > 1").orderBy(USER_ID).first()  # type: ignore[misc]
+    return NotUnique(
+        f"input {name}: key {key!r} is in {found} rows, and each has to be in one. Remove the rows that are not meant."
+    )
 
 
 def _looked_at(new: DataFrame, old: DataFrame) -> list[Column]:

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from scoreline.audit import Gate, judge, users_gate
 from scoreline.context import Context
-from scoreline.errors import AuditRefused, InputError, RunFailed, ScorelineError, Superseded
+from scoreline.errors import AuditRefused, InputError, NotUnique, RunFailed, ScorelineError, Superseded
 from scoreline.inputs import quarantine_unkeyed
 from scoreline.lineage import log_run
 from scoreline.lock import exclusive
@@ -167,6 +167,8 @@ def _staged_and_published(
         clock.lap("publish")
     except ScorelineError as failure:
         error = _who_was_first(opened, failure)
+        if isinstance(error, NotUnique):
+            staging.table.drop()  # an input without versions would find these rows again, mended or not
         _record(context, opened, run_id, _STATES.get(type(error), "failed"), {**figures, "error": str(error)}, None)
         raise error from None
     _tidy(context, staging)

@@ -24,9 +24,8 @@ RUNTIME = {
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",
     "spark.databricks.delta.snapshotPartitions": "2",
 }
+QUIET = f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties').as_uri()}"
 # Settings that are fixed once the session exists.
-_LOG4J = Path(__file__).with_name("log4j2.properties").as_uri()
-
 STATIC = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
@@ -38,7 +37,9 @@ LOCAL = {
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.memory": "4g",
     "spark.driver.maxResultSize": "0",  # `train` brings the histories to the driver
-    "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_LOG4J}",
+    # most of what a run's driver executes is executed a few times: compiling it costs more than it saves, and so does
+    # collecting garbage beside the work
+    "spark.driver.extraJavaOptions": f"{QUIET} -XX:+UseParallelGC -XX:CompileThresholdScaling=4",
     "spark.sql.shuffle.partitions": "8",
     # Spark makes this folder whether it is used or not, and by default where the command was typed
     "spark.sql.warehouse.dir": str(Path.home() / ".cache" / "scoreline" / "warehouse"),

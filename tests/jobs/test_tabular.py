@@ -142,10 +142,15 @@ def test_a_table_that_does_not_fit_is_refused_before_a_row_is_read(
     assert not shop().tables.table("predictions").exists()
 
 
-def test_a_customer_who_is_there_twice_is_refused(shop: Any) -> None:
+def test_a_customer_who_is_there_twice_is_refused_until_the_table_is_mended(shop: Any) -> None:
     shop.write(pd.concat([customers(), customers().iloc[[3]]]))
+    made = shop()
     with pytest.raises(InputError, match=r"key 'c0003' is in 2 rows"):
-        run(shop())
+        run(made)
+    assert made.tables.names("_staging_") == []
+    assert predictions(made).empty
+    shop.write(customers())
+    assert run(shop(now=NOW + HOUR)).figures["scored"] == ROWS
 
 
 def test_no_table_of_features_says_where_it_was_looked_for(shop: Any, tmp_path: Path) -> None:
