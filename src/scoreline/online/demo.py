@@ -21,6 +21,7 @@ from scoreline.online.simulate import simulate
 from scoreline.online.snapshot import publish, write_snapshot
 from scoreline.online.training import EstimatorName, Split, evaluate, fit, split
 from scoreline.online.windows import DAY_S, TransactionLog, card_table, epoch_seconds, terminal_table
+from scoreline.quiet import quiet_mlflow
 
 __all__ = ["export_snapshot", "posted", "run_demo"]
 
@@ -107,10 +108,11 @@ def _log_model(
 
     from scoreline.online.registry import log_fraud_model
 
-    mlflow.set_tracking_uri(uri)
-    if mlflow.get_experiment_by_name(MODEL) is None:
-        mlflow.create_experiment(MODEL, artifact_location=(folder / "artifacts").as_uri())
-    mlflow.set_experiment(MODEL)
+    with quiet_mlflow():
+        mlflow.set_tracking_uri(uri)
+        if mlflow.get_experiment_by_name(MODEL) is None:
+            mlflow.create_experiment(MODEL, artifact_location=(folder / "artifacts").as_uri())
+        mlflow.set_experiment(MODEL)
     sample = data.test_features[:2000]
     return log_fraud_model(
         trained, sample, name=MODEL, rules=rules, alias="champion", metrics=quality, params={"estimator": estimator}

@@ -10,6 +10,7 @@ from typing import Final
 
 from scoreline.errors import ConfigurationError, InputError
 from scoreline.online.model import version_of
+from scoreline.quiet import quiet_mlflow
 
 __all__ = ["FetchedModel", "fetch_model", "folder_sha256"]
 
@@ -62,14 +63,15 @@ def _fetched(uri: str, into: Path, tracking_uri: str | None) -> Path:
         set_tracking_uri(tracking_uri)
     name, version = named["name"], named["version"]
     try:
-        version = version or str(MlflowClient().get_model_version_by_alias(name, named["alias"]).version)
-        target = into / f"{name}-{version}"
-        if not target.exists():
-            scratch = into / f".{name}-{version}.{os.getpid()}"
-            shutil.rmtree(scratch, ignore_errors=True)
-            scratch.mkdir(parents=True)
-            artifacts.download_artifacts(artifact_uri=f"models:/{name}/{version}", dst_path=str(scratch))
-            scratch.rename(target)
+        with quiet_mlflow():
+            version = version or str(MlflowClient().get_model_version_by_alias(name, named["alias"]).version)
+            target = into / f"{name}-{version}"
+            if not target.exists():
+                scratch = into / f".{name}-{version}.{os.getpid()}"
+                shutil.rmtree(scratch, ignore_errors=True)
+                scratch.mkdir(parents=True)
+                artifacts.download_artifacts(artifact_uri=f"models:/{name}/{version}", dst_path=str(scratch))
+                scratch.rename(target)
     except MlflowException as error:
         raise InputError(f"{uri}: {error.message}; is the model registered, and tracking_uri right?") from None
     return target.resolve()

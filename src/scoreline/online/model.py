@@ -24,56 +24,57 @@ __all__ = ["CONTRACT_FILE", "FraudModel", "kernel_of", "version_of"]
 
 _log = logging.getLogger(__name__)
 CONTRACT_FILE: Final = "contract.json"
-warnings.filterwarnings("ignore", message=".*inferred as AnyType")  # MLflow says it at every start; see FraudModel
 
 
-class FraudModel(PythonModel):  # type: ignore[misc]  # mlflow is untyped
-    """Judges posted transactions.
+# MLflow warns at every start that it will not check `Any`, and lets no filter of ours near: here that is the point.
+with warnings.catch_warnings(record=True):
 
-    `predict` takes `list[Any]`, not `list[Transaction]`: MLflow would check a typed list itself, refuse the whole
-    request for one bad row and repeat that row, card number and all, in its error. Rows are checked against
-    `scoreline.online.transactions.Transaction` here, each for itself, and a bad one is answered "review".
-    """
+    class FraudModel(PythonModel):  # type: ignore[misc]  # mlflow is untyped
+        """Judges posted transactions.
 
-    def load_context(self, context: Any) -> None:
-        """Kernel, rules, snapshot and what watches them; a model that cannot serve does not start."""
-        rules = rules_of(context.model_config)
-        folder = Path(context.artifacts["kernel"])
-        source = None
-        # A managed service that mounts nothing gets the snapshot inside the model: a new version each night.
-        snapshot = rules.features.snapshot or context.artifacts.get("snapshot")
-        if snapshot is not None:
-            source = SnapshotSource(Path(snapshot), recheck_s=rules.features.recheck_s)
-            source.current()
-        self.scorer = Scorer(
-            kernel=kernel_of(folder),
-            source=source,
-            rules=rules,
-            model_version=rules.model_version or version_of(folder),
-            observers=_observers(rules, source),
-            shadow=_challenger(rules),
-        )
-        # What start-up allocated stays for good; else the collector walks all of MLflow's modules again and again.
-        gc.collect()
-        gc.freeze()
+        `predict` takes `list[Any]`, not `list[Transaction]`: MLflow would check a typed list itself, refuse the whole
+        request for one bad row and repeat that row, card number and all, in its error. Rows are checked against
+        `scoreline.online.transactions.Transaction` here, each for itself, and a bad one is answered "review".
+        """
 
-    def predict(self, model_input: list[Any]) -> list[dict[str, Any]]:
-        """One answer per posted row."""
-        return [dict(answer) for answer in self.answers(model_input)]
+        def load_context(self, context: Any) -> None:
+            """Kernel, rules, snapshot and what watches them; a model that cannot serve does not start."""
+            rules = rules_of(context.model_config)
+            folder = Path(context.artifacts["kernel"])
+            source = None
+            # A managed service that mounts nothing gets the snapshot inside the model: a new version each night.
+            snapshot = rules.features.snapshot or context.artifacts.get("snapshot")
+            if snapshot is not None:
+                source = SnapshotSource(Path(snapshot), recheck_s=rules.features.recheck_s)
+                source.current()
+            self.scorer = Scorer(
+                kernel=kernel_of(folder),
+                source=source,
+                rules=rules,
+                model_version=rules.model_version or version_of(folder),
+                observers=_observers(rules, source),
+                shadow=_challenger(rules),
+            )
+            # What start-up allocated stays for good; else the collector walks all of MLflow's modules again and again.
+            gc.collect()
+            gc.freeze()
 
-    def predict_arrow(self, batch: Any, params: Mapping[str, Any] | None = None) -> Any:
-        """The same for a pyarrow RecordBatch of payments with their figures joined, for the batch pipeline."""
-        from scoreline.online.batch import judged  # pyarrow: not for the server
+        def predict(self, model_input: list[Any]) -> list[dict[str, Any]]:
+            """One answer per posted row."""
+            return [dict(answer) for answer in self.answers(model_input)]
 
-        return judged(self.scorer, batch, params or {})
+        def predict_arrow(self, batch: Any, params: Mapping[str, Any] | None = None) -> Any:
+            """The same for a pyarrow RecordBatch of payments with their figures joined, for the batch pipeline."""
+            from scoreline.online.batch import judged  # pyarrow: not for the server
 
-    def answers(self, rows: list[Any]) -> list[Answer]:
-        """The same, typed."""
-        return self.scorer.answers(rows)
+            return judged(self.scorer, batch, params or {})
 
+        def answers(self, rows: list[Any]) -> list[Answer]:
+            """The same, typed."""
+            return self.scorer.answers(rows)
 
-# MLflow asks for predict's parameters on each request; told once, Python need not work them out each time.
-FraudModel.predict.__signature__ = inspect.signature(FraudModel.predict)  # type: ignore[attr-defined]
+    # MLflow asks for predict's parameters on each request; told once, Python need not work them out each time.
+    FraudModel.predict.__signature__ = inspect.signature(FraudModel.predict)  # type: ignore[attr-defined]
 
 
 def kernel_of(folder: Path) -> Kernel:

@@ -18,6 +18,7 @@ from scoreline.online.kernels import OnnxKernel
 from scoreline.online.model import CONTRACT_FILE
 from scoreline.online.rules import MetricsRules, Rules
 from scoreline.online.transactions import Transaction
+from scoreline.quiet import quiet_mlflow
 
 __all__ = ["SERVING_MODULES", "log_fraud_model"]
 
@@ -55,7 +56,7 @@ def log_fraud_model(
 
     kernel = fast_kernel(estimator, sample)
     off = difference(kernel, estimator.predict_proba(sample)[:, 1], sample)
-    with tempfile.TemporaryDirectory() as scratch, mlflow.start_run(run_name=name):
+    with quiet_mlflow(), tempfile.TemporaryDirectory() as scratch, mlflow.start_run(run_name=name):
         mlflow.log_params(dict(params or {}) | {"kernel": type(kernel).__name__})
         mlflow.log_metrics(dict(metrics or {}) | {"kernel_difference": off})
         folder = Path(scratch) / "kernel"

@@ -92,6 +92,7 @@ def environment(settings: ServingSettings, *, challenger: Path | None = None) ->
         "MLFLOW_MODELS_WORKERS": str(server.workers),
         "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT": str(server.timeout_s),
         "MLFLOW_DISABLE_SCHEMA_DETAILS": "true",
+        "MLFLOW_LOGGING_LEVEL": "WARNING",
         "UVICORN_LIMIT_CONCURRENCY": str(server.limit_concurrency),
         "UVICORN_BACKLOG": str(server.backlog),
         "UVICORN_TIMEOUT_KEEP_ALIVE": str(server.keep_alive_s),
