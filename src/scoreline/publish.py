@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 
@@ -79,7 +80,7 @@ def _published(table: Table, note: Mapping[str, Any], commit: Callable[[], None]
         try:
             commit()
             break
-        except PySparkException as error:
+        except (PySparkException, Py4JJavaError) as error:  # a MERGE says it in Java's words
             # of two racing publishers one gets a conflict, often the newer: it tries again, and the fence decides
             if attempt == _ATTEMPTS or not any(sign in str(error) for sign in _CONFLICT):
                 raise

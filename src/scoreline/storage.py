@@ -5,6 +5,7 @@ session of Spark Connect has no JVM here; there Arrow's file systems do it, with
 """
 
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import SparkSession
@@ -29,12 +30,13 @@ def remove(spark: SparkSession, location: str) -> None:
     hadoop.delete(where, True)
 
 
-def exists(spark: SparkSession, location: str) -> bool:
-    """Whether there is such a folder."""
+def has(spark: SparkSession, location: str, pattern: str) -> bool:
+    """Whether there is such a folder, and something directly in it whose name matches a shell pattern."""
     if is_remote(spark):
-        return _is_folder(*_arrow(location))
+        return any(fnmatchcase(name, pattern) for name in folders(spark, location))
     hadoop, where = _hadoop(spark, location)
-    return bool(hadoop.exists(where))
+    only = spark._jvm.org.apache.hadoop.fs.GlobFilter(pattern)  # type: ignore[union-attr]
+    return bool(hadoop.exists(where)) and len(hadoop.listStatus(where, only)) > 0
 
 
 def folders(spark: SparkSession, location: str) -> list[str]:

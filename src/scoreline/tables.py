@@ -46,8 +46,9 @@ class Table:
     def exists(self) -> bool:
         if self.in_catalog:
             return bool(self.spark.catalog.tableExists(self.identifier))
-        # asking Spark would load the table, and print a stack trace where there is none
-        return storage.exists(self.spark, f"{self.location}/_delta_log")
+        # Asking Spark would load the table, and print a stack trace where there is none. Without a commit the log is a
+        # folder that somebody made who was killed before the first one: there is no table yet.
+        return storage.has(self.spark, f"{self.location}/_delta_log", "[0-9]*")
 
     def create(self, schema: T.StructType, properties: Mapping[str, str] | None = None) -> None:
         """Create the table empty unless it exists; raises InputError if it exists with other columns or types."""

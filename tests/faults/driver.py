@@ -137,7 +137,7 @@ def _write_down(staged: Path) -> None:
     def written(table: Any, rows: Any, *, number: int, manifest: Any) -> None:
         real(table, rows, number=number, manifest=manifest)
         with staged.open("a", encoding="utf-8") as file:
-            file.write(f"{manifest.run_id} {number}\n")
+            file.write(f"{table.name} {number}\n")
 
     slices.stage = written
 

@@ -19,7 +19,7 @@ from scoreline.export import export
 from scoreline.ingest import ingest_events
 from scoreline.publish import next_sequence, replace_all, replace_some
 from scoreline.run import run
-from scoreline.tables import Table, Tables
+from scoreline.tables import Table, Tables, collected
 from scoreline.undo import roll_back
 
 pytestmark = pytest.mark.slow  # minutes: `make faults`
@@ -114,7 +114,7 @@ def test_racing_publishers_one_winner_and_whole_tables(races: int, filled: Any, 
     made: Context = filled()
     run(made)
     target = made.tables.table("recommendations")
-    rows = target.read().localCheckpoint()
+    rows = collected(target.read())
     over, reads, torn = threading.Event(), [0], []
 
     def look() -> None:
@@ -127,18 +127,20 @@ def test_racing_publishers_one_winner_and_whole_tables(races: int, filled: Any, 
 
     with ThreadPoolExecutor(4) as pool:
         readers = [pool.submit(look) for _ in range(2)]
-        for race in range(races):
-            older = next_sequence(target, NOW + (race + 1) * HOUR)
-            jobs = [
-                pool.submit(_publish, made, rows, sequence, merge=(race + step) % 2 == 0)
-                for step, sequence in enumerate((older, older + 1))
-            ]
-            outcomes = [job.result() for job in jobs]
-            assert outcomes[1] == "published", outcomes
-            winner = target.read().select("run_id").distinct().collect()
-            assert [row[0] for row in winner] == [f"run {older + 1}"]
-            tally(FAULT, "races")
-        over.set()
+        try:
+            for race in range(races):
+                older = next_sequence(target, NOW + (race + 1) * HOUR)
+                jobs = [
+                    pool.submit(_publish, made, rows, sequence, merge=(race + step) % 2 == 0)
+                    for step, sequence in enumerate((older, older + 1))
+                ]
+                outcomes = [job.result() for job in jobs]
+                assert outcomes[1] == "published", outcomes
+                winner = target.read().select("run_id").distinct().collect()
+                assert [row[0] for row in winner] == [f"run {older + 1}"]
+                tally(FAULT, "races")
+        finally:
+            over.set()  # else the readers read on, and nobody sees what went wrong
         for reader in readers:
             reader.result()
     assert torn == []
@@ -153,7 +155,7 @@ def _elsewhere(made: Context) -> Table:
 
 def _publish(made: Context, rows: Any, sequence: int, *, merge: bool) -> str:
     table = _elsewhere(made)
-    mine = rows.withColumn("run_id", F.lit(f"run {sequence}"))
+    mine = table.spark.createDataFrame(rows, table.read().schema).withColumn("run_id", F.lit(f"run {sequence}"))
     note = {"kind": "publish", "run_id": f"run {sequence}", "users": 60}
     try:
         if merge:

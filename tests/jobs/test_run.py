@@ -17,6 +17,7 @@ from scoreline.lookup import status
 from scoreline.plan import REASONS
 from scoreline.publish import replace_some
 from scoreline.run import plan_run, run
+from scoreline.staging import Staging
 from scoreline.undo import roll_back
 
 HOUR = timedelta(hours=1)
@@ -162,6 +163,16 @@ def test_an_interrupted_run_is_taken_up_again(filled: Any, registry: Any, monkey
     assert not set(again) & {0, 1}
     assert report.resumed_slices == 2
     assert published(filled()) == expected(filled(), registry.films["1"], k=5)
+
+
+def test_a_table_whose_maker_was_killed_before_its_first_commit_is_made(filled: Any) -> None:
+    made = filled()
+    opened, _ = plan_run(made)
+    staging = Staging.new(made, opened.dependencies(made), manifest=None)  # type: ignore[arg-type]
+    for half_made in (staging.table, made.tables.table("runs")):
+        Path(half_made.location, "_delta_log", "_staged_commits").mkdir(parents=True)
+    assert run(made).state == "published"
+    assert made.tables.table("runs").read().count() == 1
 
 
 def test_staged_slices_of_other_inputs_are_not_taken_up(
