@@ -21,6 +21,7 @@ from clusters.hadoop import hadoop
 from clusters.kubernetes import api_server, valid
 from clusters.livy import asked, ended, livy
 from clusters.project import QUICK, ROOT, JsonLines, Project, differences
+from clusters.s3 import client_jars, s3
 from clusters.standalone import SPARK_HOME, standalone
 from clusters.streaming import streaming
 from scoreline.jars import delta_jars
@@ -127,6 +128,18 @@ def on_kubernetes(project: Project) -> Said:
         return Said(f"sent and valid: {', '.join(f'{n} {kind}' for kind, n in sorted(valid(created).items()))}")
 
 
+def on_s3(project: Project) -> str:
+    """Every step with the tables in a bucket; read back by the vendor's own client."""
+    with s3(project.folder / "s3") as store:
+        config = project.config("s3", root=f"s3a://{store.bucket}/tables", spark=store.spark)
+        settings = {**store.environment, "SCORELINE_JARS": str(client_jars(project.folder / "s3-jars"))}
+        project.scoreline("ingest", "--config", str(config), "--events", str(project.events), **settings)
+        for _ in range(2):  # the second finds nobody due
+            project.scoreline("run", "--config", str(config), "--quiet", **settings)
+        store.fetch("tables", project.folder / "fetched")
+    return str(project.folder / "fetched")
+
+
 def submit(project: Project, target: str, root: str, **changes: Any) -> None:
     config = project.config(target, root=root)
     targets = project.target(target, **changes)
@@ -139,6 +152,7 @@ CHECKS: dict[str, Check] = {
     "yarn": on_yarn,
     "livy": through_livy,
     "kubernetes": on_kubernetes,
+    "s3": on_s3,
     "mapreduce-local": mapreduce_local,
     "mapreduce": mapreduce_on_yarn,
 }

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,17 +30,18 @@ class Project:
     """A folder with events, tables that are ready to be scored, and a registry."""
 
     folder: Path
+    events: Path
 
     @classmethod
     def new(cls, folder: Path, *, users: int = 300) -> "Project":
-        made = cls(folder)
         events, _ = write_service(folder, Service(users=users))
+        made = cls(folder, events)
         config = made.config("base", root=str(folder / "base"))
         made.scoreline("ingest", "--config", str(config), "--events", str(events))
         made.scoreline("train", "--config", str(config), "--force")
         return made
 
-    def config(self, name: str, *, root: str) -> Path:
+    def config(self, name: str, *, root: str, spark: Mapping[str, Any] | None = None) -> Path:
         """The pipeline over other tables: the same registry, the same rules."""
         shipped = yaml.safe_load((ROOT / "conf" / "demo.yaml").read_text())
         shipped["tables"] = {"root": root}
@@ -47,6 +49,7 @@ class Project:
         shipped["model"]["folder"] = str(self.folder / "models" / name)
         shipped["scoring"]["slice_users"] = 150
         shipped["histories"] = {"buckets": 8}
+        shipped["spark"] = {**shipped.get("spark", {}), **(spark or {})}
         path = self.folder / "conf" / f"{name}.yaml"
         path.parent.mkdir(exist_ok=True)
         path.write_text(yaml.safe_dump(shipped))
