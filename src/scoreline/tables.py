@@ -5,6 +5,7 @@ A table in a folder is `<root>/<name>`; in a catalogue `<catalog.schema>.<name>`
 
 import json
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,7 +59,19 @@ class Table:
         columns = ", ".join(_column(field) for field in schema)
         wanted = {**_PROPERTIES, **(properties or {})}
         pairs = ", ".join(f"{_literal(key)} = {_literal(value)}" for key, value in wanted.items())
-        self.spark.sql(f"CREATE TABLE IF NOT EXISTS {self.identifier} ({columns}) USING DELTA TBLPROPERTIES ({pairs})")
+        statement = f"CREATE TABLE IF NOT EXISTS {self.identifier} ({columns}) USING DELTA TBLPROPERTIES ({pairs})"
+        self.spark.sql(statement)
+        if not (self.in_catalog or self._appears()):
+            # Spark takes a log without a commit for a table; its maker is dead
+            storage.remove(self.spark, f"{self.location}/_delta_log")
+            self.spark.sql(statement)
+
+    def _appears(self, *, seconds: float = 2) -> bool:
+        """Whether the table is there, or somebody who has just begun makes it."""
+        end = time.monotonic() + seconds
+        while not (there := self.exists()) and time.monotonic() < end:
+            time.sleep(0.1)
+        return there
 
     def _check_schema(self, schema: T.StructType) -> None:
         found = {field.name: field.dataType for field in self.read().schema}

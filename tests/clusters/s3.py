@@ -13,6 +13,13 @@ from clusters.processes import free_port, listening, maven_jars, server
 from scoreline.jars import delta_jars
 
 REGION = "us-east-1"
+# by default it logs every request, headers included
+_LOGBACK = """<configuration>
+<appender name="OUT" class="ch.qos.logback.core.ConsoleAppender">
+<encoder><pattern>%d %msg%n</pattern></encoder></appender>
+<root level="WARN"><appender-ref ref="OUT"/></root>
+</configuration>
+"""
 
 
 @dataclass(frozen=True)
@@ -40,9 +47,12 @@ class Store:
 
     def client(self) -> Any:
         import boto3
+        from botocore.config import Config
 
+        # this server knows the checksums of S3's first years only
+        plain = Config(request_checksum_calculation="when_required", response_checksum_validation="when_required")
         keys = {"aws_access_key_id": self.key, "aws_secret_access_key": self.secret}
-        return boto3.client("s3", endpoint_url=self.url, region_name=REGION, **keys)
+        return boto3.client("s3", endpoint_url=self.url, region_name=REGION, config=plain, **keys)
 
     def fetch(self, prefix: str, folder: Path) -> None:
         """Copy every object below `prefix` into `folder`."""
@@ -73,8 +83,9 @@ def s3(folder: Path) -> Iterator[Store]:
     properties = folder / "s3proxy.properties"
     properties.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
     classes = f"{maven_jars('s3proxy')}/*"
-    # it logs each request, headers included
-    command = ["java", "-Xmx512m", "-DLOG_LEVEL=warn", "-cp", classes, "org.gaul.s3proxy.Main"]
+    logging = folder / "logback.xml"
+    logging.write_text(_LOGBACK)
+    command = ["java", "-Xmx512m", f"-Dlogback.configurationFile={logging}", "-cp", classes, "org.gaul.s3proxy.Main"]
     command += ["--properties", str(properties)]
     with server("s3proxy", command, logs=folder, environment=os.environ, ready=lambda: listening(port)):
         store.client().create_bucket(Bucket=store.bucket)

@@ -1,7 +1,7 @@
 """A driver with a JVM of its own that works through night after night until it is killed; started by `random_kills`.
 
-Arguments: folder of the tables, folder of the model, first night, number of nights. Says `ready` and, after each night,
-`done N`.
+Arguments: folder of the tables, folder of the model. Says `ready`, reads a line with the first night and the one to end
+before, and says `done N` after each night.
 """
 
 import random
@@ -39,11 +39,11 @@ def made_for(spark: Any, root: Path, model: Path, night: int) -> Context:
     )
 
 
-def main(root: Path, model: Path, first: int, nights: int) -> None:
+def main(root: Path, model: Path) -> None:
     warnings.simplefilter("ignore")
     spark = get_session("nights", {**QUICK, "spark.sql.warehouse.dir": str(root / "warehouse")})
     print("ready", flush=True)
-    for night in range(first, nights):
+    for night in range(*map(int, input().split())):
         made = made_for(spark, root, model, night)
         ingest_events(made, write_events(root / f"{night}.csv", events_of(night)))
         # every other night everybody: the table is replaced as a whole, and merged into on the others
@@ -52,4 +52,4 @@ def main(root: Path, model: Path, first: int, nights: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +23,26 @@ TESTS = Path(__file__).parents[1]
 
 
 class Driver:
-    """The process group of a driver and its JVM, and the nights it says it has done."""
+    """The process group of a driver and its JVM, and the nights it says it has done.
 
-    def __init__(self, root: Path, model: Path, first: int, nights: int) -> None:
+    It starts at once and waits for `go`, so that the next one can start while this one works.
+    """
+
+    def __init__(self, root: Path, model: Path) -> None:
         root.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "faults.nightly_driver", str(root), str(model), str(first), str(nights)]
+        command = [sys.executable, "-m", "faults.nightly_driver", str(root), str(model)]
         source = os.pathsep.join([str(TESTS), str(TESTS.parent / "src")])
         self.log = (root / "driver.log").open("ab")
         self.process = subprocess.Popen(
             command,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,
             env={**os.environ, "PYTHONPATH": source},
             start_new_session=True,
             text=True,
         )
-        self.ready, self.next = threading.Event(), first
+        self.ready, self.next = threading.Event(), 0
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 
@@ -47,6 +52,14 @@ class Driver:
             if line.startswith("done"):
                 self.next = int(line.split()[1]) + 1
             self.ready.set()
+
+    def go(self, first: int, end: int) -> None:
+        """Work through the nights from `first` to before `end`."""
+        assert self.process.stdin is not None
+        assert self.ready.wait(120), "the driver did not start"
+        self.next = first
+        self.process.stdin.write(f"{first} {end}\n")
+        self.process.stdin.flush()
 
     def kill(self) -> None:
         os.killpg(self.process.pid, signal.SIGKILL)
@@ -75,15 +88,31 @@ def _files(root: Path) -> set[str]:
     return {str(path) for path in (root / "tables").rglob("*") if path.suffix in (".parquet", ".json", ".tmp", ".crc")}
 
 
+@pytest.fixture
+def started() -> Iterator[Callable[[Path, Path], Driver]]:
+    """Starts drivers, and ends those that are left."""
+    drivers: list[Driver] = []
+
+    def start(root: Path, model: Path) -> Driver:
+        drivers.append(Driver(root, model))
+        return drivers[-1]
+
+    yield start
+    for driver in drivers:
+        if driver.process.poll() is None:
+            driver.kill()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3_600)
-def test_killed_at_any_time_the_tables_end_the_same(spark: Any, tmp_path: Path, tally: Tally) -> None:
+def test_killed_at_any_time_the_tables_end_the_same(spark: Any, tmp_path: Path, started: Any, tally: Tally) -> None:
     model = save(tmp_path / "model")
     killed, nights, dice = tmp_path / "killed", 400, random.Random(5)
     reached = rounds = 0
+    following = started(killed, model)
     while rounds < ROUNDS:
-        driver = Driver(killed, model, reached, nights)
-        assert driver.ready.wait(120), (killed / "driver.log").read_text()[-2000:]
+        driver, following = following, started(killed, model)
+        driver.go(reached, nights)
         if rounds % 2:
             _in_the_middle_of_a_write(driver, killed, dice.randint(1, 25))
         else:
@@ -92,10 +121,10 @@ def test_killed_at_any_time_the_tables_end_the_same(spark: Any, tmp_path: Path, 
         driver.kill()
         reached, rounds = driver.next, rounds + 1
         tally(FAULT, "in the middle of a write" if rounds % 2 == 0 else "by the clock")
-    last = Driver(killed, model, reached, reached + 1)
-    assert last.wait() == 0, (killed / "driver.log").read_text()[-2000:]
-    whole = Driver(tmp_path / "whole", model, 0, reached + 1)
-    assert whole.wait() == 0
+    whole = started(tmp_path / "whole", model)
+    for driver, first in ((following, reached), (whole, 0)):
+        driver.go(first, reached + 1)
+        assert driver.wait() == 0, (killed / "driver.log").read_text()[-2000:]
     for table, dropped in (("recommendations", ["run_id"]), ("user_history", ["updated_at"])):
         found, expected = (
             sorted(map(str, made_for(spark, root, model, 0).tables.table(table).read().drop(*dropped).collect()))

@@ -169,10 +169,12 @@ def test_a_table_whose_maker_was_killed_before_its_first_commit_is_made(filled: 
     made = filled()
     opened, _ = plan_run(made)
     staging = Staging.new(made, opened.dependencies(made), manifest=None)  # type: ignore[arg-type]
-    for half_made in (staging.table, made.tables.table("runs")):
+    table(made).drop()
+    for half_made in (staging.table, made.tables.table("runs"), table(made)):
         Path(half_made.location, "_delta_log", "_staged_commits").mkdir(parents=True)
     assert run(made).state == "published"
     assert made.tables.table("runs").read().count() == 1
+    assert table(made).properties()["delta.enableDeletionVectors"] == "true"
 
 
 def test_staged_slices_of_other_inputs_are_not_taken_up(
