@@ -4,6 +4,7 @@ Under `spark-submit` the master and the jars come from the command; what is set 
 """
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,9 +38,6 @@ LOCAL = {
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.memory": "4g",
     "spark.driver.maxResultSize": "0",  # `train` brings the histories to the driver
-    # most of what a run's driver executes is executed a few times: compiling it costs more than it saves, and so does
-    # collecting garbage beside the work
-    "spark.driver.extraJavaOptions": f"{QUIET} -XX:+UseParallelGC -XX:CompileThresholdScaling=4",
     "spark.sql.shuffle.partitions": "8",
     # Spark makes this folder whether it is used or not, and by default where the command was typed
     "spark.sql.warehouse.dir": str(Path.home() / ".cache" / "scoreline" / "warehouse"),
@@ -77,11 +75,22 @@ def _build(app_name: str, wanted: Mapping[str, str]) -> SparkSession:
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         jars = ",".join(str(jar) for jar in delta_jars())
-        settings |= {**LOCAL, "spark.master": "local[*]", "spark.jars": jars}
+        local = {"spark.master": "local[*]", "spark.jars": jars, "spark.driver.extraJavaOptions": _java_options()}
+        settings |= {**LOCAL, **local}
     builder = SparkSession.builder.appName(app_name)
     for key, value in {**settings, **wanted}.items():
         builder = builder.config(key, value)
     return builder.getOrCreate()
+
+
+def _java_options() -> str:
+    """For a driver that lives for a run: collect garbage when there is some, compile what is used again and again.
+
+    A collector that the environment has chosen stays: Java does not start with two.
+    """
+    chosen = " ".join(os.environ.get(name, "") for name in ("JDK_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS"))
+    collector = "" if re.search(r"-XX:\+Use\w+GC", chosen) else " -XX:+UseParallelGC"
+    return f"{QUIET} -XX:CompileThresholdScaling=4{collector}"
 
 
 def _connected(app_name: str, address: str) -> SparkSession:
