@@ -3,6 +3,7 @@
 ScorelineError               exit code
 ├── ConfigurationError         2   a configuration file, an option or the environment is wrong
 ├── InputError                 2   an input (file, table, database, model, user id) is not what it has to be
+│   └── NotUnique              2   a key of the input is in more than one row
 ├── RunFailed                  1   the work was tried and could not be done
 │   ├── RunInProgress          1   somebody else is writing these tables now
 │   └── Superseded             1   a newer run or rollback has published since this run began
@@ -13,6 +14,7 @@ __all__ = [
     "AuditRefused",
     "ConfigurationError",
     "InputError",
+    "NotUnique",
     "RunFailed",
     "RunInProgress",
     "ScorelineError",
