@@ -21,7 +21,7 @@ from scoreline.run import run
 from scoreline.session import get_session
 
 FAULT = "I/O fails at the n-th call"
-STEP = int(os.environ.get("SCORELINE_FAULT_STEP", "23"))
+STEP = int(os.environ.get("SCORELINE_FAULT_STEP", "7"))
 EACH = 20
 
 
