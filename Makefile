@@ -33,10 +33,15 @@ FAULTS := $(CURDIR)/.faults.jsonl
 
 faults: $(STAMP) ## The whole fault suite, with a line of counts per fault (up to an hour)
 	@rm -f $(FAULTS)
-	SCORELINE_FAULTS=$(FAULTS) $(BIN)/python -m pytest tests/faults --ignore=tests/faults/alone -m "slow or not slow"
-	SCORELINE_FAULTS=$(FAULTS) $(BIN)/python -m pytest tests/faults/alone/test_failing_storage.py -m slow
+	@$(MAKE) --no-print-directory -j 2 .faults-shared .faults-storage
 	SCORELINE_FAULTS=$(FAULTS) $(BIN)/python -m pytest tests/faults/alone/test_killed_workers.py -m slow
 	@SCORELINE_FAULTS=$(FAULTS) $(BIN)/python tests/faults/tally.py
+
+.faults-shared:
+	SCORELINE_FAULTS=$(FAULTS) $(BIN)/python -m pytest tests/faults --ignore=tests/faults/alone -m "slow or not slow"
+
+.faults-storage:
+	SCORELINE_FAULTS=$(FAULTS) $(BIN)/python -m pytest tests/faults/alone/test_failing_storage.py -m slow
 
 audit-dependencies: $(STAMP) ## Known vulnerabilities of the pinned packages; fails for one it cannot look up
 	$(BIN)/pip-audit --strict --require-hashes --disable-pip --requirement requirements.txt
@@ -96,5 +101,5 @@ clean: ## Remove what demo and tests left behind
 
 -include online.mk
 
-.PHONY: help setup demo test faults audit-dependencies lint format bench bench-quick package bench-export compat scale \
+.PHONY: help setup demo test faults .faults-shared .faults-storage audit-dependencies lint format bench bench-quick package bench-export compat scale \
 	clusters requirements clean

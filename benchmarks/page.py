@@ -108,5 +108,5 @@ def _memory(results: Results, size: str) -> dict[str, str]:
 
 def _model(results: Results, size: str) -> dict[str, str]:
     known = figures.cost_model(results, size)
-    names = ("fixed", "per_user", "scoring", "million", "hours", "minutes", "daily")
-    return {f"cost_{name}": f"{known[name]:,.0f}" if known else "–" for name in names}
+    decimals = {"fixed": 0, "per_user": 0, "scoring": 0, "million": 0, "hours": 1, "seconds": 0, "daily_minutes": 1}
+    return {f"cost_{name}": f"{known[name]:,.{places}f}" if known else "–" for name, places in decimals.items()}

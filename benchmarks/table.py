@@ -107,9 +107,8 @@ def stage_rows(results: Results, size: str) -> Iterator[tuple[str, str, str, str
     named = {
         FIRST: "first run",
         AGAIN: "full run (same session)",
-        "run one": "run, one user due",
-        "run one again": "run, one user due, again",
-        "run share": "run, 1 % due",
+        **{f"run one {n}": f"run, one user due, {n}" for n in (1, 2, 3)},
+        **{f"run share {n}": f"run, 1 % due, {n}" for n in (1, 2)},
     }
     for stage, spent in last["stages"].items():
         steps = ", ".join(f"{step} {seconds:.1f}" for step, seconds in last["steps"].get(stage, {}).items())

@@ -2,8 +2,9 @@
 
 Variants: `prepare` fills `OUT/tables` (model registered, histories as ingest leaves them); `run` then does, in a
 process of its own: first run, full run of everybody, then each time an ingest and the run after it: of one user to
-warm up, of one user, of SHARE of the users, of one user again (a session still gets faster, so the fixed cost of a run
-is the mean of the one before and the one after), and at last a run with nothing due. `first` stops after the first
+warm up, and in turn of one user and of SHARE of the users, three and two times (a session still gets faster and a
+machine is not always as fast, so both are means, and the small runs stand around the large ones), and at last a run
+with nothing due. `first` stops after the first
 run and has no warm-up, whose idle workers would count as memory; `full` stops after the full run; `shares` runs for
 each of SHARES instead.
 """
@@ -140,7 +141,9 @@ def partly_due(job: Job) -> list[tuple[str, np.ndarray]]:
     warm = ("first", np.array([3]))
     everyone = np.arange(1, job.users + 1)
     if job.variant == "run":
-        return [warm, ("one", np.array([5])), ("share", everyone[:: round(1 / SHARE)]), ("one again", np.array([7]))]
+        shares = [(f"share {n + 1}", everyone[n :: round(1 / SHARE)]) for n in range(2)]
+        ones = [(f"one {n + 1}", np.array([user])) for n, user in enumerate((5, 7, 11))]
+        return [warm, ones[0], shares[0], ones[1], shares[1], ones[2]]
     if job.variant == "shares":
         return [warm, *((f"{share:g}", everyone[: round(share * job.users)]) for share in SHARES)]
     return []

@@ -1,7 +1,7 @@
 """A driver with a JVM of its own that works through night after night until it is killed; started by `random_kills`.
 
-Arguments: folder of the tables, folder of the model. Says `ready`, reads a line with the first night and the one to end
-before, and says `done N` after each night.
+Arguments: folder of the tables, folder of the model, options of the JVM. Says `ready`, reads a line with the first
+night and the one to end before, and says `done N` after each night.
 """
 
 import random
@@ -39,9 +39,11 @@ def made_for(spark: Any, root: Path, model: Path, night: int) -> Context:
     )
 
 
-def main(root: Path, model: Path) -> None:
+def main(root: Path, model: Path, java: str) -> None:
     warnings.simplefilter("ignore")
-    spark = get_session("nights", {**QUICK, "spark.sql.warehouse.dir": str(root / "warehouse")})
+    options = f"{QUICK['spark.driver.extraJavaOptions']} {java}"
+    own = {"spark.sql.warehouse.dir": str(root / "warehouse"), "spark.driver.extraJavaOptions": options}
+    spark = get_session("nights", {**QUICK, **own})
     print("ready", flush=True)
     for night in range(*map(int, input().split())):
         made = made_for(spark, root, model, night)
@@ -49,7 +51,11 @@ def main(root: Path, model: Path) -> None:
         # every other night everybody: the table is replaced as a whole, and merged into on the others
         run(made, everyone=night % 2 == 0)
         print("done", night, flush=True)
+    gateway: Any = spark.sparkContext._gateway
+    spark.stop()
+    gateway.proc.stdin.close()
+    gateway.proc.wait()  # it may have something to write at its end
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])

@@ -22,8 +22,6 @@ from scoreline.run import run
 from scoreline.tables import Table, Tables, collected
 from scoreline.undo import roll_back
 
-pytestmark = pytest.mark.slow  # minutes: `make faults`
-
 HOUR = timedelta(hours=1)
 FAULT = "overlapping runs with readers"
 
@@ -45,6 +43,7 @@ def waking_up_late(monkeypatch: pytest.MonkeyPatch, meanwhile: Any) -> None:
         monkeypatch.setattr(f"{module}.exclusive", lambda *_: nullcontext())
 
 
+@pytest.mark.slow  # `make faults`
 def test_an_old_run_that_wakes_up_late_is_superseded(ran: Any, registry: Any, monkeypatch: Any, tally: Tally) -> None:
     waking_up_late(monkeypatch, lambda: run(ran("films/2", now=NOW + 2 * HOUR), everyone=True))
     with pytest.raises(Superseded, match="a newer run or rollback has published"):
@@ -55,6 +54,7 @@ def test_an_old_run_that_wakes_up_late_is_superseded(ran: Any, registry: Any, mo
     tally(FAULT, "an old run that wakes up late")
 
 
+@pytest.mark.slow  # `make faults`
 def test_an_old_merge_that_wakes_up_late_is_superseded(
     ran: Any, registry: Any, monkeypatch: Any, tmp_path: Path, tally: Tally
 ) -> None:
@@ -75,6 +75,7 @@ def test_a_rollback_during_a_run_wins(ran: Any, registry: Any, monkeypatch: Any,
     tally(FAULT, "rollback during a run")
 
 
+@pytest.mark.slow  # `make faults`
 def test_an_ingest_and_a_promotion_during_a_run_are_for_the_next(
     filled: Any, registry: Any, monkeypatch: Any, tmp_path: Path, tally: Tally
 ) -> None:
@@ -98,6 +99,7 @@ def test_an_ingest_and_a_promotion_during_a_run_are_for_the_next(
     tally(FAULT, "ingest and promotion during a run")
 
 
+@pytest.mark.slow  # `make faults`
 def test_an_export_during_a_publish_sends_one_of_the_two(ran: Any, monkeypatch: Any, tally: Tally) -> None:
     seen = []
     waking_up_late(monkeypatch, lambda: seen.append(export(ran(now=NOW + HOUR)).version))
