@@ -120,7 +120,7 @@ def rollback(table: Table, *, now: datetime, run_id: str | None = None) -> tuple
         "sequence": sequence,
     }
     options = {"txnAppId": APP, "txnVersion": str(sequence), "userMetadata": json.dumps(note)}
-    table.write(table.spark.createDataFrame([], table.read().schema), "append", options)
+    table.write(table.read().limit(0), "append", options)
     table.restore(target.version)
     return target, table.version()
 

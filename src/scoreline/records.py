@@ -9,6 +9,7 @@ from typing import Any
 from scoreline import schema
 from scoreline.context import Context
 from scoreline.redaction import redacted
+from scoreline.tables import one_row
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ def record(
     row = (run_id, kind, state, context.now, finished, model, users, text)
     try:
         table.create(schema.runs())
-        table.write(context.spark.createDataFrame([row], schema.runs()), "append")
+        table.write(one_row(context.spark, row, schema.runs()), "append")
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         log.warning("the runs table could not be written run_id=%s state=%s reason=%s", run_id, state, reason)

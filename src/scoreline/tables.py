@@ -6,7 +6,7 @@ A table in a folder is `<root>/<name>`; in a catalogue `<catalog.schema>.<name>`
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -305,3 +305,9 @@ def collected(rows: DataFrame) -> pa.Table:
 def count(rows: DataFrame) -> int:
     """How many rows, as a column of an aggregate so that it also runs where `count` is not offered."""
     return int(rows.agg(F.count(F.lit(1))).first()[0])  # type: ignore[index]
+
+
+def one_row(spark: SparkSession, values: Sequence[Any], schema: T.StructType) -> DataFrame:
+    """A row of constants in the order of `schema`. Spark's `createDataFrame` would start Python workers to make it."""
+    constants = [F.lit(v).cast(f.dataType).alias(f.name) for v, f in zip(values, schema, strict=True)]
+    return spark.range(0, 1, 1, numPartitions=1).select(*constants)

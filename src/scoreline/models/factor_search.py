@@ -74,6 +74,7 @@ class _Batch:
 
     A rank counts the eligible items in search order. `kth` (float64[n]) is the K-th largest float32 score
     found, -inf before there are K; `lower` (float32[n]) is what a score must reach to matter. Both only grow.
+    `cells` and `flags` are room for a block of scores: fresh memory for each tile would cost page faults.
     """
 
     items: NormSortedItems
@@ -85,6 +86,8 @@ class _Batch:
     slack: Doubles
     kth: Doubles
     lower: Floats
+    cells: Floats
+    flags: npt.NDArray[np.bool_]
 
     @classmethod
     def begin(cls, items: NormSortedItems, users: Floats, open_places: Ints, k: int) -> "_Batch":
@@ -96,7 +99,8 @@ class _Batch:
         largest = items.norms[open_places[0]] if len(open_places) else 0.0
         slack = 1.01 * (rank + 4) * _UNIT_ROUNDOFF * lengths * largest + rank * _UNDERFLOW
         kth, lower = np.full(count, -np.inf), np.full(count, _LOWEST)
-        return cls(items, open_places, k, vectors, exponents, lengths, slack, kth, lower)
+        cells, flags = np.empty(_BLOCK_CELLS, np.float32), np.empty(_BLOCK_CELLS, np.bool_)
+        return cls(items, open_places, k, vectors, exponents, lengths, slack, kth, lower, cells, flags)
 
     @property
     def width(self) -> int:
@@ -109,6 +113,12 @@ class _Batch:
         if len(self.open_places) == len(self.items):
             return self.items.vectors[start:stop]
         return self.items.vectors[self.open_places[start:stop]]
+
+    def vectors_of(self, users: Ints) -> Floats:
+        """Vectors of `users`, which ascend: a view where none is left out, else a copy."""
+        if users[-1] - users[0] == len(users) - 1:
+            return self.vectors[users[0] : users[-1] + 1]
+        return self.vectors[users]
 
     def still_searching(self, users: Ints, rank: int) -> Ints:
         """Those of `users` for whom the item of this rank, or one behind it, may still matter."""
@@ -193,7 +203,7 @@ def _search(batch: _Batch, seen_users: Ints, seen_ranks: Ints) -> _Candidates:
         hits = _score_tile(batch, active, start, seen.of_tile(tile))
         found.append(hits)
         fresh += len(hits)
-        if tile == 0 or 4 * fresh >= batch.k * len(active):
+        if tile == 0 or 2 * fresh >= batch.k * len(active):
             done, still = _tighten(batch, _Candidates.concatenate(found), active)
             settled.append(done)
             found, fresh = [still], 0
@@ -236,17 +246,15 @@ def _score_tile(batch: _Batch, active: Ints, start: int, seen: tuple[Ints, Ints]
         seen_rows, seen_columns = seen_rows[kept], seen_columns[kept]
     rows = _BLOCK_CELLS // batch.width
     cuts = np.searchsorted(seen_rows, np.arange(0, len(active) + rows, rows))
-    cells = np.empty(min(rows, len(active)) * width, dtype=np.float32)
-    flags = np.empty(len(cells), dtype=np.bool_)
     parts = []
     for block, first in enumerate(range(0, len(active), rows)):
         users = active[first : first + rows]
-        scores = cells[: len(users) * width].reshape(len(users), width)
-        np.matmul(batch.vectors[users], tile, out=scores)
+        scores = batch.cells[: len(users) * width].reshape(len(users), width)
+        np.matmul(batch.vectors_of(users), tile, out=scores)
         own = slice(cuts[block], cuts[block + 1])
         scores[seen_rows[own] - first, seen_columns[own]] = -np.inf
         lower = batch.lower[users] if start else batch.bound(users, kth_at_least(scores, batch.k))
-        reaches = flags[: scores.size].reshape(scores.shape)
+        reaches = batch.flags[: scores.size].reshape(scores.shape)
         flat = np.flatnonzero(np.greater_equal(scores, lower[:, None], out=reaches)).astype(np.int32)
         row = flat // width  # 32-bit division is several times cheaper
         parts.append(_Candidates(users[row], flat - row * width + start, scores.ravel()[flat]))
