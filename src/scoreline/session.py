@@ -77,6 +77,8 @@ def _build(app_name: str, wanted: Mapping[str, str]) -> SparkSession:
         jars = ",".join(str(jar) for jar in delta_jars())
         local = {"spark.master": "local[*]", "spark.jars": jars, "spark.driver.extraJavaOptions": _java_options()}
         settings |= {**LOCAL, **local}
+        if sys.platform == "linux":  # elsewhere libraries that are imported before a fork may fail after it
+            settings["spark.python.daemon.module"] = "scoreline.worker_daemon"
     builder = SparkSession.builder.appName(app_name)
     for key, value in {**settings, **wanted}.items():
         builder = builder.config(key, value)

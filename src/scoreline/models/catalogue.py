@@ -1,7 +1,6 @@
 """The items a model knows, and the way from an item's id to its row in the model's arrays and back."""
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -30,28 +29,35 @@ class Catalogue:
     [1, -1, -1]
     >>> films.ids_of(np.array([1, 0])).to_pylist()
     ['0110912', '0068646']
+
+    slots: where ids are numbers and dense, an array from (id - smallest id) to index, then one -1; else None. It is
+    saved with the model, so that the workers of a node share it.
     """
 
     ids: pa.Array
+    slots: npt.NDArray[np.int32] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def from_ids(cls, values: pa.Array | pa.ChunkedArray) -> "Catalogue":
         """Catalogue of the distinct non-null `values` (any integer or string type)."""
         ids = _as_key_type(pc.drop_null(pc.unique(_one_chunk(values))))
-        return cls(ids.take(pc.sort_indices(ids)))
+        ascending = ids.take(pc.sort_indices(ids))
+        return cls(ascending, _slots(ascending))
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, npt.NDArray[np.generic]]) -> "Catalogue":
         """The catalogue that `arrays()` described, without copying: memory-mapped arrays stay on disk."""
         if "item_ids" in arrays:
-            return cls(_wrap(pa.int64(), len(arrays["item_ids"]), [arrays["item_ids"]]))
+            slots = arrays["item_slots"].view(np.int32) if "item_slots" in arrays else None
+            return cls(_wrap(pa.int64(), len(arrays["item_ids"]), [arrays["item_ids"]]), slots)
         offsets = arrays["item_id_offsets"]
         return cls(_wrap(pa.string(), len(offsets) - 1, [offsets, arrays["item_id_bytes"]]))
 
     def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
-        """What to save: `item_ids` int64, or `item_id_offsets` int32 and `item_id_bytes` uint8 (UTF-8)."""
+        """What to save: `item_ids` int64, `item_slots` int32; or `item_id_offsets` int32, `item_id_bytes` (UTF-8)."""
         if self.is_long:
-            return {"item_ids": _data_buffer(self.ids, np.dtype(np.int64))}
+            slots = {} if self.slots is None else {"item_slots": self.slots}
+            return {"item_ids": _data_buffer(self.ids, np.dtype(np.int64)), **slots}
         if not len(self):
             return {"item_id_offsets": np.zeros(1, np.int32), "item_id_bytes": np.zeros(0, np.uint8)}
         _, offset_buffer, text_buffer = self.ids.buffers()
@@ -77,18 +83,18 @@ class Catalogue:
     def index_of(self, values: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.int32]:
         """Index of each value; -1 for an unknown id and for null. `InputError` for ids of the other kind."""
         flat = self._checked(_one_chunk(values))
-        if self._slots is None:
+        if self.slots is None:
             return np.asarray(pc.fill_null(pc.index_in(flat, value_set=self.ids), -1), dtype=np.int32)
-        first, slots = self._slots
-        keys = _data_buffer(flat, np.dtype(np.int64))
-        place = keys - first
+        slots = self.slots
+        place = _data_buffer(flat, np.dtype(np.int64)) - self.ids[0].as_py()
         # One unsigned comparison finds both ends: what lies below `first` wraps around to a huge number.
         outside = place.view(np.uint64) >= np.uint64(len(slots))
         if flat.null_count:
             outside |= np.asarray(flat.is_null())
         if outside.any():
             place[outside] = len(slots) - 1  # the last slot always says -1
-        return slots[place]
+        found: npt.NDArray[np.int32] = slots[place]
+        return found
 
     def ids_of(self, index: npt.NDArray[np.integer]) -> pa.Array:
         """Ids at `index`, in its order. Raises when an index is outside the catalogue."""
@@ -103,20 +109,20 @@ class Catalogue:
             f"give it ids of the kind it knows, or train it on this table"
         )
 
-    @cached_property
-    def _slots(self) -> tuple[int, npt.NDArray[np.int32]] | None:
-        """Smallest id and an array from (id - smallest) to index, then one -1; None if ids are sparse."""
-        if not self.is_long or not len(self):
-            return None
-        ids = _data_buffer(self.ids, np.dtype(np.int64))
-        first, width = int(ids[0]), int(ids[-1]) - int(ids[0]) + 2
-        if width > max(_SLOTS_ALWAYS, _SLOTS_PER_ITEM * len(ids)):
-            return None
-        if first < -_LARGEST_DENSE_ID or first > _LARGEST_DENSE_ID:
-            return None
-        slots = np.full(width, -1, dtype=np.int32)
-        slots[ids - first] = np.arange(len(ids), dtype=np.int32)
-        return first, slots
+
+def _slots(ascending: pa.Array) -> npt.NDArray[np.int32] | None:
+    """`Catalogue.slots`; None if ids are strings or sparse."""
+    if ascending.type != pa.int64() or not len(ascending):
+        return None
+    ids = _data_buffer(ascending, np.dtype(np.int64))
+    first, width = int(ids[0]), int(ids[-1]) - int(ids[0]) + 2
+    if width > max(_SLOTS_ALWAYS, _SLOTS_PER_ITEM * len(ids)):
+        return None
+    if first < -_LARGEST_DENSE_ID or first > _LARGEST_DENSE_ID:
+        return None
+    slots = np.full(width, -1, dtype=np.int32)
+    slots[ids - first] = np.arange(len(ids), dtype=np.int32)
+    return slots
 
 
 def _one_chunk(values: pa.Array | pa.ChunkedArray) -> pa.Array:

@@ -15,6 +15,7 @@ LEMP, SIGMOD 2015.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -72,13 +73,14 @@ class _Candidates:
 class _Batch:
     """Some users against the eligible items, and what is known of each user's K-th score so far.
 
-    A rank counts the eligible items in search order. `kth` (float64[n]) is the K-th largest float32 score
-    found, -inf before there are K; `lower` (float32[n]) is what a score must reach to matter. Both only grow.
-    `cells` and `flags` are room for a block of scores: fresh memory for each tile would cost page faults.
+    A rank counts the eligible items in search order; `open_places` are their places, None if all are eligible.
+    `kth` (float64[n]) is the K-th largest float32 score found, -inf before there are K; `lower` (float32[n]) is
+    what a score must reach to matter. Both only grow. `cells` and `flags` are room for a block of scores: fresh
+    memory for each tile would cost page faults.
     """
 
     items: NormSortedItems
-    open_places: Ints
+    open_places: Ints | None
     k: int
     vectors: Floats
     exponents: Ints
@@ -90,17 +92,31 @@ class _Batch:
     flags: npt.NDArray[np.bool_]
 
     @classmethod
-    def begin(cls, items: NormSortedItems, users: Floats, open_places: Ints, k: int) -> "_Batch":
+    def begin(cls, items: NormSortedItems, users: Floats, open_places: Ints | None, k: int) -> "_Batch":
         """Scale each user by a power of two (exact, and rules out overflow), and bound the rounding."""
         count, rank = users.shape
         exponents = np.frexp(np.abs(users).max(axis=1))[1]
         vectors = np.ldexp(users, -exponents[:, None])
         lengths = np.sqrt(np.square(vectors, dtype=np.float64).sum(axis=1)) * (1 + 1e-12)
-        largest = items.norms[open_places[0]] if len(open_places) else 0.0
+        first = 0 if open_places is None else open_places[:1]
+        largest = float(np.max(items.norms[first], initial=0.0))
         slack = 1.01 * (rank + 4) * _UNIT_ROUNDOFF * lengths * largest + rank * _UNDERFLOW
         kth, lower = np.full(count, -np.inf), np.full(count, _LOWEST)
         cells, flags = np.empty(_BLOCK_CELLS, np.float32), np.empty(_BLOCK_CELLS, np.bool_)
         return cls(items, open_places, k, vectors, exponents, lengths, slack, kth, lower, cells, flags)
+
+    @property
+    def ranks(self) -> int:
+        """How many items are eligible."""
+        return len(self.items) if self.open_places is None else len(self.open_places)
+
+    def places(self, ranks: Any) -> Any:
+        """Places of the items of these ranks: an array, a slice or one of them."""
+        return ranks if self.open_places is None else self.open_places[ranks]
+
+    def ranks_of(self, places: Ints) -> Ints:
+        """The way back."""
+        return places if self.open_places is None else np.searchsorted(self.open_places, places).astype(np.int32)
 
     @property
     def width(self) -> int:
@@ -109,10 +125,8 @@ class _Batch:
 
     def tile(self, start: int) -> Floats:
         """Vectors of the items from rank `start`: a view where all items are eligible, else a copy."""
-        stop = start + self.width
-        if len(self.open_places) == len(self.items):
-            return self.items.vectors[start:stop]
-        return self.items.vectors[self.open_places[start:stop]]
+        vectors: Floats = self.items.vectors[self.places(slice(start, start + self.width))]
+        return vectors
 
     def vectors_of(self, users: Ints) -> Floats:
         """Vectors of `users`, which ascend: a view where none is left out, else a copy."""
@@ -122,7 +136,7 @@ class _Batch:
 
     def still_searching(self, users: Ints, rank: int) -> Ints:
         """Those of `users` for whom the item of this rank, or one behind it, may still matter."""
-        best_possible = self.lengths[users] * self.items.norms[self.open_places[rank]]
+        best_possible = self.lengths[users] * self.items.norms[self.places(rank)]
         still: Ints = users[best_possible >= self.kth[users] - self.slack[users]]
         return still
 
@@ -165,10 +179,10 @@ def best_items(
     return TopK.concatenate(parts)
 
 
-def _eligible_ranks(items: NormSortedItems, eligible: npt.NDArray[np.bool_] | None) -> tuple[Ints, Ints]:
-    """Places of the eligible items in search order, and the way back: item to rank, -1 for the others."""
+def _eligible_ranks(items: NormSortedItems, eligible: npt.NDArray[np.bool_] | None) -> tuple[Ints | None, Ints]:
+    """Places of the eligible items in search order, None for all, and the way back: item to rank, -1 for the others."""
     if eligible is None:
-        return np.arange(len(items), dtype=np.int32), items.places
+        return None, items.places
     open_places = np.flatnonzero(eligible[items.items]).astype(np.int32)
     rank_of = np.full(len(items), -1, dtype=np.int32)
     rank_of[items.items[open_places]] = np.arange(len(open_places), dtype=np.int32)
@@ -194,7 +208,7 @@ def _search(batch: _Batch, seen_users: Ints, seen_ranks: Ints) -> _Candidates:
     fresh = 0
     in_tile = np.flatnonzero((seen_ranks >= 0) & (seen_ranks < width))
     seen = _Seen(seen_users[in_tile], seen_ranks[in_tile], np.array([0, len(in_tile)]))
-    for tile, start in enumerate(range(0, len(batch.open_places), width)):
+    for tile, start in enumerate(range(0, batch.ranks, width)):
         active = batch.still_searching(active, start)
         if not len(active):
             break
@@ -226,7 +240,7 @@ class _Seen:
         tiles = ranks[kept] // batch.width
         # A stable sort of 16-bit numbers is a radix sort: 3 ns an entry.
         order = np.argsort(tiles.astype(np.uint16) if tiles.max(initial=0) < 1 << 16 else tiles, kind="stable")
-        bounds = np.searchsorted(tiles[order], np.arange(len(batch.open_places) // batch.width + 2))
+        bounds = np.searchsorted(tiles[order], np.arange(batch.ranks // batch.width + 2))
         return cls(users[kept[order]], ranks[kept[order]], bounds)
 
     def of_tile(self, tile: int) -> tuple[Ints, Ints]:
@@ -280,7 +294,7 @@ def _tighten(batch: _Batch, found: _Candidates, active: Ints) -> tuple[_Candidat
 def _rank_exactly(batch: _Batch, found: _Candidates) -> TopK:
     """The best of the candidates by their float64 scores (of the scaled users), ties by item."""
     found = found.where(found.scores >= batch.lower[found.users])
-    keys = (found.users.astype(np.int64) << 32) | batch.items.items[batch.open_places[found.ranks]]
+    keys = (found.users.astype(np.int64) << 32) | batch.items.items[batch.places(found.ranks)]
     keys.sort()
     users, items = (keys >> 32).astype(np.int32), (keys & 0xFFFFFFFF).astype(np.int32)
     scores = batch.items.scores(batch.vectors, users=users, places=batch.items.places[items])
@@ -290,5 +304,5 @@ def _rank_exactly(batch: _Batch, found: _Candidates) -> TopK:
 def _as_candidates(batch: _Batch, lists: TopK) -> _Candidates:
     """Candidates again, with scores that are at least as close to the exact ones as a matrix product's."""
     users = np.repeat(np.arange(len(lists), dtype=np.int32), lists.lengths)
-    ranks = np.searchsorted(batch.open_places, batch.items.places[lists.items]).astype(np.int32)
+    ranks = batch.ranks_of(batch.items.places[lists.items])
     return _Candidates(users, ranks, lists.scores)
