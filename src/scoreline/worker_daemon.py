@@ -12,4 +12,4 @@ import scoreline.models.scoring
 import scoreline.workers  # noqa: F401
 
 if __name__ == "__main__":
-    manager()
+    manager()  # type: ignore[no-untyped-call]
