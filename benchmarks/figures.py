@@ -99,6 +99,39 @@ def ratio(results: Results, size: str, peer: str) -> float | None:
     return None if mine is None or theirs is None else theirs.cpu / mine.cpu
 
 
+def warm_ratio(results: Results, size: str, peer: str) -> float | None:
+    """CPU seconds of a peer's job over those of our second run, in a session whose Java is warm."""
+    ours, other = found(results, f"job-{size}-ours"), found(results, f"job-{size}-{peer}")
+    mine, theirs = (cost(ours, AGAIN) if ours else None), (cost(other) if other else None)
+    return None if mine is None or theirs is None else theirs.cpu / mine.cpu
+
+
+def limits(results: Results, size: str, small: str) -> dict[str, float | None]:
+    """What is in the way of the targets, by name."""
+    kernels = (found(results, "kernel-als") or {}).get("rows", {})
+    naive, gemm = (kernels.get(peer, {}).get("us") for peer in ("naive", "gemm"))
+    ours = found(results, f"job-{size}-ours")
+    stages = ours["runs"][-1]["stages"] if ours else {}
+    usual, kernel = (found(results, f"job-{size}-{peer}") for peer in ("spark_udf", "spark_udf_kernel"))
+    theirs, best = (cost(usual) if usual else None), (cost(kernel) if kernel else None)
+    little = found(results, f"job-{small}-ours")
+    return {
+        "naive_products": naive / gemm if naive and gemm else None,
+        "naive_wanted": naive / 80 if naive else None,
+        "udf_kernel": theirs.cpu / best.cpu if theirs and best else None,
+        "warm_implicit": warm_ratio(results, size, "implicit"),
+        "warm_udf": warm_ratio(results, size, "spark_udf"),
+        "warm_mllib": warm_ratio(results, small, "mllib_correct"),
+        "warm_replay": warm_ratio(results, small, "replay"),
+        "first": stages[FIRST]["cpu"] if stages else None,
+        "again": stages[AGAIN]["cpu"] if stages else None,
+        "small_first": little["runs"][-1]["stages"][FIRST]["cpu"] if little else None,
+        "small_again": little["runs"][-1]["stages"][AGAIN]["cpu"] if little else None,
+        "one": _mean_of(stages, "run one") if stages else None,
+        "share": _mean_of(stages, "run share") if stages else None,
+    }
+
+
 def kernel_ratio(results: Results, kind: str, peer: str) -> float | None:
     """CPU time of a peer's kernel over ours."""
     rows = (found(results, f"kernel-{kind}") or {}).get("rows", {})

@@ -48,6 +48,10 @@ def fields(results: Results, size: str) -> dict[str, str]:
         "size": size,
         "small": table.small_size(results),
         **_model(results, size),
+        **{
+            f"limit_{name}": "–" if value is None else f"{value:.1f}"
+            for name, value in figures.limits(results, size, table.small_size(results)).items()
+        },
     }
 
 
