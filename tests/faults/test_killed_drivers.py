@@ -38,11 +38,15 @@ EACH_POINT: list[Deaths] = [
 ]  # fmt: skip
 BEFORE_AND_AFTER: list[Deaths] = [
     [
-        ("before", "open", 1), ("before", "stage", 1), ("after", "stage", 1), ("before", "audit", 1),
-        ("before", "record failures", 1), *EACH_POINT[0],
+        ("before", "open", 1), ("after", "open", 1), ("after", "find due", 1), ("before", "stage", 1),
+        ("before", "stage", 2), ("after", "stage", 1), ("before", "audit", 1), ("after", "audit", 1),
+        ("before", "record failures", 1), ("after", "record failures", 1), ("before", "publish", 1),
+        ("after", "publish", 1),
     ],
-    [("after", "stage", 1), ("before", "stage", 1), ("before", "publish", 1), ("after", "publish", 1),
-     ("after", "drop staging", 1)],
+    [
+        ("before", "stage", 1), ("after", "stage", 1), ("before", "publish", 1), ("after", "publish", 1),
+        ("after", "drop staging", 1),
+    ],
 ]  # fmt: skip
 INGEST: list[Deaths] = [[("after", "quarantine", 1), ("after", "merge", 1)], [("before", "merge", 1)]]
 ROLLBACK: Deaths = [("after", "fence", 1), ("before", "restore", 1)]
