@@ -22,6 +22,7 @@ from scoreline.redaction import without_credentials
 from scoreline.schema import BUCKET, UPDATED_AT, USER_ID
 from scoreline.settings import EventsSettings
 from scoreline.sources import MALFORMED, RAW, SOURCE, Database, read_source
+from scoreline.storage import is_remote
 from scoreline.tables import Table, commit_settings, count, explained
 
 BUCKETS_PROPERTY = "scoreline.buckets"
@@ -75,12 +76,15 @@ def _ingested(context: Context, source: str, settings: EventsSettings, scratch: 
     checked = checked_events(rows, settings, context.keys, now=context.now)
     seen = Observation(f"ingest {uuid4().hex[:8]}")
     counts = [F.count(F.lit(1)).alias("read"), F.count(F.when(F.size("reasons") == 0, 1)).alias("good")]
-    incoming = _incoming(context, good(checked.observe(seen, *counts))).persist(StorageLevel.MEMORY_AND_DISK)
+    # the client of Spark Connect cannot have an observed frame on both sides of a union: there a pass of its own counts
+    observed = checked if is_remote(context.spark) else checked.observe(seen, *counts)
+    incoming = _incoming(context, good(observed)).persist(StorageLevel.MEMORY_AND_DISK)
     try:
         with explained(f"{name} could not be read"):
             users = count(incoming)
             # where nothing comes through, Spark optimises the observation away
-            found: Any = seen.get if users else checked.agg(*counts).first().asDict()  # type: ignore[union-attr]
+            told = users and observed is not checked
+            found: Any = seen.get if told else checked.agg(*counts).first().asDict()  # type: ignore[union-attr]
         rows_read, rows_good = int(found["read"]), int(found["good"])
         reasons = quarantine_bad(context, quarantine, checked) if rows_good < rows_read else {}
         if rows_read or not news:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import import_module
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +58,24 @@ class Job:
     staged: str | None = None
 
 
-def start(gateway: tuple[int, str], job: Job) -> int:
-    """Do the job in a process of its own; returns its exit code, -9 if it died where it was to die."""
+def gateway_of(spark: Any) -> tuple[int, str]:
+    """How another process reaches the session's JVM: port and secret."""
+    parameters = spark.sparkContext._gateway.gateway_parameters
+    return int(parameters.port), str(parameters.auth_token)
+
+
+def begin(gateway: tuple[int, str], job: Job) -> BaseProcess:
+    """Start to do the job in a process of its own."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     process = context.Process(target=_drive, args=(gateway, job))
     process.start()
+    return process
+
+
+def start(gateway: tuple[int, str], job: Job) -> int:
+    """Do the job and wait; returns the exit code, -9 if the process died where it was to die."""
+    process = begin(gateway, job)
     process.join()
     return int(process.exitcode or 0)
 
@@ -114,7 +127,7 @@ _STEPS: dict[str, Callable[[Any, Any], None]] = {
 
 
 def _session(port: int, secret: str) -> Any:
-    """A session over the JVM that listens there."""
+    """A session of its own in the JVM that listens there: settings that a killed driver had made die with it."""
     os.environ |= {"PYSPARK_GATEWAY_PORT": str(port), "PYSPARK_GATEWAY_SECRET": secret}
     from pyspark import SparkConf, SparkContext
     from pyspark.java_gateway import launch_gateway
@@ -124,7 +137,8 @@ def _session(port: int, secret: str) -> Any:
     jvm = gateway.jvm
     java = jvm.org.apache.spark.api.java.JavaSparkContext(jvm.org.apache.spark.SparkContext.getOrCreate())
     found = SparkContext(jsc=java, gateway=gateway, conf=SparkConf(_jvm=jvm, _jconf=java.getConf()))
-    session = SparkSession(found, jsparkSession=jvm.org.apache.spark.sql.classic.SparkSession.active())
+    own = jvm.org.apache.spark.sql.classic.SparkSession.active().newSession()
+    session = SparkSession(found, jsparkSession=own)
     del os.environ["PYSPARK_GATEWAY_PORT"], os.environ["PYSPARK_GATEWAY_SECRET"]
     return session
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from builders import NOW, context, write_events
-from faults.driver import Job, start
+from faults.driver import Job, gateway_of, start
 from faults.poison import save
 from faults.tally import Tally
 from scoreline.commits import shown
@@ -57,8 +57,7 @@ class Place:
 
     def __init__(self, spark: Any, root: Path, model: Path) -> None:
         self.spark, self.root, self.model = spark, root, model
-        parameters = spark.sparkContext._gateway.gateway_parameters
-        self.gateway = (int(parameters.port), str(parameters.auth_token))
+        self.gateway = gateway_of(spark)
         self.staged = root / "staged.txt"
         root.mkdir()
 

@@ -124,9 +124,9 @@ def test_racing_publishers_one_winner_and_whole_tables(races: int, filled: Any, 
     def look() -> None:
         table = _elsewhere(made)
         while not over.is_set():
-            found = table.read().groupBy("run_id").count().collect()
+            found = collected(table.read().select("run_id")).column("run_id").to_pylist()
             reads[0] += 1
-            if len(found) != 1 or found[0]["count"] != 60:
+            if len(set(found)) != 1 or len(found) != 60:
                 torn.append(found)
 
     with ThreadPoolExecutor(4) as pool:

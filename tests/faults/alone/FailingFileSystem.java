@@ -69,16 +69,25 @@ public class FailingFileSystem extends RawLocalFileSystem {
 
   private static FSDataOutputStream breakable(FSDataOutputStream whole) throws IOException {
     return new FSDataOutputStream(new OutputStream() {
+      private int writes = 0;
+
       @Override
       public void write(int b) throws IOException {
-        called("write");
+        wrote();
         whole.write(b);
       }
 
       @Override
       public void write(byte[] bytes, int from, int length) throws IOException {
-        called("write");
+        wrote();
         whole.write(bytes, from, length);
+      }
+
+      /** Of a file's writes the 1st, 2nd, 4th, 8th, ... count as calls: those between them fail alike. */
+      private void wrote() throws IOException {
+        if (Integer.bitCount(++writes) == 1) {
+          called("write");
+        }
       }
 
       @Override
