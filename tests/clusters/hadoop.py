@@ -9,7 +9,8 @@ from pathlib import Path
 
 from clusters.processes import free_port, listening, maven_jars, server
 
-_DAEMON = ("-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.net.preferIPv4Stack=true")
+_OPENED = "--add-opens=java.base/java.lang=ALL-UNNAMED"  # for Guice, which Hadoop's web pages are put together by
+_DAEMON = ("-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.net.preferIPv4Stack=true", _OPENED)
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def write_conf(conf: Path, folder: Path, ports: dict[str, int]) -> None:
         "mapreduce.framework.name": "yarn",
         "mapreduce.application.classpath": f"{conf}:{jars()}/*",
         "yarn.app.mapreduce.am.resource.mb": "512",
-        "yarn.app.mapreduce.am.command-opts": "-Xmx384m",
+        "yarn.app.mapreduce.am.command-opts": f"-Xmx384m {_OPENED}",
         "mapreduce.map.memory.mb": "512",
         "mapreduce.map.java.opts": "-Xmx256m",
     }

@@ -17,7 +17,9 @@ def maven_jars(name: str) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         pom = Path(__file__).with_name(f"{name}-pom.xml")
         copy = f"-DoutputDirectory={folder}"
-        subprocess.run(["mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", copy], check=True)
+        subprocess.run(
+            ["mvn", "-q", "-B", "-Dstyle.color=never", "-f", str(pom), "dependency:copy-dependencies", copy], check=True
+        )
         (folder / ".complete").touch()
     return folder
 

@@ -94,7 +94,7 @@ def test_a_whole_job_runs_through_connect(
     assert published(pipeline()) == expected(pipeline(), registry.films["1"], k=5)
     before = published(pipeline())
 
-    news = write_events(tmp_path / "news.csv", [*events_of()[:3], (7, 33, 5, 1_780_000_000)])
+    news = write_events(tmp_path / "news.csv", [*events_of()[:3], (7, before[7][0], 5, 1_780_000_000)])
     assert scoreline("ingest", "--config", str(config), "--events", news)["users_changed"] == 1
     second = scoreline("run", "--config", str(config))
     assert second["reasons"] == {"changed": 1}
