@@ -70,6 +70,11 @@ def _text(column: str) -> Column:
     return F.trim(F.col(quoted(column)).cast("string"))
 
 
+def tried(column: str, kind: str) -> Column:
+    """The trimmed text of a column as a SQL type, null where it cannot be that. As SQL: Spark 3.5 has it only there."""
+    return F.expr(f"try_cast(trim(CAST({quoted(column)} AS STRING)) AS {kind})")
+
+
 def _present(column: str) -> Column:
     return F.coalesce(F.length(_text(column)) > 0, F.lit(False))
 
@@ -77,12 +82,11 @@ def _present(column: str) -> Column:
 def _key(rows: DataFrame, column: str, kind: KeyType) -> Column:
     if kind == "string":
         return F.nullif(_text(column), F.lit(""))
-    whole = _text(column).try_cast("long")
     if isinstance(rows.schema[column].dataType, T.DoubleType | T.FloatType | T.DecimalType):
         # pandas writes nullable whole numbers as floating point, databases as decimals
         value = F.col(quoted(column))
-        return F.when(value == F.floor(value), value.try_cast("long"))
-    return whole
+        return F.when(value == F.floor(value), F.expr(f"try_cast({quoted(column)} AS BIGINT)"))
+    return tried(column, "BIGINT")
 
 
 def _weight(settings: EventsSettings) -> Column:
@@ -92,7 +96,7 @@ def _weight(settings: EventsSettings) -> Column:
         return F.coalesce(*pairs).cast("float")
     if named.weight is None:
         return F.lit(1.0).cast("float")
-    return _text(named.weight).try_cast("float")
+    return tried(named.weight, "FLOAT")
 
 
 def _time(rows: DataFrame, column: str, how: str) -> Column:
@@ -100,9 +104,9 @@ def _time(rows: DataFrame, column: str, how: str) -> Column:
     if isinstance(kind, T.TimestampType | T.TimestampNTZType | T.DateType):
         return F.col(quoted(column)).cast("timestamp")
     if how in ("epoch_seconds", "epoch_millis"):
-        number = _text(column).try_cast("double") / (1 if how == "epoch_seconds" else 1000)
+        number = tried(column, "DOUBLE") / (1 if how == "epoch_seconds" else 1000)
         believable = number.between(0, _LAST_SECOND)
-        return F.when(believable, F.timestamp_micros(F.round(number * 1_000_000).try_cast("long")))
+        return F.when(believable, F.timestamp_micros(F.round(number * 1_000_000).cast("long")))
     pattern = () if how == "iso" else (F.lit(how),)
     return F.try_to_timestamp(_text(column), *pattern)
 

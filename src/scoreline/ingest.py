@@ -14,7 +14,7 @@ from scoreline import schema
 from scoreline.commits import LOOKED_AT, Commit, made_by
 from scoreline.context import Context
 from scoreline.errors import ConfigurationError, InputError
-from scoreline.events import bad, checked_events, good
+from scoreline.events import bad, checked_events, good, tried
 from scoreline.histories import histories, merged
 from scoreline.lock import exclusive
 from scoreline.postgres_source import PostgresTable
@@ -115,7 +115,7 @@ def ingest_items(context: Context, source: str) -> int:
     wanted = [c for c in (named.item_id, named.title, named.genres) if c]
     rows = read_source(context.spark, source, named, wanted)
     genres = F.col(named.genres) if named.genres else F.lit(None)
-    item_id = F.trim(F.col(named.item_id).cast("string")).try_cast(context.keys.item_type)
+    item_id = tried(named.item_id, context.keys.item_type.simpleString())
     found = rows.select(
         item_id.alias("item_id"),
         F.col(named.title).cast("string").alias("title"),

@@ -38,6 +38,8 @@ def delta_coordinate() -> str:
             f"pyspark {spark} and delta-spark {delta} do not go together. "
             "Install pyspark 3.5 with delta-spark 3.3, or pyspark 4.0 or 4.1 with delta-spark 4.x."
         )
+    if delta.startswith("4.0."):  # its name does not say for which Spark
+        return f"io.delta:delta-spark_2.13:{delta}"
     return COORDINATES[line].format(delta=delta)
 
 

@@ -31,7 +31,7 @@ def livy(folder: Path, *, readable: Path, environment: dict[str, str]) -> Iterat
     )
     opened = [f"--add-opens={package}=ALL-UNNAMED" for package in _OPENED]
     command = ["java", "-Xmx256m", *opened, "-cp", f"{conf}:{jars()}/*", "org.apache.livy.server.LivyServer"]
-    places = {"LIVY_HOME": str(folder), "LIVY_CONF_DIR": str(conf), "SPARK_HOME": str(SPARK_HOME)}
+    places = {"LIVY_LOG_DIR": str(folder), "LIVY_CONF_DIR": str(conf), "SPARK_HOME": str(SPARK_HOME)}
     settings = {**os.environ, **places, **environment}
     with server("livy", command, logs=folder, environment=settings, ready=lambda: listening(port)):
         yield f"http://127.0.0.1:{port}"
