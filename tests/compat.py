@@ -52,7 +52,7 @@ def check(line: str) -> bool:
     began = time.monotonic()
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("SPARK_", "PYSPARK_"))}
     python = environment(line)
-    command = [str(python), "-m", "pytest", *TESTS, "-q", "-x", "-p", "no:cacheprovider", "-W", "default"]
+    command = [str(python), "-m", "pytest", *TESTS, "-x", "-p", "no:cacheprovider", "-W", "default"]
     done = subprocess.run(
         command, cwd=ROOT, env={**kept, "PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True, check=False
     )
