@@ -90,19 +90,12 @@ def job_keys(results: Results, size: str) -> list[str]:
     return [part for part in results if part.startswith(f"job-{size}-")]
 
 
-def ratio(results: Results, size: str, peer: str) -> float | None:
-    """CPU seconds of a peer's job over those of our first run, both in a fresh session."""
+def ratio(results: Results, size: str, peer: str, stage: str = FIRST) -> float | None:
+    """CPU seconds of a peer's job over those of our first run, both in a fresh session; AGAIN: over our second run."""
     ours, other = found(results, f"job-{size}-ours"), found(results, f"job-{size}-{peer}")
     if ours is None or other is None:
         return None
-    mine, theirs = cost(ours), cost(other)
-    return None if mine is None or theirs is None else theirs.cpu / mine.cpu
-
-
-def warm_ratio(results: Results, size: str, peer: str) -> float | None:
-    """CPU seconds of a peer's job over those of our second run, in a session whose Java is warm."""
-    ours, other = found(results, f"job-{size}-ours"), found(results, f"job-{size}-{peer}")
-    mine, theirs = (cost(ours, AGAIN) if ours else None), (cost(other) if other else None)
+    mine, theirs = cost(ours, stage), cost(other)
     return None if mine is None or theirs is None else theirs.cpu / mine.cpu
 
 
@@ -119,10 +112,10 @@ def limits(results: Results, size: str, small: str) -> dict[str, float | None]:
         "naive_products": naive / gemm if naive and gemm else None,
         "naive_wanted": naive / 80 if naive else None,
         "udf_kernel": theirs.cpu / best.cpu if theirs and best else None,
-        "warm_implicit": warm_ratio(results, size, "implicit"),
-        "warm_udf": warm_ratio(results, size, "spark_udf"),
-        "warm_mllib": warm_ratio(results, small, "mllib_correct"),
-        "warm_replay": warm_ratio(results, small, "replay"),
+        "warm_implicit": ratio(results, size, "implicit", AGAIN),
+        "warm_udf": ratio(results, size, "spark_udf", AGAIN),
+        "warm_mllib": ratio(results, small, "mllib_correct", AGAIN),
+        "warm_replay": ratio(results, small, "replay", AGAIN),
         "first": stages[FIRST]["cpu"] if stages else None,
         "again": stages[AGAIN]["cpu"] if stages else None,
         "small_first": little["runs"][-1]["stages"][FIRST]["cpu"] if little else None,

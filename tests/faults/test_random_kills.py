@@ -162,7 +162,7 @@ def test_a_driver_killed_with_its_jvm_the_tables_end_the_same(
     spark: Any, tmp_path: Path, started: Any, tally: Tally
 ) -> None:
     model, classes = save(tmp_path / "model"), tmp_path / "classes.jsa"
-    # one driver that nobody kills leaves Java's archive of the classes it has loaded: the others start in half the time
+    # one driver that nobody kills leaves Java's archive of the classes it has loaded, for the others to start from
     first = started(tmp_path / "first", model, f"-XX:ArchiveClassesAtExit={classes}")
     first.go(0, 2)
     assert first.wait() == 0
