@@ -77,7 +77,9 @@ def _build(app_name: str, wanted: Mapping[str, str]) -> SparkSession:
         jars = ",".join(str(jar) for jar in delta_jars())
         local = {"spark.master": "local[*]", "spark.jars": jars, "spark.driver.extraJavaOptions": _java_options()}
         settings |= {**LOCAL, **local}
-        if sys.platform == "linux":  # elsewhere libraries that are imported before a fork may fail after it
+        # other machines may not have the package before a job brings it; and what is imported before a fork may fail
+        # after it elsewhere than on Linux
+        if sys.platform == "linux" and wanted.get("spark.master", "local").startswith("local"):
             settings["spark.python.daemon.module"] = "scoreline.worker_daemon"
     builder = SparkSession.builder.appName(app_name)
     for key, value in {**settings, **wanted}.items():
