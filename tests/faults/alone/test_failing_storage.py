@@ -1,6 +1,10 @@
-"""The n-th call to the storage fails, for n = 1, 2, …: one message, and the next run goes through."""
+"""The n-th call to the storage fails, for n = 1, 2, …: one message, and the next run goes through.
+
+The first 20 calls fail one by one; of the rest as many as there are rounds for, spread by dice, until a run passes.
+"""
 
 import os
+import random
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -21,7 +25,7 @@ from scoreline.run import run
 from scoreline.session import get_session
 
 FAULT = "I/O fails at the n-th call"
-STEP = int(os.environ.get("SCORELINE_FAULT_STEP", "7"))
+ROUNDS = int(os.environ.get("SCORELINE_FAULT_ROUNDS", "100"))
 EACH = 20
 
 
@@ -75,10 +79,12 @@ def test_each_failing_call_is_one_message_and_can_be_run_again(
 
     storage.arm(0)
     ingest_events(made(tmp_path / "fresh"), events)
+    storage.arm(0)
     whole = _run(made, tmp_path, "whole")
+    stride, dice = max(1, storage.calls() // ROUNDS), random.Random(8)
     n = 0
     while True:
-        n += 1 if n < EACH else STEP
+        n += 1 if n < EACH else dice.randint(1, 2 * stride - 1)
         root = tmp_path / str(n)
         shutil.copytree(tmp_path / "fresh", root)
         storage.arm(n)
@@ -90,7 +96,7 @@ def test_each_failing_call_is_one_message_and_can_be_run_again(
         run(made(root))
         assert _rows(made(root)) == whole, n
         shutil.rmtree(root)
-        tally(FAULT)
+        tally(FAULT, "each call" if n <= EACH else f"one of {stride} calls")
         if passed:
             break
 
