@@ -27,10 +27,13 @@ import numpy as np
 import pandas as pd
 
 from online.load import Load, load
+from scoreline.online.application import COMMAND, MODEL_PATH
 from scoreline.online.demo import export_snapshot, posted
 from scoreline.online.features import FEATURES
+from scoreline.online.fetching import fetch_model
 from scoreline.online.registry import log_fraud_model
 from scoreline.online.rules import Rules, rules_of
+from scoreline.online.settings import ServerSettings, ServingSettings, environment
 from scoreline.online.simulate import simulate
 from scoreline.online.training import fit, split
 from scoreline.online.windows import TransactionLog, training_matrix
@@ -239,34 +242,42 @@ def measure(
 Start = Callable[[Bench, int], tuple[list[str], dict[str, str]]]
 
 
-def mlflow_serve(model: str, *, tuned: bool = False, workers: int = 1, limit: int | None = None) -> Start:
+def scoreline_serve(model: str, *, by_mlflow: bool = False, workers: int = 1, limit: int = 1000) -> Start:
+    """Our model as `scoreline serve` runs it, or by `mlflow models serve` with the same settings."""
+
     def start(bench: Bench, port: int) -> tuple[list[str], dict[str, str]]:
-        command = [
-            sys.executable,
-            "-m",
-            "mlflow",
-            "models",
-            "serve",
-            "-m",
-            f"models:/{model}",
-            "--env-manager",
-            "local",
-        ]
-        env = {
-            "MLFLOW_TRACKING_URI": bench.tracking_uri, "MLFLOW_PORT": str(port), "MLFLOW_HOST": "127.0.0.1",
-            "MLFLOW_MODELS_WORKERS": str(workers),
-        }  # fmt: skip
-        if tuned:  # what conf/serving/fraud.env sets
-            env |= {"UVICORN_ACCESS_LOG": "false", "UVICORN_LOG_LEVEL": "warning", "UVICORN_SERVER_HEADER": "false",
-                    "UVICORN_DATE_HEADER": "false", "UVICORN_PROXY_HEADERS": "false"}  # fmt: skip
-        if model.startswith("ours"):
-            rules = rules_of({"features": {"snapshot": bench.snapshot}, "limits": {"max_clock_difference_s": None}})
-            env |= {"SERVING_MODEL_CONFIG": rules.model_dump_json()}
-        if limit:
-            env |= {"UVICORN_LIMIT_CONCURRENCY": str(limit)}
-        return command, env
+        settings = ServingSettings(
+            model=f"models:/{model}@champion",
+            tracking_uri=bench.tracking_uri,
+            server=ServerSettings(port=port, workers=workers, limit_concurrency=limit),
+            rules=rules_of({"features": {"snapshot": bench.snapshot}, "limits": {"max_clock_difference_s": None}}),
+        )
+        if by_mlflow:
+            return _mlflow_models_serve(settings.model), environment(settings)
+        folder = fetch_model(settings.model, into=bench.folder / "fetched", tracking_uri=bench.tracking_uri).folder
+        command = [sys.executable, "-m", *COMMAND, "--app-dir", str(folder / "code")]
+        return command, {**environment(settings), MODEL_PATH: str(folder)}
 
     return start
+
+
+def mlflow_serve(model: str, *, tuned: bool = False) -> Start:
+    """A peer's model by `mlflow models serve`, with MLflow's defaults or with our settings."""
+
+    def start(bench: Bench, port: int) -> tuple[list[str], dict[str, str]]:
+        settings = ServingSettings(
+            model=f"models:/{model}", tracking_uri=bench.tracking_uri, server=ServerSettings(port=port, workers=1)
+        )
+        env = environment(settings)
+        if not tuned:
+            env = {key: value for key, value in env.items() if key.startswith("MLFLOW_")}
+        return _mlflow_models_serve(settings.model), {**env, "SERVING_MODEL_CONFIG": "{}"}
+
+    return start
+
+
+def _mlflow_models_serve(uri: str) -> list[str]:
+    return [sys.executable, "-m", "mlflow", "models", "serve", "-m", uri, "--env-manager", "local"]
 
 
 def uvicorn(factory: str) -> Start:
@@ -305,7 +316,12 @@ def bentoml(bench: Bench, port: int) -> tuple[list[str], dict[str, str]]:
 def peers(bench: Bench, *, seconds: float, rounds: int, bentoml: bool, only: str = "") -> None:
     """CPU per request of the same logistic regression, one worker, one row: all servers up, measured in turn."""
     servers: dict[str, tuple[Start, str, float | None]] = {
-        "this project (lookup included)": (mlflow_serve("ours_logistic_regression@champion", tuned=True), "ours", None),
+        "this project (lookup included)": (scoreline_serve("ours_logistic_regression"), "ours", None),
+        "this project by `mlflow models serve`": (
+            scoreline_serve("ours_logistic_regression", by_mlflow=True),
+            "ours",
+            None,
+        ),
         "mlflow, sklearn flavor": (mlflow_serve("peer_sklearn/1"), "frame", 6),
         "mlflow, DataFrame pyfunc": (mlflow_serve("peer_pyfunc/1"), "frame", 6),
         "mlflow, a model that returns a constant": (mlflow_serve("peer_constant/1", tuned=True), "ours", None),
@@ -316,7 +332,7 @@ def peers(bench: Bench, *, seconds: float, rounds: int, bentoml: bool, only: str
     }
     if bentoml:
         servers["BentoML + pandas"] = (globals()["bentoml"], "ours", 4)
-    servers = {name: each for name, each in servers.items() if only in name or "this project" in name}
+    servers = {name: each for name, each in servers.items() if only in name or name == "this project (lookup included)"}
     figures: dict[str, dict[int, list[Figure]]] = {name: {1: [], 16: []} for name in servers}
     with ExitStack() as stack:
         up = {}
@@ -356,7 +372,7 @@ def scale(bench: Bench, *, seconds: float) -> None:
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for workers in (1, 2):
         port = free_port()
-        start = mlflow_serve("ours_logistic_regression@champion", tuned=True, workers=workers)
+        start = scoreline_serve("ours_logistic_regression", workers=workers)
         command, env = start(bench, port)
         with running(command, env, port, bench.bodies["ours"][0]) as group:
             time.sleep(5)  # the second worker
@@ -372,7 +388,7 @@ def models(bench: Bench, *, seconds: float) -> None:
     print("| --- | --- | --- | --- | --- | --- |")
     for name in ("logistic_regression", "random_forest", "gradient_boosting"):
         port = free_port()
-        command, env = mlflow_serve(f"ours_{name}@champion", tuned=True)(bench, port)
+        command, env = scoreline_serve(f"ours_{name}")(bench, port)
         with running(command, env, port, bench.bodies["ours"][0]) as group:
             measure(group, port, bench.bodies["ours"], connections=4, seconds=min(seconds, 2))
             _row(name, measure(group, port, bench.bodies["ours"], connections=1, seconds=seconds))
@@ -394,13 +410,13 @@ def overload(bench: Bench, *, seconds: float) -> None:
     print("\n| 1 worker, 16 places | callers | 200/s | 503/s | failed | p50 / p99 ms of the 200 | of the 503 |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     port = free_port()
-    start = mlflow_serve("ours_logistic_regression@champion", tuned=True, limit=64)
+    start = scoreline_serve("ours_logistic_regression", limit=64)
     with running(*start(bench, port), port, bench.bodies["ours"][0]) as group:
         measure(group, port, bench.bodies["ours"], connections=8, seconds=min(seconds, 2))
         with nginx(bench, port) as front:
             for callers in (8, 16, 64, 256):
                 _overload_row("behind nginx", callers, load_of(bench, front, callers, seconds))
-    alone = mlflow_serve("ours_logistic_regression@champion", tuned=True, limit=16)
+    alone = scoreline_serve("ours_logistic_regression", limit=16)
     with running(*alone(bench, port), port, bench.bodies["ours"][0]) as group:
         measure(group, port, bench.bodies["ours"], connections=8, seconds=min(seconds, 2))
         for callers in (8, 64, 256):

@@ -1,9 +1,12 @@
-"""A real `mlflow models serve`: what a malformed request gets, and what happens when things go away."""
+"""A real server: what a malformed request gets, and what happens when things go away."""
 
+import dataclasses
 import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -14,12 +17,14 @@ from typing import Any
 import pytest
 import requests
 
-from online.conftest import Live, Registry, World, serving
+from online.conftest import Live, Registry, World, free_port, serving
 from scoreline.errors import RunFailed
 from scoreline.online.client import FraudClient
 from scoreline.online.client_settings import ClientSettings
 from scoreline.online.features import CARD_COLUMNS, TERMINAL_COLUMNS
+from scoreline.online.rules import MetricsRules
 from scoreline.online.serving import _group_lives
+from scoreline.online.settings import env_file
 from scoreline.online.snapshot import publish, write_snapshot
 
 pytestmark = [
@@ -126,6 +131,39 @@ def test_the_client_understands_the_server(live: Live) -> None:
     with FraudClient(ClientSettings(url=live.url)) as client:
         found = client.authorize(live.payment())
     assert found.decision_source == "model"
+
+
+def test_mlflow_models_serve_with_the_env_file_answers_the_same(live: Live, tmp_path: Path) -> None:
+    rules = live.server.settings.rules.model_copy(update={"metrics": MetricsRules()})
+    server = live.server.settings.server.model_copy(update={"port": free_port(), "workers": 1})
+    settings = live.server.settings.model_copy(update={"server": server, "rules": rules})
+    (tmp_path / "fraud.env").write_text(env_file(settings))
+    command = ["mlflow", "--env-file", str(tmp_path / "fraud.env"), "models", "serve", "--env-manager", "local"]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command, "-m", settings.model],
+        env={**live.server.environ, "PATH": path},
+        cwd=tmp_path,
+        start_new_session=True,
+    )
+    body = json.dumps({"inputs": [live.payment(), {}]})
+    try:
+        plain = dataclasses.replace(
+            live, url=live.url.replace(f":{live.server.settings.server.port}", f":{server.port}")
+        )
+        deadline = time.monotonic() + 240
+        while True:
+            try:
+                found = post(plain, body)
+                break
+            except requests.ConnectionError:
+                assert time.monotonic() < deadline
+                assert process.poll() is None
+                time.sleep(0.2)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert (found.status_code, found.json()) == (200, post(live, body).json())
 
 
 def test_prometheus_finds_the_figures_of_all_workers(live: Live) -> None:
@@ -256,7 +294,7 @@ def test_a_version_that_does_not_load_changes_nothing(live: Live, registry: Regi
 
 
 def test_a_killed_worker_is_replaced_and_the_client_decides_meanwhile(live: Live) -> None:
-    parent = live.server._uvicorn()
+    parent = live.server._process.pid
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
     workers = [int(pid) for pid in children if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
     with FraudClient(ClientSettings(url=live.url)) as client:

@@ -31,7 +31,7 @@ _config = click.option(
 @click.option("--print-env", is_flag=True, help="Print the same settings for `mlflow --env-file` and do nothing.")
 @click.option("--print-openapi", is_flag=True, help="Print the contract as an OpenAPI document and do nothing.")
 def serve(config: Path, print_env: bool, print_openapi: bool) -> None:
-    """Serve the fraud model by `mlflow models serve`; SIGHUP moves to the alias's new version, SIGTERM stops."""
+    """Serve the fraud model by MLflow's server; SIGHUP moves to the alias's new version, SIGTERM stops."""
     from scoreline.online.openapi import openapi
     from scoreline.online.serving import Server
     from scoreline.online.settings import env_file, load_settings

@@ -66,7 +66,7 @@ def run_demo(folder: Path, *, estimator: str, cards: int, workers: int, payments
     try:
         server.start()
         server.wait_until_ready()
-        yield f"server     mlflow models serve on 127.0.0.1:{settings.server.port}, {workers} worker(s)"
+        yield f"server     MLflow's, on 127.0.0.1:{settings.server.port}, {workers} worker(s)"
         last_day = rows[rows["occurred_at"] >= today].head(payments)
         url = f"http://127.0.0.1:{settings.server.port}/invocations"
         yield from _send(posted(log, last_day), last_day, settings.client.model_copy(update={"url": url}))

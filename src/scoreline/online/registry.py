@@ -28,8 +28,8 @@ SERVING_MODULES: Final = (
     *(
         f"online/{name}.py"
         for name in (
-            "__init__", "batch", "decisions", "features", "kernels", "metrics", "model", "rules", "scorer", "shadow",
-            "snapshot", "transactions",
+            "__init__", "application", "batch", "decisions", "features", "kernels", "metrics", "model", "rules",
+            "scorer", "shadow", "snapshot", "transactions",
         )
     ),
 )  # fmt: skip

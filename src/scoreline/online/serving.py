@@ -1,4 +1,7 @@
-"""`mlflow models serve` with everything set, stopped gracefully and moved to a new model version while it serves.
+"""MLflow's server with everything set, stopped gracefully and moved to a new model version while it serves.
+
+`mlflow models serve` starts uvicorn with MLflow's scoring application and leaves at SIGTERM while uvicorn drains. Here
+uvicorn is started itself, with that application under a cheaper time limit (`scoreline.online.application`).
 
 The alias is turned into one version first, that version is fetched into `state_dir`, and the server is given the
 name `state_dir/current`. To swap, the new version is fetched and loaded once on trial, the name is moved, and uvicorn
@@ -19,6 +22,7 @@ from types import FrameType
 from typing import Any, Final
 
 from scoreline.errors import ConfigurationError, RunFailed
+from scoreline.online.application import COMMAND, MODEL_PATH
 from scoreline.online.fetching import FetchedModel, fetch_model
 from scoreline.online.rules import MetricsRules
 from scoreline.online.settings import ServingSettings, environment
@@ -36,7 +40,7 @@ assert answer["decision"] == "review", answer
 
 
 class Server:
-    """A running `mlflow models serve`."""
+    """uvicorn with MLflow's application and our model."""
 
     def __init__(self, settings: ServingSettings, environ: Mapping[str, str]) -> None:
         self.settings, self.environ = settings, environ
@@ -55,7 +59,7 @@ class Server:
         if figures:  # the files of workers long gone
             shutil.rmtree(figures, ignore_errors=True)
             Path(figures).mkdir(parents=True)
-        command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(self.name), "--env-manager", "local"]
+        command = [sys.executable, "-m", *COMMAND, "--app-dir", str(self.name / "code")]
         self._process = subprocess.Popen(command, env=env, start_new_session=True)
         self.serving = model
         _log.warning("serving=%s sha256=%s port=%d", model.version, model.sha256, self.settings.server.port)
@@ -78,6 +82,8 @@ class Server:
 
     def swap(self) -> bool:
         """Move to the version that the configured name means now; False if that is being served already."""
+        if self._process is None or self.returncode() is not None:
+            raise RunFailed("the server is not running")
         model = self._fetch()
         if self.serving is not None and model == self.serving:
             return False
@@ -94,7 +100,7 @@ class Server:
             last = (trial.stderr.strip().splitlines() or ["no message"])[-1]
             raise RunFailed(f"{model.version} does not load, so the old version goes on: {last}")
         publish(model.folder, self.name)
-        os.kill(self._uvicorn(), signal.SIGHUP)
+        self._process.send_signal(signal.SIGHUP)
         self.serving = model
         _log.warning("swapping_to=%s sha256=%s", model.version, model.sha256)
         return True
@@ -166,25 +172,13 @@ class Server:
         if self.settings.challenger is not None:
             uri = self.settings.challenger.model
             challenger = fetch_model(uri, into=self.models, tracking_uri=self.settings.tracking_uri).folder
-        here = str(Path(sys.executable).parent)  # MLflow starts `uvicorn` by its bare name
-        path = os.pathsep.join([here, self.environ.get("PATH", os.defpath)])
-        return {**self.environ, "PATH": path, **environment(self.settings, challenger=challenger)}
+        return {**self.environ, **environment(self.settings, challenger=challenger), MODEL_PATH: str(self.name)}
 
     def _trial_environment(self) -> dict[str, str]:
         """The server's, but without a metrics port and a challenger of its own."""
         rules = self.settings.rules.model_copy(update={"metrics": MetricsRules(), "shadow": None})
         alone = self.settings.model_copy(update={"rules": rules, "challenger": None})
         return {**self.environ, **environment(alone)}
-
-    def _uvicorn(self) -> int:
-        """uvicorn's parent process: MLflow's only child."""
-        process = self._process
-        if process is None or process.poll() is not None:
-            raise RunFailed("the server is not running")
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="ascii").split()
-        if len(children) != 1:
-            raise RunFailed(f"expected uvicorn as the one child of mlflow (pid {process.pid}), found {children}")
-        return int(children[0])
 
 
 def _group_lives(group: int) -> bool:

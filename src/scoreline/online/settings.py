@@ -82,7 +82,7 @@ def load_settings(path: Path) -> ServingSettings:
 
 
 def environment(settings: ServingSettings, *, challenger: Path | None = None) -> dict[str, str]:
-    """The settings as `mlflow models serve` and uvicorn read them."""
+    """The settings as uvicorn, MLflow's application and `mlflow models serve` read them."""
     server, rules = settings.server, settings.rules
     if challenger is not None and settings.challenger is not None:
         rules = rules.model_copy(update={"shadow": Shadow(model=challenger, log=settings.challenger.log)})
@@ -93,6 +93,9 @@ def environment(settings: ServingSettings, *, challenger: Path | None = None) ->
         "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT": str(server.timeout_s),
         "MLFLOW_DISABLE_SCHEMA_DETAILS": "true",
         "MLFLOW_LOGGING_LEVEL": "WARNING",
+        "UVICORN_HOST": server.host,
+        "UVICORN_PORT": str(server.port),
+        "UVICORN_WORKERS": str(server.workers),
         "UVICORN_LIMIT_CONCURRENCY": str(server.limit_concurrency),
         "UVICORN_BACKLOG": str(server.backlog),
         "UVICORN_TIMEOUT_KEEP_ALIVE": str(server.keep_alive_s),
