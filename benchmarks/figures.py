@@ -116,6 +116,8 @@ def limits(results: Results, size: str, small: str) -> dict[str, float | None]:
         "warm_udf": ratio(results, size, "spark_udf", AGAIN),
         "warm_mllib": ratio(results, small, "mllib_correct", AGAIN),
         "warm_replay": ratio(results, small, "replay", AGAIN),
+        "bare_logistic": tabular_ratio(results, "logistic", "bare"),
+        "bare_trees": tabular_ratio(results, "trees", "bare"),
         "first": stages[FIRST]["cpu"] if stages else None,
         "again": stages[AGAIN]["cpu"] if stages else None,
         "small_first": little["runs"][-1]["stages"][FIRST]["cpu"] if little else None,
@@ -133,11 +135,11 @@ def kernel_ratio(results: Results, kind: str, peer: str) -> float | None:
     return rows[peer]["us"] / rows["ours"]["us"]
 
 
-def tabular_ratio(results: Results, kind: str) -> float | None:
-    both = found(results, f"tabular-{kind}")
-    if both is None:
+def tabular_ratio(results: Results, kind: str, way: str = "ours") -> float | None:
+    ways = found(results, f"tabular-{kind}")
+    if ways is None or way not in ways:
         return None
-    return both["spark_udf"]["stages"][FIRST]["cpu"] / both["ours"]["stages"][FIRST]["cpu"]
+    return float(ways["spark_udf"]["stages"][FIRST]["cpu"] / ways[way]["stages"][FIRST]["cpu"])
 
 
 def share_of_full(results: Results, size: str) -> float | None:

@@ -150,7 +150,7 @@ def tabular(bench: Bench, kind: str) -> Found:
     if not (folder / "features.parquet").exists():
         write_features(folder / "features.parquet", rows)
     found: Found = {"rows": rows}
-    for way in ("ours", "spark_udf"):
+    for way in ("ours", "spark_udf", "bare"):
         out = bench.scratch(f"tabular-{kind}-{way}")
         found[way] = _kept(bench.peer("tabular", "own", folder, out, variant=f"{kind}-{way}", limit=400))
         shutil.rmtree(out, ignore_errors=True)

@@ -1,10 +1,12 @@
 """A scikit-learn model on a table of 15 columns: this project's generic path against `mlflow.pyfunc.spark_udf`.
 
-Variants `MODEL-ours` and `MODEL-spark_udf`; MODEL is `logistic` (StandardScaler and LogisticRegression, where the way
-of the data is most of the work) or `trees` (HistGradientBoostingClassifier, where the model is). `MODEL-train` writes
-the table (WORKLOAD/features.parquet must be there) and registers both.
+Variants `MODEL-ours`, `MODEL-spark_udf` and `MODEL-bare` (our scoring between a read and one write: nothing is
+compared, staged, audited or recorded). MODEL is `logistic` (StandardScaler and LogisticRegression, where the way of the
+data is most of the work) or `trees` (HistGradientBoostingClassifier, where the model is). WORKLOAD/features.parquet has
+to be there.
 """
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from mlflow.models import infer_signature
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
@@ -25,9 +27,13 @@ import spark as sessions
 from job import Job, read_job
 from measure import Stages
 from model import quietly_tracked
-from scoreline.context import open_context
+from scoreline.context import Context, open_context
+from scoreline.opening import find_due, open_run
+from scoreline.plan import Slice
 from scoreline.run import run
 from scoreline.settings import Settings
+from scoreline.slices import scored_slice
+from scoreline.tables import Tables
 
 FEATURES = [f"f{n:02}" for n in range(15)]
 _TRAINED_ON, _CHECKED = 50_000, 5_000
@@ -75,6 +81,15 @@ def with_ours(made: Settings, number: int) -> None:
     run(open_context(made), everyone=number > 1)
 
 
+def opened_bare(spark: SparkSession, made: Settings) -> DataFrame:
+    """What our workers make of the table."""
+    context = Context(made, spark, Tables(spark, made.tables), datetime.now(UTC))
+    opened = open_run(context, fraction=1, everyone=True)
+    everybody = Slice(0, tuple(range(made.histories.buckets)), 0)
+    guard = opened.pinned.task.guard
+    return scored_slice(context, opened, everybody, find_due(opened), whole_table=True, guard=guard)
+
+
 def settings(job: Job, uri: str) -> Settings:
     return Settings.model_validate(
         {
@@ -104,21 +119,24 @@ def main() -> None:
         uri = logged(model, rows)
         with stages.stage("session"):
             spark = sessions.start(job)
+        scored = opened_bare(spark, made) if way == "bare" else None
         for number in range(1, job.passes + 1):
             with stages.stage(f"job {number}"):
-                if way == "ours":
+                if scored is not None:
+                    scored.select("user_id", "prediction").write.format("delta").save(str(job.place(number)))
+                elif way == "ours":
                     with_ours(made, number)
                 else:
                     with_spark_udf(spark, job, uri, job.place(number))
     table = "tables/predictions" if way == "ours" else "pass-1"
-    scored = spark.read.format("delta").load(str(job.out / table)).where(f"{_key(way)} < {_CHECKED}")
-    found = scored.select(F.col(_key(way)).alias("id"), "prediction").toArrow()
+    first = spark.read.format("delta").load(str(job.out / table)).where(f"{_key(way)} < {_CHECKED}")
+    found = first.select(F.col(_key(way)).alias("id"), "prediction").toArrow()
     stages.report(users=job.users, differing=differing(model, rows, found))
     spark.stop()
 
 
 def _key(way: str) -> str:
-    return "user_id" if way == "ours" else "id"
+    return "id" if way == "spark_udf" else "user_id"
 
 
 if __name__ == "__main__":
