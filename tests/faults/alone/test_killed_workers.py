@@ -21,7 +21,8 @@ from scoreline.run import run
 from scoreline.session import get_session
 
 SHARED = Path(__file__).parents[3] / "conf" / "deploy" / "shared-cluster.conf"
-VICTIMS = {"a Python worker": (10, "pyspark.daemon"), "an executor": (5, "CoarseGrainedExecutorBackend")}
+DAEMON = "worker_daemon"  # of Python workers, and they themselves: forks keep its command line
+VICTIMS = {"a Python worker": (10, DAEMON), "an executor": (5, "CoarseGrainedExecutorBackend")}
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +71,10 @@ def test_a_killed_process_changes_nothing(spark: SparkSession, tmp_path: Path, v
     ingest_events(made(), events)
     run(made())
     whole = _rows(made())
-    killed = 0
+    killed = tries = 0
     while killed < rounds:
+        tries += 1
+        assert tries < 5 * rounds, f"of {tries} runs only {killed} had a process to kill"
         over, found = threading.Event(), []
         killer = threading.Thread(target=_kill_one, args=(process, dice.uniform(0.2, 2.0), over, found))
         killer.start()
@@ -119,9 +122,9 @@ def _descendants() -> list[tuple[int, str, bool]]:
         more = {pid for pid, parent in parents.items() if parent in below} - below
         below |= more
         grown = bool(more)
-    daemons = {parents[pid] for pid in below if pid in parents and "pyspark.daemon" in commands.get(pid, "")}
+    daemons = {parents[pid] for pid in below if pid in parents and DAEMON in commands.get(pid, "")}
     return [
-        (pid, commands[pid], pid in daemons and "pyspark.daemon" in commands[pid])
+        (pid, commands[pid], pid in daemons and DAEMON in commands[pid])
         for pid in below - {os.getpid()}
         if pid in commands
     ]
