@@ -21,7 +21,7 @@ from scoreline.run import run
 from scoreline.session import get_session
 
 SHARED = Path(__file__).parents[3] / "conf" / "deploy" / "shared-cluster.conf"
-DAEMON = "worker_daemon"  # of Python workers, and they themselves: forks keep its command line
+DAEMON = "-m scoreline.worker_daemon"  # of Python workers, and they themselves: forks keep its command line
 VICTIMS = {"a Python worker": (10, DAEMON), "an executor": (5, "CoarseGrainedExecutorBackend")}
 
 
