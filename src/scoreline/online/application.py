@@ -1,8 +1,9 @@
 """What uvicorn serves: MLflow's scoring application, with its time limit as plain ASGI.
 
 MLflow limits a request's time by a middleware of Starlette's `BaseHTTPMiddleware`, which runs each request in a task of
-its own behind two in-memory streams: a third of the CPU of a small request (`make bench-online`). The limit below promises the same (504 after
-`MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT` seconds) without them. Routes, parsing and answers are MLflow's own.
+its own behind two in-memory streams: a third of the CPU of a small request (`make bench-online`). The limit below
+promises the same (504 after `MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT` seconds) without them. Routes, parsing and answers
+are MLflow's own.
 """
 
 import asyncio
