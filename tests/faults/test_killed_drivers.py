@@ -119,6 +119,7 @@ def first_night(spark: Any, tmp_path_factory: pytest.TempPathFactory, model: Pat
     return made
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("deaths", EACH)
 @pytest.mark.timeout(900)
 def test_killed_anywhere_in_a_first_night_the_rerun_ends_in_the_same_table(
@@ -134,6 +135,7 @@ def test_killed_anywhere_in_a_first_night_the_rerun_ends_in_the_same_table(
     assert len(first) == len(set(first)) > 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("deaths", EACH)
 @pytest.mark.timeout(900)
 def test_killed_anywhere_in_a_second_night_and_in_a_rollback_the_tables_end_the_same(

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from builders import NOW, write_events
 from jobs.conftest import events_of
 from jobs.truth import expected, published
@@ -10,6 +12,7 @@ from scoreline.run import run
 from scoreline.undo import roll_back
 
 
+@pytest.mark.long
 def test_a_schema_of_a_catalogue_serves_like_a_folder(pipeline: Any, registry: Any, spark: Any, tmp_path: Any) -> None:
     spark.sql("CREATE DATABASE odd_name")
     place = {"catalog": "spark_catalog.odd_name"}

@@ -45,6 +45,7 @@ def with_model(terminal: Terminal, registry: Any, ingested: Path, tmp_path: Path
     return terminal
 
 
+@pytest.mark.long
 def test_the_whole_way_from_events_to_rollback(terminal: Terminal, tmp_path: Path) -> None:
     events = write_events(tmp_path / "events.csv", events_of())
     items = write_events(tmp_path / "items.csv", [(i, f"Film {i}") for i in range(1, 41)], "item,title")

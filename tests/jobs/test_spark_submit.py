@@ -61,6 +61,7 @@ def submit(config: Path, settings: dict[str, str], *options: str) -> subprocess.
     )
 
 
+@pytest.mark.long
 def test_it_publishes_what_a_run_in_this_process_publishes(config: Path, ran: Any, spark: Any) -> None:
     jars = ",".join(str(jar) for jar in delta_jars())
     done = submit(config, STATIC, "--jars", jars)
