@@ -98,7 +98,7 @@ def _files(root: Path) -> set[str]:
     """Whatever is written below the tables; folders may vanish meanwhile."""
     endings = (".parquet", ".json", ".tmp", ".crc")
     found = os.walk(root / "tables")
-    return {os.path.join(folder, name) for folder, _, names in found for name in names if name.endswith(endings)}
+    return {f"{folder}/{name}" for folder, _, names in found for name in names if name.endswith(endings)}
 
 
 @pytest.fixture
