@@ -4,12 +4,14 @@ import asyncio
 import json
 import logging
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from online.conftest import Registry, World
 from scoreline.online.application import TimeLimit, limited
+from scoreline.online.fetching import fetch_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")  # mlflow's own queries
 
@@ -35,11 +37,12 @@ async def ask(application: Any, path: str, body: bytes = b"") -> tuple[int, byte
 
 
 @pytest.fixture
-def model(world: World, registry: Registry) -> Any:
+def model(world: World, registry: Registry, tmp_path: Path) -> Any:
     import mlflow
 
     rules = {"features": {"snapshot": str(world.snapshot)}, "limits": {"max_clock_difference_s": None}}
-    return mlflow.pyfunc.load_model("models:/card_fraud@champion", model_config=rules)
+    fetched = fetch_model("models:/card_fraud@champion", into=tmp_path, tracking_uri=registry.uri)
+    return mlflow.pyfunc.load_model(str(fetched.folder), model_config=rules)
 
 
 def test_mlflows_routes_answer_as_under_its_own_limit(model: Any, payment: Any) -> None:
