@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 
 from online.load import Load, load
-from scoreline.online.application import COMMAND, MODEL_PATH
+from scoreline.online.application import serving_command
 from scoreline.online.demo import export_snapshot, posted
 from scoreline.online.features import FEATURES
 from scoreline.online.fetching import fetch_model
@@ -39,6 +39,7 @@ from scoreline.online.training import fit, split
 from scoreline.online.windows import TransactionLog, training_matrix
 
 HERE = Path(__file__).parent
+OURS = "this project (lookup included)"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
@@ -255,8 +256,8 @@ def scoreline_serve(model: str, *, by_mlflow: bool = False, workers: int = 1, li
         if by_mlflow:
             return _mlflow_models_serve(settings.model), environment(settings)
         folder = fetch_model(settings.model, into=bench.folder / "fetched", tracking_uri=bench.tracking_uri).folder
-        command = [sys.executable, "-m", *COMMAND, "--app-dir", str(folder / "code")]
-        return command, {**environment(settings), MODEL_PATH: str(folder)}
+        command, model_path = serving_command(folder)
+        return command, {**environment(settings), **model_path}
 
     return start
 
@@ -316,7 +317,7 @@ def bentoml(bench: Bench, port: int) -> tuple[list[str], dict[str, str]]:
 def peers(bench: Bench, *, seconds: float, rounds: int, bentoml: bool, only: str = "") -> None:
     """CPU per request of the same logistic regression, one worker, one row: all servers up, measured in turn."""
     servers: dict[str, tuple[Start, str, float | None]] = {
-        "this project (lookup included)": (scoreline_serve("ours_logistic_regression"), "ours", None),
+        OURS: (scoreline_serve("ours_logistic_regression"), "ours", None),
         "this project by `mlflow models serve`": (
             scoreline_serve("ours_logistic_regression", by_mlflow=True),
             "ours",
@@ -332,7 +333,7 @@ def peers(bench: Bench, *, seconds: float, rounds: int, bentoml: bool, only: str
     }
     if bentoml:
         servers["BentoML + pandas"] = (globals()["bentoml"], "ours", 4)
-    servers = {name: each for name, each in servers.items() if only in name or name == "this project (lookup included)"}
+    servers = {name: each for name, each in servers.items() if only in name or name == OURS}
     figures: dict[str, dict[int, list[Figure]]] = {name: {1: [], 16: []} for name in servers}
     with ExitStack() as stack:
         up = {}
@@ -350,7 +351,7 @@ def peers(bench: Bench, *, seconds: float, rounds: int, bentoml: bool, only: str
             for connections in (1, 16):
                 for name, server in up.items():
                     figures[name][connections].append(measure(*server, connections=connections, seconds=seconds))
-    ours = figures["this project (lookup included)"]
+    ours = figures[OURS]
     print(f"\nMedians of {rounds} rounds; CPU ms a request and p50 / p99 in ms over 1 and 16 connections:\n")
     print("| server | CPU, 1 | CPU, 16 | of ours, 1 | of ours, 16 | aim | p50 / p99, 1 | p50 / p99, 16 | memory MB |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")

@@ -126,6 +126,8 @@ def tabular_rows(results: Results) -> Iterator[tuple[str, str, str, str, str, st
             yield part.removeprefix("tabular-"), entry["state"], "", "", "", entry.get("message", "")
             continue
         for way, label in _TABULAR_WAYS.items():
+            if way not in entry["found"]:  # a part kept from before this way was measured
+                continue
             run = entry["found"][way]
             stages = run["stages"]
             yield (

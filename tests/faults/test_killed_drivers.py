@@ -51,7 +51,11 @@ SECOND_NIGHT: dict[str, Deaths] = {
 }  # fmt: skip
 INGEST: list[Deaths] = [[("after", "quarantine", 1), ("after", "merge", 1)], [("before", "merge", 1)]]
 ROLLBACK: Deaths = [("after", "fence", 1), ("before", "restore", 1)]
-EACH = [pytest.param("each point"), pytest.param("before and after", marks=pytest.mark.slow)]
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.timeout(900),
+    pytest.mark.parametrize("deaths", ["each point", pytest.param("before and after", marks=pytest.mark.slow)]),
+]
 
 
 class Place:
@@ -119,9 +123,6 @@ def first_night(spark: Any, tmp_path_factory: pytest.TempPathFactory, model: Pat
     return made
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("deaths", EACH)
-@pytest.mark.timeout(900)
 def test_killed_anywhere_in_a_first_night_the_rerun_ends_in_the_same_table(
     place: Any, first_night: Place, nights: list[str], deaths: str, tally: Tally
 ) -> None:
@@ -135,9 +136,6 @@ def test_killed_anywhere_in_a_first_night_the_rerun_ends_in_the_same_table(
     assert len(first) == len(set(first)) > 1
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("deaths", EACH)
-@pytest.mark.timeout(900)
 def test_killed_anywhere_in_a_second_night_and_in_a_rollback_the_tables_end_the_same(
     place: Any, first_night: Place, nights: list[str], deaths: str, tally: Tally
 ) -> None:

@@ -148,9 +148,7 @@ def test_mlflow_models_serve_with_the_env_file_answers_the_same(live: Live, tmp_
     )
     body = json.dumps({"inputs": [live.payment(), {}]})
     try:
-        plain = dataclasses.replace(
-            live, url=live.url.replace(f":{live.server.settings.server.port}", f":{server.port}")
-        )
+        plain = dataclasses.replace(live, url=f"http://{server.host}:{server.port}/invocations")
         deadline = time.monotonic() + 240
         while True:
             try:

@@ -9,10 +9,12 @@ are MLflow's own.
 import asyncio
 import logging
 import os
+import sys
 from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["COMMAND", "MODEL_PATH", "TimeLimit", "app", "limited"]
+__all__ = ["TimeLimit", "app", "limited", "serving_command"]
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -20,18 +22,24 @@ Send = Callable[[Message], Awaitable[None]]
 Asgi = Callable[[Message, Receive, Send], Awaitable[None]]
 
 _log = logging.getLogger(__name__)
-MODEL_PATH: Final = "__pyfunc_model_path__"
-"""The environment variable by which MLflow's application is told its model."""
-COMMAND: Final = ("uvicorn", "--factory", f"{__name__}:app")
-"""What serves, with `--app-dir` for the model's own `code/`: a model is served by the code it was logged with."""
+_MODEL_PATH: Final = "__pyfunc_model_path__"
+
+
+def serving_command(model: Path) -> tuple[list[str], dict[str, str]]:
+    """The command that serves a model's folder, and what its environment needs besides `settings.environment`.
+
+    The application is the one in the model's own `code/`: a model is served by the code it was logged with.
+    """
+    command = [sys.executable, "-m", "uvicorn", "--factory", f"{__name__}:app", "--app-dir", str(model / "code")]
+    return command, {_MODEL_PATH: str(model)}
 
 
 def app() -> Any:
-    """The application of the model in `MODEL_PATH`; everything else comes by `settings.environment`, too."""
+    """The application of the model that `serving_command` names; everything else comes by `settings.environment`."""
     from mlflow.environment_variables import MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT
     from mlflow.pyfunc import scoring_server
 
-    model = scoring_server.load_model_with_mlflow_config(os.environ[MODEL_PATH])
+    model = scoring_server.load_model_with_mlflow_config(os.environ[_MODEL_PATH])
     return limited(scoring_server.init(model), MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT.get())
 
 

@@ -22,7 +22,7 @@ from types import FrameType
 from typing import Any, Final
 
 from scoreline.errors import ConfigurationError, RunFailed
-from scoreline.online.application import COMMAND, MODEL_PATH
+from scoreline.online.application import serving_command
 from scoreline.online.fetching import FetchedModel, fetch_model
 from scoreline.online.rules import MetricsRules
 from scoreline.online.settings import ServingSettings, environment
@@ -54,12 +54,12 @@ class Server:
         """Fetch the model and start the server; returns before it answers (`wait_until_ready`)."""
         model = self._fetch()
         publish(model.folder, self.name)
-        env = self._environment()
+        command, model_path = serving_command(self.name)
+        env = {**self._environment(), **model_path}
         figures = env.get("PROMETHEUS_MULTIPROC_DIR")
         if figures:  # the files of workers long gone
             shutil.rmtree(figures, ignore_errors=True)
             Path(figures).mkdir(parents=True)
-        command = [sys.executable, "-m", *COMMAND, "--app-dir", str(self.name / "code")]
         self._process = subprocess.Popen(command, env=env, start_new_session=True)
         self.serving = model
         _log.warning("serving=%s sha256=%s port=%d", model.version, model.sha256, self.settings.server.port)
@@ -172,7 +172,7 @@ class Server:
         if self.settings.challenger is not None:
             uri = self.settings.challenger.model
             challenger = fetch_model(uri, into=self.models, tracking_uri=self.settings.tracking_uri).folder
-        return {**self.environ, **environment(self.settings, challenger=challenger), MODEL_PATH: str(self.name)}
+        return {**self.environ, **environment(self.settings, challenger=challenger)}
 
     def _trial_environment(self) -> dict[str, str]:
         """The server's, but without a metrics port and a challenger of its own."""
