@@ -79,7 +79,9 @@ def scored_slice(
     task = replace(opened.pinned.task, guard=guard)
     columns = dict.fromkeys([*task.carried, *task.inputs])
     staged = schema.staged(context.keys, opened.pinned.output_fields)
-    return scored(rows.select(*columns), opened.pinned.shipment, task, staged)
+    chosen = rows.select(*columns)
+    context.size_batches(chosen.schema)
+    return scored(chosen, opened.pinned.shipment, task, staged)
 
 
 def _inside(part: Slice) -> Column:

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 PREFIX = "_staging_"
 SCRATCH = "_scratch_"
 LEFT = -1  # the slice that holds the departures
+_KEYS_ONLY = {"delta.dataSkippingNumIndexedCols": "2"}  # what else is in a file nobody asks for by value
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def stage(table: Table, rows: DataFrame, *, number: int, manifest: Manifest | No
     number of slices: more than 1 GB at 5,000.
     """
     note = {"slice": number, **({"manifest": asdict(manifest)} if manifest else {})}
-    options = {"txnAppId": f"{table.name}/{number}", "txnVersion": "1", "userMetadata": json.dumps(note)}
+    options = {"txnAppId": f"{table.name}/{number}", "txnVersion": "1", "userMetadata": json.dumps(note), **_KEYS_ONLY}
     table.write(rows, "append", options)
 
 

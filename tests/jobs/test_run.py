@@ -132,7 +132,9 @@ def test_a_refused_run_leaves_the_table_and_keeps_its_staged_rows(ran: Any) -> N
         run(ran("films/2", now=NOW + HOUR, audit={"min_overlap": 1.0}))
     assert published(ran()) == before
     [staging] = ran().tables.names("_staging_")
-    assert ran().tables.table(staging).read().count() == 60
+    staged = ran().tables.table(staging)
+    assert staged.read().count() == 60
+    assert staged.properties()["delta.dataSkippingNumIndexedCols"] == "2"
     report = run(ran("films/2", now=NOW + 2 * HOUR))
     assert report.resumed_slices == 1
     assert ran().tables.names("_staging_") == []

@@ -43,6 +43,7 @@ _MOST_TILE_ITEMS = 4096
 _BATCH_USERS = 4096
 _BATCH_EVENTS = 1 << 20
 _MOST_CANDIDATES = 1 << 22
+_TILES_AHEAD = 4  # seen events are sorted for tiles 0, 1-3, 4-15, 16-63, ...
 
 
 @dataclass(frozen=True)
@@ -206,14 +207,14 @@ def _search(batch: _Batch, seen_users: Ints, seen_ranks: Ints) -> _Candidates:
     settled: list[_Candidates] = []
     found: list[_Candidates] = []
     fresh = 0
-    in_tile = np.flatnonzero((seen_ranks >= 0) & (seen_ranks < width))
-    seen = _Seen(seen_users[in_tile], seen_ranks[in_tile], np.array([0, len(in_tile)]))
+    behind = 0
     for tile, start in enumerate(range(0, batch.ranks, width)):
         active = batch.still_searching(active, start)
         if not len(active):
             break
-        if tile == 1:  # most users are done by now: only the others' events are worth sorting
-            seen = _Seen.behind_first_tile(batch, seen_users, seen_ranks, active)
+        if tile == behind:  # most users are done after a few tiles: events further behind are worth no sorting yet
+            behind = _TILES_AHEAD * tile or 1
+            seen = _Seen.between(batch, seen_users, seen_ranks, active, tiles=(tile, behind))
         hits = _score_tile(batch, active, start, seen.of_tile(tile))
         found.append(hits)
         fresh += len(hits)
@@ -226,25 +227,33 @@ def _search(batch: _Batch, seen_users: Ints, seen_ranks: Ints) -> _Candidates:
 
 @dataclass(frozen=True)
 class _Seen:
-    """Ranks that must not be recommended, by tile, then by user; tile t is `bounds[t]:bounds[t + 1]`."""
+    """Ranks that must not be recommended, by tile, then by user; tile `first + t` is `bounds[t]:bounds[t + 1]`."""
 
     users: Ints
     ranks: Ints
+    first: int
     bounds: Longs
 
     @classmethod
-    def behind_first_tile(cls, batch: _Batch, users: Ints, ranks: Ints, active: Ints) -> "_Seen":
-        is_active = np.zeros(len(batch.vectors), dtype=np.bool_)
-        is_active[active] = True
-        kept = np.flatnonzero((ranks >= batch.width) & is_active[users])
-        tiles = ranks[kept] // batch.width
-        # A stable sort of 16-bit numbers is a radix sort: 3 ns an entry.
-        order = np.argsort(tiles.astype(np.uint16) if tiles.max(initial=0) < 1 << 16 else tiles, kind="stable")
-        bounds = np.searchsorted(tiles[order], np.arange(batch.ranks // batch.width + 2))
-        return cls(users[kept[order]], ranks[kept[order]], bounds)
+    def between(cls, batch: _Batch, users: Ints, ranks: Ints, active: Ints, *, tiles: tuple[int, int]) -> "_Seen":
+        """Those of the active users in some tiles, the last one not included."""
+        first, last = tiles
+        kept = np.flatnonzero((ranks >= first * batch.width) & (ranks < last * batch.width))
+        if len(active) < len(batch.vectors):
+            is_active = np.zeros(len(batch.vectors), dtype=np.bool_)
+            is_active[active] = True
+            kept = kept[is_active[users[kept]]]
+        users, ranks = users[kept], ranks[kept]
+        if last - first == 1:
+            return cls(users, ranks, first, np.array([0, len(kept)]))
+        # A stable sort of numbers of 8 or 16 bits is a radix sort: 3 ns an entry.
+        of_tile = (ranks // batch.width - first).astype(np.min_scalar_type(last - first))
+        order = np.argsort(of_tile, kind="stable")
+        bounds = np.concatenate([[0], np.cumsum(np.bincount(of_tile, minlength=last - first))])
+        return cls(users[order], ranks[order], first, bounds)
 
     def of_tile(self, tile: int) -> tuple[Ints, Ints]:
-        part = slice(self.bounds[tile], self.bounds[tile + 1])
+        part = slice(self.bounds[tile - self.first], self.bounds[tile - self.first + 1])
         return self.users[part], self.ranks[part]
 
 

@@ -74,9 +74,16 @@ class NormSortedItems:
         Products of two float32 are exact in float64; they are summed in an order that depends on nothing but
         the number of factors, so a pair's score has the same bits in every batch.
         """
-        scores = np.empty(len(users))
-        for start in range(0, len(users), _RESCORED_AT_ONCE):
-            part = slice(start, start + _RESCORED_AT_ONCE)
-            products = np.multiply(self.vectors[places[part]], vectors[users[part]], dtype=np.float64)
-            scores[part] = np.add.reduce(products, axis=1)
+        rank = vectors.shape[1]
+        at_once = min(_RESCORED_AT_ONCE, len(users))
+        narrow, of_items, of_users = np.empty((at_once, rank), np.float32), *np.empty((2, at_once, rank))
+        wide, scores = vectors.astype(np.float64), np.empty(len(users))
+        for start in range(0, len(users), at_once or 1):
+            part = slice(start, start + at_once)
+            count = len(users[part])
+            # `take` fills memory that is there already, if it need not check what it is given
+            np.take(self.vectors, places[part], axis=0, out=narrow[:count], mode="clip")
+            np.take(wide, users[part], axis=0, out=of_users[:count], mode="clip")
+            np.multiply(narrow[:count], of_users[:count], out=of_items[:count])
+            np.add.reduce(of_items[:count], axis=1, out=scores[part])
         return scores
