@@ -51,7 +51,7 @@ def open_context(settings: Settings, *, now: datetime | None = None) -> Context:
 
 
 def batch_limits(rows: T.StructType, scoring: ScoringSettings) -> dict[str, str]:
-    """Spark's settings for `scoring.batch_rows` and `batch_mib`: a batch of features is many rows, one of histories few.
+    """Spark's settings for `batch_rows` and `batch_mib`: a batch of features is many rows, one of histories few.
 
     Spark adds up the bytes of a batch anew for each row, which takes longer than to write a row of numbers. Where all
     rows are as wide, the number of rows says the same.

@@ -40,7 +40,7 @@ _LOWEST = np.float32(-(2.0**100))  # below every score, above the -inf of what m
 _BLOCK_CELLS = 1 << 18
 _TILE_ITEMS = 512
 _MOST_TILE_ITEMS = 4096
-_BATCH_USERS = 4096
+_BATCH_USERS = 8192
 _BATCH_EVENTS = 1 << 20
 _MOST_CANDIDATES = 1 << 22
 _TILES_AHEAD = 4  # seen events are sorted for tiles 0, 1-3, 4-15, 16-63, ...
@@ -75,8 +75,8 @@ class _Batch:
     """Some users against the eligible items, and what is known of each user's K-th score so far.
 
     A rank counts the eligible items in search order; `open_places` are their places, None if all are eligible.
-    `kth` (float64[n]) is the K-th largest float32 score found, -inf before there are K; `lower` (float32[n]) is
-    what a score must reach to matter. Both only grow. `cells` and `flags` are room for a block of scores: fresh
+    `kth` (float64[n]) is at most the K-th largest float32 score found, -inf before there are K; `lower` (float32[n])
+    is what a score must reach to matter. Both only grow. `cells` and `flags` are room for a block of scores: fresh
     memory for each tile would cost page faults.
     """
 
@@ -168,7 +168,9 @@ def best_items(
     if not len(users) or not len(items) or k < 1:
         return empty_topk(len(users))
     open_places, rank_of = _eligible_ranks(items, eligible)
-    seen_ranks = np.where(seen_items < 0, np.int32(-1), rank_of[seen_items])
+    seen_ranks = rank_of.take(seen_items, mode="clip")
+    if seen_items.min(initial=0) < 0:
+        seen_ranks[seen_items < 0] = -1
     parts = []
     for first, last in _ranges(seen_offsets):
         batch = _Batch.begin(items, users[first:last], open_places, k)
@@ -206,7 +208,7 @@ def _search(batch: _Batch, seen_users: Ints, seen_ranks: Ints) -> _Candidates:
     active = np.flatnonzero(batch.lengths).astype(np.int32)
     settled: list[_Candidates] = []
     found: list[_Candidates] = []
-    fresh = 0
+    fresh = 0.0  # candidates per user, beyond the first K, since the bounds were raised
     behind = 0
     for tile, start in enumerate(range(0, batch.ranks, width)):
         active = batch.still_searching(active, start)
@@ -217,11 +219,11 @@ def _search(batch: _Batch, seen_users: Ints, seen_ranks: Ints) -> _Candidates:
             seen = _Seen.between(batch, seen_users, seen_ranks, active, tiles=(tile, behind))
         hits = _score_tile(batch, active, start, seen.of_tile(tile))
         found.append(hits)
-        fresh += len(hits)
-        if tile == 0 or 2 * fresh >= batch.k * len(active):
+        fresh += max(len(hits) / len(active) - (0 if tile else batch.k), 0)
+        if 2 * fresh >= batch.k:
             done, still = _tighten(batch, _Candidates.concatenate(found), active)
             settled.append(done)
-            found, fresh = [still], 0
+            found, fresh = [still], 0.0
     return _Candidates.concatenate(settled + found)
 
 
@@ -276,7 +278,10 @@ def _score_tile(batch: _Batch, active: Ints, start: int, seen: tuple[Ints, Ints]
         np.matmul(batch.vectors_of(users), tile, out=scores)
         own = slice(cuts[block], cuts[block + 1])
         scores[seen_rows[own] - first, seen_columns[own]] = -np.inf
-        lower = batch.lower[users] if start else batch.bound(users, kth_at_least(scores, batch.k))
+        if not start:
+            batch.kth[users] = kth = kth_at_least(scores, batch.k)
+            batch.lower[users] = batch.bound(users, kth)
+        lower = batch.lower[users]
         reaches = batch.flags[: scores.size].reshape(scores.shape)
         flat = np.flatnonzero(np.greater_equal(scores, lower[:, None], out=reaches)).astype(np.int32)
         row = flat // width  # 32-bit division is several times cheaper
@@ -304,7 +309,7 @@ def _rank_exactly(batch: _Batch, found: _Candidates) -> TopK:
     """The best of the candidates by their float64 scores (of the scaled users), ties by item."""
     found = found.where(found.scores >= batch.lower[found.users])
     keys = (found.users.astype(np.int64) << 32) | batch.items.items[batch.places(found.ranks)]
-    keys.sort()
+    keys.sort(kind="stable")  # they come tile by tile, users ascending: runs that only need merging
     users, items = (keys >> 32).astype(np.int32), (keys & 0xFFFFFFFF).astype(np.int32)
     scores = batch.items.scores(batch.vectors, users=users, places=batch.items.places[items])
     return best_per_user(users, items, scores, user_count=len(batch.vectors), k=batch.k)

@@ -129,8 +129,9 @@ def kth_largest(
     counts: int64[users], entries per user. Partitioning short rows of one matrix costs 3 ns an entry, sorting
     all entries at once 40; so that is left to the users with very many.
     """
-    by_user = np.argsort(users.astype(np.uint16) if len(counts) < 1 << 16 else users, kind="stable")
-    sorted_scores, starts = scores[by_user], np.cumsum(counts) - counts
+    sorted_scores, starts = scores, np.cumsum(counts) - counts
+    if (users[1:] < users[:-1]).any():  # the candidates of one tile come user by user
+        sorted_scores = scores[np.argsort(users.astype(np.uint16) if len(counts) < 1 << 16 else users, kind="stable")]
     kth = np.full(len(counts), -np.inf, dtype=np.float32)
     is_long = counts > _PADDED_PER_PLACE * k + _PADDED_ALWAYS
     for user in np.flatnonzero(is_long):
