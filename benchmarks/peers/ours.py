@@ -2,7 +2,7 @@
 
 Variants: `prepare` fills `OUT/tables` (model registered, histories as ingest leaves them); `run` then does, in a
 process of its own: first run, full run of everybody, then each time an ingest and the run after it: of one user to
-warm up, and in turn of one user and of SHARE of the users, three and two times (a session still gets faster and a
+warm up, and in turn of one user and of SHARE of the users, five and four times (a session still gets faster and a
 machine is not always as fast, so both are means, and the small runs stand around the large ones), and at last a run
 with nothing due. `first` stops after the first
 run and has no warm-up, whose idle workers would count as memory; `full` stops after the full run; `shares` runs for
@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -33,6 +34,7 @@ from scoreline.run import RunReport, run
 from scoreline.settings import Settings
 
 SHARE = 0.01
+_PAIRS = 4
 SHARES = (0.001, 0.01, 0.03, 0.1, 0.3)
 _NAMED = {"user_id": "user_id", "item_id": "item_id", "weight": "weight", "time": "event_at"}
 
@@ -54,8 +56,6 @@ def settings(job: Job, **more: Any) -> Settings:
 
 def prepare(job: Job) -> None:
     """A registered model, and `user_history` as `ingest` leaves it, from histories that are grouped already."""
-    import mlflow
-
     shutil.rmtree(job.out / "tables", ignore_errors=True)
     made = settings(job)
     with quietly_tracked(made.home, made.tracking_uri):
@@ -141,9 +141,10 @@ def partly_due(job: Job) -> list[tuple[str, np.ndarray]]:
     warm = ("first", np.array([3]))
     everyone = np.arange(1, job.users + 1)
     if job.variant == "run":
-        shares = [(f"share {n + 1}", everyone[n :: round(1 / SHARE)]) for n in range(2)]
-        ones = [(f"one {n + 1}", np.array([user])) for n, user in enumerate((5, 7, 11))]
-        return [warm, ones[0], shares[0], ones[1], shares[1], ones[2]]
+        shares = [(f"share {n + 1}", everyone[n :: round(1 / SHARE)]) for n in range(_PAIRS)]
+        ones = [(f"one {n + 1}", np.array([5 + n])) for n in range(_PAIRS)]
+        in_turn = [step for pair in zip(ones, shares, strict=True) for step in pair]
+        return [warm, *in_turn, (f"one {_PAIRS + 1}", np.array([5 + _PAIRS]))]
     if job.variant == "shares":
         return [warm, *((f"{share:g}", everyone[: round(share * job.users)]) for share in SHARES)]
     return []

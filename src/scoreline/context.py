@@ -72,6 +72,6 @@ def _counts_bytes() -> bool:
 def _row_bytes(rows: T.StructType) -> int | None:
     """What a row takes in Arrow, None if one may take more than another."""
     try:
-        return sum(to_arrow_type(field.dataType).bit_width for field in rows) // 8
+        return int(sum(to_arrow_type(field.dataType).bit_width for field in rows)) // 8
     except ValueError:  # a type without a width: text, lists
         return None

@@ -30,20 +30,16 @@ def target_of(context: Context, lineage: Lineage) -> Table:
 def audit_figures(context: Context, staging: Staging, counted: Mapping[str, int]) -> dict[str, Any]:
     """The counts of the run completed by figures about users, items and scores.
 
-    Items and scores come from a sample of whole buckets of staged users. Raises NotUnique if a user is staged twice.
+    Items and scores come from a sample: all staged users where these are few, else whole buckets of them. Raises
+    NotUnique if a user is staged twice.
     """
-    manifest = staging.manifest
+    manifest, most = staging.manifest, context.settings.audit.sample_users
     staged = staging.table.read()
     figures: dict[str, Any] = {"wanted": manifest.to_score, **counted}
-    inside = F.col(BUCKET).isin(_sample(manifest, context.settings.audit.sample_users))
-    new = staged.where(inside & (F.col("outcome") == "scored"))
-    old = target_of(context, manifest.lineage).read(manifest.lineage.target_version).where(inside)
-    columns = _looked_at(new, old)
-    # a condition, not a filter: Delta looks at the statistics of all files for any filter
-    users = F.when(F.col("outcome") != "left", F.col(USER_ID)) if counted.get("left") else F.col(USER_ID)
-    different = staged.agg(F.count_distinct(users).alias("_different"))
-    sample, replaced, figures["distinct_users"] = _together(new.select(*columns), old.select(*columns), different)
-    if figures["distinct_users"] < counted.get("scored", 0) + counted.get("failed", 0):
+    few = sum(counted.get(outcome, 0) for outcome in ("scored", "failed", "left")) <= most
+    sample, replaced, different = _looked_at(staged, *_samples(context, staging, staged, most), few=few)
+    figures["distinct_users"] = different
+    if different < counted.get("scored", 0) + counted.get("failed", 0):
         raise _twice(staged.where(F.col("outcome") != "left"), manifest.lineage.input)
     if not counted.get("scored"):
         return figures
@@ -62,21 +58,52 @@ def _twice(users: DataFrame, name: str) -> NotUnique:
     )
 
 
-def _looked_at(new: DataFrame, old: DataFrame) -> list[Column]:
-    """Of lists `user_id, item_ids, scores`; of other outputs those that are floating-point."""
+def _samples(context: Context, staging: Staging, staged: DataFrame, most: int) -> tuple[DataFrame, DataFrame]:
+    """Staged and published rows of the same buckets; no condition where these are all there are."""
+    manifest, lineage = staging.manifest, staging.manifest.lineage
+    if not lineage.target_version:  # created by this run
+        published = staged.limit(0)
+    else:
+        published = target_of(context, lineage).read(lineage.target_version)
+    buckets = _sample(manifest, most)
+    if len(buckets) == manifest.buckets:
+        return staged, published
+    inside = F.col(BUCKET).isin(buckets)
+    return staged.where(inside), published.where(inside)
+
+
+def _looked_at(
+    staged: DataFrame, sampled: DataFrame, published: DataFrame, *, few: bool
+) -> tuple[pa.Table, pa.Table, int]:
+    """What was scored and what it replaces on the driver, and the number of different users, all by one query.
+
+    `few`: all staged rows are looked at, and the users counted here. A filter or an aggregate of Spark costs more than
+    they are, and Delta looks at the statistics of all files for any filter.
+    """
+    columns = [F.col(USER_ID), *_columns(staged, published)]
+    new = (staged if few else sampled.where(F.col("outcome") == "scored")).select("outcome", *columns)
+    samples = new.withColumn("_new", F.lit(True)).unionByName(
+        published.select(F.lit(None).cast("string").alias("outcome"), *columns, F.lit(False).alias("_new"))
+    )
+    if few:
+        found = collected(samples)
+        users = found.filter(pc.field("_new") & (pc.field("outcome") != "left"))[USER_ID]
+        different = pc.count_distinct(users).as_py()
+    else:
+        user = F.when(F.col("outcome") != "left", F.col(USER_ID))
+        number = staged.agg(F.count_distinct(user).alias("_different"))
+        found = collected(samples.unionByName(number, allowMissingColumns=True))
+        different = pc.sum(found["_different"]).as_py()
+    return found.filter(pc.field("outcome") == "scored"), found.filter(~pc.field("_new")), different
+
+
+def _columns(new: DataFrame, old: DataFrame) -> list[Column]:
+    """Of lists `item_ids, scores`; of other outputs those that are floating-point."""
     if RECOMMENDATIONS in new.columns:
         made = F.col(RECOMMENDATIONS)
-        return [F.col(USER_ID), made["item_id"].alias("item_ids"), made["score"].alias("scores")]
+        return [made["item_id"].alias("item_ids"), made["score"].alias("scores")]
     floating = [field.name for field in new.schema if isinstance(field.dataType, T.DoubleType | T.FloatType)]
     return [F.col(quoted(name)) for name in floating if name in old.columns]
-
-
-def _together(new: DataFrame, old: DataFrame, different: DataFrame) -> tuple[pa.Table, pa.Table, int]:
-    """Both samples on the driver and the number of `different`, by one query; `audit.sample_users` bounds them."""
-    samples = new.withColumn("_new", F.lit(True)).unionByName(old.withColumn("_new", F.lit(False)))
-    found = collected(samples.unionByName(different, allowMissingColumns=True))
-    number = pc.sum(found["_different"]).as_py()
-    return found.filter(pc.field("_new")), found.filter(~pc.field("_new")), number
 
 
 def _known(values: pa.ChunkedArray) -> np.ndarray[Any, Any]:
@@ -89,7 +116,7 @@ def _flat(lists: pa.ChunkedArray) -> np.ndarray[Any, Any]:
 
 def _tabular_figures(new: pa.Table, old: pa.Table) -> dict[str, Any]:
     """The widest shift of any floating-point output."""
-    names = [name for name in new.column_names if name not in ("_new", "_different")]
+    names = [name for name in new.column_names if name not in (USER_ID, "outcome", "_new", "_different")]
     if not names:
         return {}
     found = [audit.score_figures(_known(new[name]), _known(old[name])) for name in names]

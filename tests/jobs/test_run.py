@@ -140,6 +140,15 @@ def test_a_refused_run_leaves_the_table_and_keeps_its_staged_rows(ran: Any) -> N
     assert ran().tables.names("_staging_") == []
 
 
+@pytest.mark.parametrize(("sample_users", "looked_at"), [(20_000, range(60, 61)), (20, range(5, 40))])
+def test_the_audit_looks_at_everybody_or_at_a_sample_of_many(ran: Any, sample_users: int, looked_at: range) -> None:
+    report = run(ran(audit={"sample_users": sample_users}, now=NOW + HOUR), everyone=True)
+    assert report.figures["sampled_users"] in looked_at
+    assert report.figures["overlap_users"] == report.figures["sampled_users"]
+    assert (report.figures["overlap_at_k"], report.figures["score_psi"]) == (1, 0)
+    assert report.figures["distinct_users"] == 60
+
+
 def test_an_interrupted_run_is_taken_up_again(filled: Any, registry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The driver dies after the second of several slices; the next run scores the others only."""
     from scoreline import slices

@@ -142,9 +142,10 @@ def test_a_table_that_does_not_fit_is_refused_before_a_row_is_read(
     assert not shop().tables.table("predictions").exists()
 
 
-def test_a_customer_who_is_there_twice_is_refused_until_the_table_is_mended(shop: Any) -> None:
+@pytest.mark.parametrize("sample_users", [20_000, 10])
+def test_a_customer_who_is_there_twice_is_refused_until_the_table_is_mended(shop: Any, sample_users: int) -> None:
     shop.write(pd.concat([customers(), customers().iloc[[3]]]))
-    made = shop()
+    made = shop(audit={"sample_users": sample_users})
     with pytest.raises(InputError, match=r"key 'c0003' is in 2 rows"):
         run(made)
     assert made.tables.names("_staging_") == []
