@@ -3,12 +3,19 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import figures
 import kernel
 from figures import AGAIN, FIRST, Results
 
+_STAGES = {
+    FIRST: "first run",
+    AGAIN: "full run (same session)",
+    "run one": "run, one user due",
+    "run share": "run, 1 % due",
+}
 _TABULAR_WAYS = {"ours": "this project", "spark_udf": "spark_udf", "bare": "limit: our scoring alone"}
 
 
@@ -101,20 +108,21 @@ def _limits(results: Results, job: Any, size: str) -> Iterator[tuple[str, ...]]:
 
 
 def stage_rows(results: Results, size: str) -> Iterator[tuple[str, str, str, str]]:
-    """Our stages: name, CPU s, wall s, steps of a run in wall seconds."""
+    """Our stages: name, CPU s, wall s, steps of a run in wall seconds; means of those that were done several times."""
     ours = figures.found(results, f"job-{size}-ours")
     if ours is None:
         return
     last = ours["runs"][-1]
-    named = {
-        FIRST: "first run",
-        AGAIN: "full run (same session)",
-        **{f"run one {n}": f"run, one user due, {n}" for n in (1, 2, 3)},
-        **{f"run share {n}": f"run, 1 % due, {n}" for n in (1, 2)},
-    }
-    for stage, spent in last["stages"].items():
-        steps = ", ".join(f"{step} {seconds:.1f}" for step, seconds in last["steps"].get(stage, {}).items())
-        yield named.get(stage, stage), f"{spent['cpu']:,.1f}", f"{spent['wall']:,.1f}", steps
+    alike: dict[str, list[str]] = {}
+    for stage in last["stages"]:
+        alike.setdefault(stage if stage in _STAGES else stage.rstrip(" 0123456789"), []).append(stage)
+    for kind, stages in alike.items():
+        spent = [last["stages"][stage] for stage in stages]
+        steps = [last["steps"].get(stage, {}) for stage in stages]
+        means = [f"{step} {fmean(one[step] for one in steps):.1f}" for step in steps[0]]
+        name = _STAGES.get(kind, kind) + (f" (mean of {len(stages)})" if len(stages) > 1 else "")
+        cpu, wall = (f"{fmean(one[key] for one in spent):,.1f}" for key in ("cpu", "wall"))
+        yield name, cpu, wall, ", ".join(means)
 
 
 def tabular_rows(results: Results) -> Iterator[tuple[str, str, str, str, str, str]]:
