@@ -107,11 +107,19 @@ def limits(results: Results, size: str, small: str) -> dict[str, float | None]:
     stages = ours["runs"][-1]["stages"] if ours else {}
     usual, kernel = (found(results, f"job-{size}-{peer}") for peer in ("spark_udf", "spark_udf_kernel"))
     theirs, best = (cost(usual) if usual else None), (cost(kernel) if kernel else None)
-    little = found(results, f"job-{small}-ours")
+    implicit = found(results, f"job-{size}-implicit")
+    whole = cost(implicit) if implicit else None
+    little, io = found(results, f"job-{small}-ours"), _read_write(results, small)
+    mllib = found(results, f"job-{small}-mllib_correct")
+    usual_small = cost(mllib) if mllib else None
     return {
         "naive_products": naive / gemm if naive and gemm else None,
         "naive_wanted": naive / 80 if naive else None,
-        "udf_kernel": theirs.cpu / best.cpu if theirs and best else None,
+        "best": best.cpu if best else None,
+        "best_udf": theirs.cpu / best.cpu if theirs and best else None,
+        "best_implicit": whole.cpu / best.cpu if whole and best else None,
+        "small_io": io,
+        "small_io_mllib": usual_small.cpu / io if usual_small and io else None,
         "warm_implicit": ratio(results, size, "implicit", AGAIN),
         "warm_udf": ratio(results, size, "spark_udf", AGAIN),
         "warm_mllib": ratio(results, small, "mllib_correct", AGAIN),
@@ -125,6 +133,13 @@ def limits(results: Results, size: str, small: str) -> dict[str, float | None]:
         "one": _mean_of(stages, "run one") if stages else None,
         "share": _mean_of(stages, "run share") if stages else None,
     }
+
+
+def _read_write(results: Results, size: str) -> float | None:
+    """CPU seconds of Spark and Delta for reading the histories and writing the lists."""
+    job = found(results, f"job-{size}-limits")
+    stage = (job["runs"][-1]["stages"] if job else {}).get(_READ_WRITE)
+    return float(stage["cpu"]) if stage else None
 
 
 def kernel_ratio(results: Results, kind: str, peer: str) -> float | None:

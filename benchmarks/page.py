@@ -30,6 +30,7 @@ def write(results: Results, docs: Path) -> Path:
 
 def fields(results: Results, size: str) -> dict[str, str]:
     """What stands in the template's gaps."""
+    limits = _limits(results, size)
     about = results.get("about", {})
     features = figures.found(results, "tabular-logistic") or {}
     return {
@@ -48,10 +49,7 @@ def fields(results: Results, size: str) -> dict[str, str]:
         "size": size,
         "small": table.small_size(results),
         **_model(results, size),
-        **{
-            f"limit_{name}": "–" if value is None else f"{value:.1f}"
-            for name, value in figures.limits(results, size, table.small_size(results)).items()
-        },
+        "in_the_way": _in_the_way(results, size, limits),
     }
 
 
@@ -78,6 +76,27 @@ def _targets(results: Results, size: str) -> str:
     marks = {True: "reached", False: "**not reached**", None: "not measured"}
     rows = [(t.against, t.work, t.wanted, t.found, marks[t.reached]) for t in figures.targets(results, size)]
     return _grid(("against", "work", "wanted", "found", ""), rows)
+
+
+def _limits(results: Results, size: str) -> dict[str, str]:
+    """Names and figures of what keeps us from a target."""
+    small = table.small_size(results)
+    found = {
+        f"limit_{name}": "–" if value is None else f"{value:.1f}"
+        for name, value in figures.limits(results, size, small).items()
+    }
+    return {"size": size, "small": small, **found}
+
+
+def _in_the_way(results: Results, size: str, limits: dict[str, str]) -> str:
+    """A point for each target that is not reached. The file has, for each, a line with its targets and the text."""
+    missed = {target.against for target in figures.targets(results, size) if target.reached is False}
+    written = (_HERE / "in_the_way.template.md").read_text(encoding="utf-8").split("\n\n")
+    points = [text for heads, _, text in (part.partition("\n") for part in written) if missed & set(heads.split(" | "))]
+    if not points:
+        return ""
+    said = "What stands in the way of those that are not reached, by the tables below, and how near the limit is:"
+    return Template("\n".join([said, "", *(text.strip() for text in points)])).substitute(limits)
 
 
 def _checked(results: Results, size: str) -> int:

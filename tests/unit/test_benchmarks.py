@@ -107,3 +107,22 @@ def test_page_and_table_stand_whatever_failed(tmp_path: Path) -> None:
     picture = (tmp_path / "performance.svg").read_bytes()
     page.write(results, tmp_path)
     assert (tmp_path / "performance.svg").read_bytes() == picture
+
+
+def test_the_page_says_what_stands_in_the_way_of_a_target_that_is_missed_only(tmp_path: Path) -> None:
+    def kernels(naive: float) -> dict[str, object]:
+        rows = {name: {"us": us, "verdicts": None} for name, us in {"ours": 10.0, "gemm": 100.0, "naive": naive}.items()}
+        absent = {name: {"absent": True} for name in ("implicit", "faiss")}
+        return {"kernel-als": {"state": "done", "found": {"rows": rows | absent}}}
+
+    missed = page.write(kernels(naive=790.0), tmp_path).read_text()
+    assert "naive NumPy top-K | kernel, S, ALS factors | ≥ 80× | 79.0× | **not reached** |" in missed
+    assert "costs no more than 7.9 matrix products, and 80 times\n  less than that would be 9.9 µs a user." in missed
+    assert "in the way" not in page.write(kernels(naive=801.0), tmp_path).read_text()
+
+
+def test_each_point_belongs_to_a_target() -> None:
+    results = {"about": {}}
+    written = (Path(page.__file__).parent / "in_the_way.template.md").read_text().split("\n\n")
+    heads = {head for part in written for head in part.partition("\n")[0].split(" | ")}
+    assert heads <= {target.against for target in figures.targets(results, "L")}
