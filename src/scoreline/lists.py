@@ -11,6 +11,11 @@ _BITMAP_CELLS = 1 << 22  # about the size of a core's cache, in bytes
 
 def codes_of(values: pa.Array) -> np.ndarray[Any, Any]:
     """Small whole numbers (int64) for values, the same for the same value; no nulls."""
+    if values.type in (pa.int32(), pa.int64()) and len(values):
+        numbers: np.ndarray[Any, Any] = values.to_numpy()
+        least = numbers.min()
+        if int(numbers.max()) - int(least) <= len(values):  # small enough as they are
+            return (numbers - least).astype(np.int64)
     return pc.dictionary_encode(values).indices.to_numpy().astype(np.int64)  # type: ignore[no-any-return]
 
 

@@ -65,15 +65,19 @@ class Opened:
 
 @dataclass(frozen=True)
 class Due:
-    """Who is due. `keys`: `user_id, bucket, reason`; `rows`: the input's rows, None where two tables were compared."""
+    """Who is due. `keys`: `user_id, bucket, reason`; `rows`: the input's rows, None where two tables were compared.
+
+    `everyone`: nobody is up to date.
+    """
 
     keys: DataFrame
     rows: DataFrame | None = None
+    everyone: bool = False
 
     @classmethod
-    def among(cls, rows: DataFrame) -> "Due":
+    def among(cls, rows: DataFrame, *, everyone: bool = False) -> "Due":
         """Rows of the input with their `reason`."""
-        return cls(rows.select(USER_ID, BUCKET, "reason"), rows)
+        return cls(rows.select(USER_ID, BUCKET, "reason"), rows, everyone)
 
     def to_score(self, everyone: DataFrame, inside: Column) -> DataFrame:
         """The input's rows (`everyone`: all of them) of due users in some buckets; compared keys are broadcast."""
@@ -127,7 +131,7 @@ def find_due(opened: Opened) -> Due:
     """Each due user, of both tables as they were pinned."""
     rows = opened.inputs.rows
     if opened.target_version == 0:
-        return Due.among(all_new(rows))  # created just now: nothing to compare with
+        return Due.among(all_new(rows), everyone=True)  # created just now: nothing to compare with
     if opened.news is not None:
         return Due.among(due_by_news(rows, opened.news, opened.wanted))
     keys = due_users(rows.select(USER_ID, BUCKET, HISTORY_HASH), opened.published(), opened.wanted)
@@ -139,13 +143,14 @@ def count_due(context: Context, opened: Opened, due: Due) -> Plan:
     counts: dict[int, dict[str, int]] = {}
     for row in due.keys.groupBy(BUCKET, "reason").agg(F.count(F.lit(1)).alias("users")).collect():
         counts.setdefault(row[BUCKET], {})[row["reason"]] = row["users"]
+    due_now = sum(users for reasons in counts.values() for users in reasons.values())
     shape = context.settings
     last = _last_scored(opened) if opened.fraction < 1 else {}
     chosen = choose_buckets(counts, last, buckets=shape.histories.buckets, fraction=opened.fraction)
     return make_plan(
         counts,
         chosen,
-        users=count(opened.inputs.rows),
+        users=due_now if due.everyone else count(opened.inputs.rows),
         buckets=shape.histories.buckets,
         slice_users=shape.scoring.slice_users,
     )

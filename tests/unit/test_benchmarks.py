@@ -111,7 +111,9 @@ def test_page_and_table_stand_whatever_failed(tmp_path: Path) -> None:
 
 def test_the_page_says_what_stands_in_the_way_of_a_target_that_is_missed_only(tmp_path: Path) -> None:
     def kernels(naive: float) -> dict[str, object]:
-        rows = {name: {"us": us, "verdicts": None} for name, us in {"ours": 10.0, "gemm": 100.0, "naive": naive}.items()}
+        rows = {
+            name: {"us": us, "verdicts": None} for name, us in {"ours": 10.0, "gemm": 100.0, "naive": naive}.items()
+        }
         absent = {name: {"absent": True} for name in ("implicit", "faiss")}
         return {"kernel-als": {"state": "done", "found": {"rows": rows | absent}}}
 
