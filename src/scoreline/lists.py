@@ -15,7 +15,7 @@ def codes_of(values: pa.Array) -> np.ndarray[Any, Any]:
         numbers: np.ndarray[Any, Any] = values.to_numpy()
         least = numbers.min()
         if int(numbers.max()) - int(least) <= len(values):  # small enough as they are
-            return (numbers - least).astype(np.int64)
+            return (numbers - least).astype(np.int64)  # type: ignore[no-any-return]
     return pc.dictionary_encode(values).indices.to_numpy().astype(np.int64)  # type: ignore[no-any-return]
 
 
