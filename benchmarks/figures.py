@@ -212,7 +212,7 @@ def targets(results: Results, size: str) -> Iterator[Target]:
 
 
 def _at_least(against: str, work: str, wanted: float, value: float | None) -> Target:
-    said = "–" if value is None else f"{value:.1f}×"
+    said = "–" if value is None else f"{value:.{1 if value >= 10 else 2}f}×"
     return Target(against, work, f"≥ {wanted:g}×", said, None if value is None else value >= wanted)
 
 
