@@ -38,9 +38,12 @@ class Context:
         return int(self.spark.conf.get("spark.sql.shuffle.partitions") or 8)
 
     def size_batches(self, rows: T.StructType) -> None:
-        """Say how much of such rows a worker gets at once; what the pipeline's `spark` settings say of it stands."""
+        """Say how much of such rows a worker gets at once, where a session lets us.
+
+        What the pipeline's `spark` settings say of it stands.
+        """
         for key, value in batch_limits(rows, self.settings.scoring).items():
-            if key not in self.settings.spark:
+            if key not in self.settings.spark and self.spark.conf.isModifiable(key):
                 self.spark.conf.set(key, value)
 
 
