@@ -63,7 +63,7 @@ def peers(bench: Bench, size: str) -> list[Peer]:
     full = bench.mode == "full"
     some = ((_FEW, 4 * _FEW) if size == "L" else (0,)) if full else (_FEW,)
     found = [
-        Peer("ours", "this project", "ours", "own", "run"),
+        Peer("ours", "this project", "ours", "own", "run" if full else "short"),
         Peer("implicit", "implicit, one process", "implicit", "peers"),
         Peer("spark_udf", "spark_udf, usual code", "spark_udf", "own", "usual", some),
         Peer("polars", "Polars + NumPy, one process", "polars", "peers", users=some),

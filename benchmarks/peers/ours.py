@@ -4,7 +4,7 @@ Variants: `prepare` fills `OUT/tables` (model registered, histories as ingest le
 process of its own: first run, full run of everybody, then each time an ingest and the run after it: of one user to
 warm up, and in turn of one user and of SHARE of the users, five and four times (a session still gets faster and a
 machine is not always as fast, so both are means, and the small runs stand around the large ones), and at last a run
-with nothing due. `first` stops after the first
+with nothing due. `short` is the same with one such pair of runs. `first` stops after the first
 run and has no warm-up, whose idle workers would count as memory; `full` stops after the full run; `shares` runs for
 each of SHARES instead.
 """
@@ -34,7 +34,7 @@ from scoreline.run import RunReport, run
 from scoreline.settings import Settings
 
 SHARE = 0.01
-_PAIRS = 4
+_PAIRS = {"run": 4, "short": 1}
 SHARES = (0.001, 0.01, 0.03, 0.1, 0.3)
 _NAMED = {"user_id": "user_id", "item_id": "item_id", "weight": "weight", "time": "event_at"}
 
@@ -129,7 +129,7 @@ def main() -> None:
     for name, users in partly_due(job):
         report = ingest_and_run(job, stages, name, users)
         steps[f"run {name}"], due[name] = dict(report.seconds), report.figures["scored"]
-    if job.variant == "run":
+    if job.variant in _PAIRS:
         with stages.stage("nothing due"):
             run(opened(job))
     stages.report(users=first.figures["scored"], steps=steps, due=due)
@@ -140,11 +140,11 @@ def partly_due(job: Job) -> list[tuple[str, np.ndarray]]:
     """Whose events come in, in turn; the first of them pays for what a session does once."""
     warm = ("first", np.array([3]))
     everyone = np.arange(1, job.users + 1)
-    if job.variant == "run":
-        shares = [(f"share {n + 1}", everyone[n :: round(1 / SHARE)]) for n in range(_PAIRS)]
-        ones = [(f"one {n + 1}", np.array([5 + n])) for n in range(_PAIRS)]
+    if pairs := _PAIRS.get(job.variant):
+        shares = [(f"share {n + 1}", everyone[n :: round(1 / SHARE)]) for n in range(pairs)]
+        ones = [(f"one {n + 1}", np.array([5 + n])) for n in range(pairs)]
         in_turn = [step for pair in zip(ones, shares, strict=True) for step in pair]
-        return [warm, *in_turn, (f"one {_PAIRS + 1}", np.array([5 + _PAIRS]))]
+        return [warm, *in_turn, (f"one {pairs + 1}", np.array([5 + pairs]))]
     if job.variant == "shares":
         return [warm, *((f"{share:g}", everyone[: round(share * job.users)]) for share in SHARES)]
     return []
