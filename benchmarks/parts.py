@@ -75,13 +75,11 @@ def peers(bench: Bench, size: str) -> list[Peer]:
     two = (_FEW, 2 * _FEW) if full else (_FEW,)
     found += [
         Peer("mllib_correct", "MLlib recommendForUserSubset + anti-join, made correct", "mllib", "own", "correct", two),
-        Peer("mllib_as_is", "MLlib recommendForAllUsers + anti-join, as is", "mllib", "own", "as_is", (_FEW,)),
     ]
-    return (
-        found
-        if bench.mode == "quick"
-        else [*found, Peer("replay", "RePlay on Spark", "replay", "replay", "", two, limit=420)]
-    )
+    if bench.mode == "quick":
+        return found
+    found.append(Peer("mllib_as_is", "MLlib recommendForAllUsers + anti-join, as is", "mllib", "own", "as_is", (_FEW,)))
+    return [*found, Peer("replay", "RePlay on Spark", "replay", "replay", "", two, limit=420)]
 
 
 def _job(peer: Peer, size: str) -> Part:
@@ -150,7 +148,7 @@ def tabular(bench: Bench, kind: str) -> Found:
     if not (folder / "features.parquet").exists():
         write_features(folder / "features.parquet", rows)
     found: Found = {"rows": rows}
-    for way in ("ours", "spark_udf", "bare"):
+    for way in ("ours", "spark_udf", "bare")[: 2 if bench.mode == "quick" else None]:
         out = bench.scratch(f"tabular-{kind}-{way}")
         found[way] = _kept(bench.peer("tabular", "own", folder, out, variant=f"{kind}-{way}", limit=400))
         shutil.rmtree(out, ignore_errors=True)

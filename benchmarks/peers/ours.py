@@ -144,7 +144,8 @@ def partly_due(job: Job) -> list[tuple[str, np.ndarray]]:
         shares = [(f"share {n + 1}", everyone[n :: round(1 / SHARE)]) for n in range(pairs)]
         ones = [(f"one {n + 1}", np.array([5 + n])) for n in range(pairs)]
         in_turn = [step for pair in zip(ones, shares, strict=True) for step in pair]
-        return [warm, *in_turn, (f"one {pairs + 1}", np.array([5 + pairs]))]
+        in_turn = in_turn if pairs == 1 else [warm, *in_turn]
+        return [*in_turn, (f"one {pairs + 1}", np.array([5 + pairs]))]
     if job.variant == "shares":
         return [warm, *((f"{share:g}", everyone[: round(share * job.users)]) for share in SHARES)]
     return []
