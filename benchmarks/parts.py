@@ -142,7 +142,7 @@ def tabular(bench: Bench, kind: str) -> Found:
     """A scikit-learn model over a table, this project against spark_udf."""
     from peers.tabular import write_features
 
-    rows = bench.pick(5_000_000, 500_000)
+    rows = bench.pick(5_000_000, 100_000)
     folder = bench.work / f"features-{rows}"
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "features.parquet").exists():
