@@ -46,8 +46,7 @@ def fields(results: Results, size: str) -> dict[str, str]:
         "rows": f"{features.get('rows', 0):,}",
         "tabular": _grid(_TABULAR, table.tabular_rows(results)),
         **_memory(results, size),
-        "size": size,
-        "small": table.small_size(results),
+        **limits,
         **_model(results, size),
         "in_the_way": _in_the_way(results, size, limits),
     }

@@ -135,6 +135,12 @@ class _Batch:
             return self.vectors[users[0] : users[-1] + 1]
         return self.vectors[users]
 
+    def among(self, users: Ints) -> npt.NDArray[np.bool_]:
+        """For each user of the batch whether it is one of `users`."""
+        among = np.zeros(len(self.vectors), dtype=np.bool_)
+        among[users] = True
+        return among
+
     def still_searching(self, users: Ints, rank: int) -> Ints:
         """Those of `users` for whom the item of this rank, or one behind it, may still matter."""
         best_possible = self.lengths[users] * self.items.norms[self.places(rank)]
@@ -242,9 +248,7 @@ class _Seen:
         first, last = tiles
         kept = np.flatnonzero((ranks >= first * batch.width) & (ranks < last * batch.width))
         if len(active) < len(batch.vectors):
-            is_active = np.zeros(len(batch.vectors), dtype=np.bool_)
-            is_active[active] = True
-            kept = kept[is_active[users[kept]]]
+            kept = kept[batch.among(active)[users[kept]]]
         users, ranks = users[kept], ranks[kept]
         if last - first == 1:
             return cls(users, ranks, first, np.array([0, len(kept)]))
@@ -299,9 +303,7 @@ def _tighten(batch: _Batch, found: _Candidates, active: Ints) -> tuple[_Candidat
     found = found.where(found.scores >= batch.lower[found.users])
     if len(found) > _MOST_CANDIDATES:  # masses of ties: settle them now
         found = _as_candidates(batch, _rank_exactly(batch, found))
-    is_active = np.zeros(len(batch.vectors), dtype=np.bool_)
-    is_active[active] = True
-    open_now = is_active[found.users]
+    open_now = batch.among(active)[found.users]
     return found.where(~open_now), found.where(open_now)
 
 
