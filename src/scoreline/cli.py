@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -14,7 +14,7 @@ from scoreline.errors import ScorelineError
 from scoreline.online.cli import COMMANDS
 from scoreline.options import pipeline, say
 from scoreline.redaction import redacted
-from scoreline.settings import Settings
+from scoreline.settings import EstimatorName, Settings
 
 STEPS = ("ingest", "train", "promote", "run", "export", "rollback")
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -54,8 +54,27 @@ def ingest(settings: Settings, as_json: bool, quiet: bool, events: tuple[str, ..
         say({"source": items, "items": count}, lambda _: f"{items}: {count:,} items", as_json=as_json)
 
 
+def _help_estimator(command: click.Context, _: click.Parameter, name: str | None) -> None:
+    """Print the parameters of an estimator; nothing else is needed for that."""
+    if name is None:
+        return
+    from scoreline.models.artifacts import ESTIMATORS
+    from scoreline.models.parameters import as_text
+
+    click.echo(as_text(name, ESTIMATORS[name].parameters))
+    command.exit()
+
+
 @main.command()
 @pipeline
+@click.option(
+    "--help-estimator",
+    type=click.Choice(get_args(EstimatorName)),
+    is_eager=True,
+    expose_value=False,
+    callback=_help_estimator,
+    help="Show what model.train.params may say for an estimator, and exit.",
+)
 @click.option("--no-promote", is_flag=True, help="Register the version, but leave the alias where it is.")
 @click.option("--force", is_flag=True, help="Move the alias even if the model is worse than the champion.")
 def train(settings: Settings, as_json: bool, quiet: bool, no_promote: bool, force: bool) -> None:

@@ -163,6 +163,8 @@ def _sentence(problem: Any, model: type[BaseModel]) -> str:
         return f"unknown key.{_nearest(problem['loc'], model)}"
     if problem["type"] == "missing":
         return "this key is required and was not found."
+    if problem["type"] == "unknown_parameter":
+        return str(problem["msg"])
     found = problem.get("input")
     shown = "" if isinstance(found, dict | list) else f" Found {_short(found)}."
     return f"{problem['msg'].removeprefix('Value error, ')}.{shown}"

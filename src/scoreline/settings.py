@@ -10,9 +10,21 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 KeyType = Literal["long", "string"]
+EstimatorName = Literal["item_neighbours", "latent_factors", "popularity"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=128)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -167,12 +179,34 @@ class SplitSettings(Section):
 class TrainSettings(Section):
     """How `scoreline train` makes a model."""
 
-    estimator: Literal["item_neighbours", "latent_factors", "popularity"] = "item_neighbours"
-    params: dict[str, float | int | str | bool] = {}
+    estimator: EstimatorName = "item_neighbours"
+    params: dict[str, float | int | str | bool | None] = Field(
+        default={}, description="of the estimator: scoreline train --help-estimator NAME"
+    )
     split: SplitSettings = SplitSettings()
     metric: Literal["ndcg_at_10", "recall_at_20"] = "ndcg_at_10"
     promote_margin: Fraction = 0.02
     max_users: int | None = Field(default=None, ge=1, description="train on a sample of so many users")
+
+    @field_validator("params", mode="before")
+    @classmethod
+    def _of_the_estimator(cls, given: Any, info: ValidationInfo) -> Any:
+        if not given or not isinstance(given, dict) or "estimator" not in info.data:
+            return given
+        # what an estimator is brings NumPy along: imported only where somebody sets a parameter
+        from scoreline.models.artifacts import ESTIMATORS
+        from scoreline.models.parameters import numbers, problems
+
+        name, params = info.data["estimator"], numbers({str(key): value for key, value in given.items()})
+        schema = ESTIMATORS[name].parameters
+        if found := problems(schema, params):
+            kinds = {key: "parameter" if key in schema.model_fields else "unknown_parameter" for key in found}
+            wrong: list[InitErrorDetails] = [
+                {"type": PydanticCustomError(kinds[key], "{said}", {"said": said}), "loc": (key,), "input": params[key]}
+                for key, said in found.items()
+            ]
+            raise ValidationError.from_exception_data(name, wrong)
+        return params
 
 
 class ModelSettings(Section):

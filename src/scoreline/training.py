@@ -1,6 +1,5 @@
 """Train: split, fit, evaluate against popularity, fit on everything, log, register. For the driver only."""
 
-import inspect
 import time
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +12,7 @@ from scoreline.interactions import Interactions, SplitBy
 from scoreline.models.artifacts import ESTIMATORS, FittedModel
 from scoreline.models.estimator import Estimator
 from scoreline.models.mlflow_model import log_recommender
+from scoreline.models.parameters import check
 from scoreline.models.popularity import Popularity
 from scoreline.quiet import experiment_id, pointing_at, quiet_mlflow
 from scoreline.registry import TAG
@@ -92,10 +92,7 @@ def make_estimator(name: str, params: dict[str, Any]) -> Estimator:
     trainable = [known for known, kind in ESTIMATORS.items() if kind.fit is not Estimator.fit]
     if name not in trainable:
         raise InputError(f"there is no estimator {name}: choose one of {', '.join(trainable)}")
-    known = list(inspect.signature(ESTIMATORS[name]).parameters)
-    for param in params:
-        if param not in known:
-            raise InputError(f"{name} has no parameter {param}; it has {', '.join(known) or 'none'}")
+    check(name, ESTIMATORS[name].parameters, params)
     return ESTIMATORS[name](**params)
 
 

@@ -24,10 +24,7 @@ _META = "meta.json"
 
 
 ESTIMATORS: dict[str, type[Estimator]] = {
-    "popularity": Popularity,
-    "item_neighbours": ItemNeighbours,
-    "latent_factors": LatentFactors,
-    "imported_factors": ImportedFactors,
+    kind.name: kind for kind in (Popularity, ItemNeighbours, LatentFactors, ImportedFactors)
 }
 
 
@@ -42,7 +39,7 @@ class FittedModel:
     @property
     def name(self) -> str:
         """The estimator's key in `ESTIMATORS`."""
-        return next(name for name, kind in ESTIMATORS.items() if type(self.estimator) is kind)
+        return self.estimator.name
 
 
 def save(model: FittedModel, folder: Path) -> None:

@@ -5,20 +5,32 @@ of it. `sklearn.base.clone` works on these classes, because it asks for no more 
 """
 
 import inspect
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
 from scoreline.models.histories import Histories
+from scoreline.models.parameters import Parameters, check
 from scoreline.models.topk import TopK
 
 __all__ = ["Estimator"]
 
 
 class Estimator:
-    """Constructor arguments are attributes of the same name; what `fit` learns ends in an underscore."""
+    """Constructor arguments are attributes of the same name; what `fit` learns ends in an underscore.
+
+    name: what a configuration calls it. parameters: what the constructor's arguments may be. As in scikit-learn the
+    constructor takes anything; `fit` checks, and raises `InputError`.
+    """
+
+    name: ClassVar[str]
+    parameters: ClassVar[type[Parameters]] = Parameters
+
+    def require_valid(self) -> None:
+        """Raise `InputError` for an argument of the constructor that is outside of what it may be."""
+        check(self.name, self.parameters, self.get_params())
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's arguments by name."""

@@ -4,12 +4,13 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
-from scoreline.errors import InputError
 from scoreline.models.estimator import Estimator
 from scoreline.models.factor_search import best_items
 from scoreline.models.histories import Histories
 from scoreline.models.norm_sorted import NormSortedItems
+from scoreline.models.parameters import Parameters
 from scoreline.models.topk import TopK
 
 __all__ = ["ImportedFactors"]
@@ -17,6 +18,14 @@ __all__ = ["ImportedFactors"]
 _USERS_AT_ONCE = 256
 
 Objective = Literal["implicit", "spark_implicit", "spark_explicit"]
+
+
+class ImportedFactorsParameters(Parameters):
+    """What the half-step of alternating least squares needs to know; as it was where the factors were trained."""
+
+    objective: Objective = Field(default="implicit", description="whose equation is solved")
+    regularization: float = Field(default=0.01, gt=0, le=1e9, description="λ")
+    alpha: float = Field(default=1.0, ge=0, le=1e9, description="how much a weight says")
 
 
 class ImportedFactors(Estimator):
@@ -29,6 +38,8 @@ class ImportedFactors(Estimator):
     1 + αw instead, and λ times the number n of events. spark_explicit: (Σ y yᵀ + λnI) u = Σ w y.
     """
 
+    name = "imported_factors"
+    parameters = ImportedFactorsParameters
     items_: NormSortedItems
     gram_: npt.NDArray[np.float64]
 
@@ -45,8 +56,7 @@ class ImportedFactors(Estimator):
 
     def with_factors(self, factors: npt.NDArray[np.floating]) -> Self:
         """Take over `factors`, one row per item of the catalogue; a row of zeros for an item without any."""
-        if not self.regularization > 0:
-            raise InputError(f"regularization is {self.regularization}: folding in a history needs more than 0")
+        self.require_valid()
         self.items_ = NormSortedItems.from_factors(factors)
         exact = np.asarray(factors, dtype=np.float64)
         self.gram_ = exact.T @ exact

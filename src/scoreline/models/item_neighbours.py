@@ -6,17 +6,33 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
+from pydantic import Field
 
 from scoreline.models.estimator import Estimator
 from scoreline.models.histories import Histories
 from scoreline.models.neighbour_search import best_neighbours
+from scoreline.models.parameters import HalfLife, HistoryHalfLife, MinWeight, Parameters
 from scoreline.models.popularity import Popularity, completed
-from scoreline.models.strength import Weighting, decayed, history_strength, strength
+from scoreline.models.strength import WEIGHTING, Weighting, decayed, history_strength, strength
 from scoreline.models.topk import TopK, best_per_user
 
-__all__ = ["ItemNeighbours"]
+__all__ = ["ItemNeighbours", "ItemNeighboursParameters"]
 
 _PAIRS_AT_ONCE = 1 << 22  # bounds the memory of a block of the co-occurrence matrix
+
+
+class ItemNeighboursParameters(Parameters):
+    """What may be said under `model.train.params` for `item_neighbours`."""
+
+    neighbours: int = Field(default=100, ge=1, le=10_000, description="how many are kept per item")
+    shrinkage: float = Field(default=1.0, ge=0, le=1e9, description="pulls similarities down that few users vouch for")
+    popularity_exponent: float = Field(
+        default=0.3, ge=0, le=1, description="0.5 is the cosine, less recommends more of what many watch"
+    )
+    min_weight: MinWeight = None
+    weighting: Weighting = Field(default="binary", description=WEIGHTING)
+    half_life_days: HalfLife = None
+    history_half_life: HistoryHalfLife = 5.0
 
 
 class ItemNeighbours(Estimator):
@@ -27,11 +43,11 @@ class ItemNeighbours(Estimator):
     everything say less; y_j is x_j, halved for every `half_life_days` that an event is old.
     Sources: Deshpande & Karypis, Item-Based Top-N Recommendation Algorithms, TOIS 2004; the exponent:
     Aiolli, Efficient Top-N Recommendation for Very Large Scale Binary Rated Datasets, RecSys 2013.
-
-    neighbours: how many are kept per item. popularity_exponent: 0.5 is the cosine, less recommends more of
-    what many watch. min_weight: events below it count as seen, not as liked. history_half_life: in a history
-    that is scored, an event counts half as much for so many events after it.
+    The parameters: `ItemNeighboursParameters`.
     """
+
+    name = "item_neighbours"
+    parameters = ItemNeighboursParameters
 
     neighbours_: npt.NDArray[np.int32]
     similarities_: npt.NDArray[np.float32]
@@ -58,6 +74,7 @@ class ItemNeighbours(Estimator):
 
     def fit(self, matrix: sp.csr_matrix, ages: npt.NDArray[np.float32] | None = None) -> Self:
         """Learn from `matrix`, users x items of weights. Memory: the result and a block of co-occurrences."""
+        self.require_valid()
         liked = self._liked(matrix)
         recent = decayed(liked, ages, self.half_life_days)
         count = liked.shape[1]

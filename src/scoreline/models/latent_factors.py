@@ -5,15 +5,35 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
+from pydantic import Field
 
 from scoreline.models.estimator import Estimator
 from scoreline.models.factor_search import best_items
 from scoreline.models.histories import Histories
 from scoreline.models.norm_sorted import NormSortedItems
-from scoreline.models.strength import Weighting, decayed, history_strength, strength
+from scoreline.models.parameters import HalfLife, HistoryHalfLife, MinWeight, Parameters
+from scoreline.models.strength import WEIGHTING, Weighting, decayed, history_strength, strength
 from scoreline.models.topk import TopK
 
-__all__ = ["LatentFactors"]
+__all__ = ["LatentFactors", "LatentFactorsParameters"]
+
+
+class LatentFactorsParameters(Parameters):
+    """What may be said under `model.train.params` for `latent_factors`."""
+
+    factors: int = Field(default=64, ge=1, le=4_096, description="the rank")
+    popularity_exponent: float = Field(
+        default=0.4,
+        ge=0,
+        le=2,
+        description="columns are scaled by ‖column‖^(exponent - 1): 1 is PureSVD, less recommends less of what "
+        "everybody watches",
+    )
+    min_weight: MinWeight = None
+    weighting: Weighting = Field(default="binary", description=WEIGHTING)
+    half_life_days: HalfLife = None
+    history_half_life: HistoryHalfLife = 10.0
+    seed: int = Field(default=0, ge=0, le=2**32 - 1, description="of the randomised decomposition")
 
 
 class LatentFactors(Estimator):
@@ -22,12 +42,11 @@ class LatentFactors(Estimator):
     A user is the sum over the history of strength · fold_scale · item factors, the score of an item their
     inner product with its factors. Source: Cremonesi et al., PureSVD, RecSys 2010; the exponent:
     Nikolakopoulos et al., EigenRec, KAIS 2019.
-
-    factors: rank. popularity_exponent: columns are scaled by ‖column‖^(exponent - 1), so 1 is PureSVD and
-    less recommends less of what everybody watches. min_weight: events below it count as seen, not as liked.
-    half_life_days: an event that is so old counts half when training. history_half_life: in a history that is
-    scored, an event counts half as much for so many events after it.
+    The parameters: `LatentFactorsParameters`.
     """
+
+    name = "latent_factors"
+    parameters = LatentFactorsParameters
 
     items_: NormSortedItems
     fold_scale_: npt.NDArray[np.float32]
@@ -55,6 +74,7 @@ class LatentFactors(Estimator):
         """Learn from `matrix`, users x items of weights; randomised SVD from `seed`, memory as the matrix."""
         from sklearn.utils.extmath import randomized_svd
 
+        self.require_valid()
         liked = matrix.astype(np.float64)
         strengths = strength(matrix.data, min_weight=self.min_weight, weighting=self.weighting)
         liked.data = strengths.astype(np.float64)

@@ -19,6 +19,7 @@ class Popularity(Estimator):
     popularity_: float32[items], users per item. order_: int32[items], most popular first, ties by item.
     """
 
+    name = "popularity"
     popularity_: npt.NDArray[np.float32]
     order_: npt.NDArray[np.int32]
 

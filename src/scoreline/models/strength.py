@@ -1,7 +1,7 @@
 """How much an event says about what a user likes: by its weight, and by how long ago it was."""
 
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, assert_never
 
 import numpy as np
 import numpy.typing as npt
@@ -9,9 +9,10 @@ import scipy.sparse as sp
 
 from scoreline.models.histories import Histories
 
-__all__ = ["Weighting", "decayed", "history_strength", "strength"]
+__all__ = ["WEIGHTING", "Weighting", "decayed", "history_strength", "strength"]
 
 Weighting = Literal["binary", "linear", "log"]
+WEIGHTING = "binary: every liked event counts 1; linear: by its weight; log: by log(1 + weight), negative ones as 0"
 Floats = npt.NDArray[np.float32]
 
 _LONGEST = 4096  # events before the newest; those further back count as this one
@@ -29,8 +30,10 @@ def strength(weights: Floats, *, min_weight: float | None, weighting: Weighting)
         values = np.ones_like(weights)
     elif weighting == "linear":
         values = weights
-    else:
+    elif weighting == "log":
         values = np.log1p(np.maximum(weights, 0))
+    else:
+        assert_never(weighting)
     return values if min_weight is None else np.where(weights >= min_weight, values, np.float32(0))
 
 
