@@ -12,8 +12,9 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
+from scoreline.experiment import make_estimator
 from scoreline.interactions import Interactions
-from scoreline.training import make_estimator, measure
+from scoreline.training import measure
 
 
 def movielens(root: Path) -> pd.DataFrame:

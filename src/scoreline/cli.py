@@ -10,7 +10,7 @@ import click
 
 from scoreline import __version__
 from scoreline.configuration import load_settings
-from scoreline.errors import ScorelineError
+from scoreline.errors import InputError, ScorelineError
 from scoreline.online.cli import COMMANDS
 from scoreline.options import pipeline, say
 from scoreline.redaction import redacted
@@ -76,7 +76,9 @@ def _help_estimator(command: click.Context, _: click.Parameter, name: str | None
     help="Show what model.train.params may say for an estimator, and exit.",
 )
 @click.option("--no-promote", is_flag=True, help="Register the version, but leave the alias where it is.")
-@click.option("--force", is_flag=True, help="Move the alias even if the model is worse than the champion.")
+@click.option(
+    "--force", is_flag=True, help="Move the alias even if the model is worse than the champion, or not measured."
+)
 def train(settings: Settings, as_json: bool, quiet: bool, no_promote: bool, force: bool) -> None:
     """Train a model on the histories, compare it with popularity, register it and make it the champion."""
     from scoreline import text
@@ -85,12 +87,14 @@ def train(settings: Settings, as_json: bool, quiet: bool, no_promote: bool, forc
 
     report = train_model(open_context(settings), promote=not no_promote, force=force)
     say(report, text.trained, as_json=as_json)
+    if report.refused:
+        raise InputError(report.refused)
 
 
 @main.command()
 @pipeline
 @click.option("--version", metavar="N", help="The version to promote (default: the newest).")
-@click.option("--force", is_flag=True, help="Even if it is worse than the champion.")
+@click.option("--force", is_flag=True, help="Even if it is worse than the champion, or not measured.")
 def promote(settings: Settings, as_json: bool, quiet: bool, version: str | None, force: bool) -> None:
     """Point the model's alias at a version; from the next run on everyone is due."""
     from scoreline import text

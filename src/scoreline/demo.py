@@ -53,7 +53,10 @@ def _trained_once(context: Context) -> str:
             settings.model.uri, tracking_uri=settings.tracking_uri, registry_uri=settings.mlflow.registry_uri
         )
     except InputError:
-        return text.trained(train_model(context))
+        taught = train_model(context)
+        if taught.refused:
+            raise InputError(f"{text.trained(taught)}\n{taught.refused}") from None
+        return text.trained(taught)
     return f"{settings.model.uri} is version {champion.version} already"
 
 

@@ -1,10 +1,11 @@
 """Histories as one long list of events on the driver, and the temporal split of it."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import scipy.sparse as sp
@@ -22,7 +23,8 @@ SplitBy = Literal["time", "user"]
 class Interactions:
     """Events sorted by user, in the order of the history; memory is 20 bytes an event.
 
-    users, items: int32 indexes. weights: float32. times: int64, microseconds since 1970 in UTC.
+    users, items: int32 indexes. weights: float32. times: int64, microseconds since 1970 in UTC. user_ids: one per
+    user; None: the number of the row.
     """
 
     catalogue: Catalogue
@@ -31,10 +33,11 @@ class Interactions:
     items: npt.NDArray[np.int32]
     weights: npt.NDArray[np.float32]
     times: npt.NDArray[np.int64]
+    user_ids: pa.ChunkedArray | None = None
 
     @classmethod
     def from_histories(cls, table: pa.Table) -> "Interactions":
-        """From columns `item_ids`, `weights` and `event_times` (lists of timestamps), one row per user.
+        """From columns `item_ids`, `weights` and `event_times` (lists of timestamps), maybe `user_id`; a row per user.
 
         Raises `InputError` if a column is missing, an id or time is null, or there is no event at all.
         """
@@ -53,7 +56,8 @@ class Interactions:
                 f"needs one of both, ingest the events again"
             )
         micros = pc.cast(times, pa.timestamp("us", times.type.tz)).cast(pa.int64()).to_numpy()
-        return cls(catalogue, table.num_rows, histories.users, histories.items, histories.weights, micros)
+        user_ids = table["user_id"] if "user_id" in table.column_names else None
+        return cls(catalogue, table.num_rows, histories.users, histories.items, histories.weights, micros, user_ids)
 
     def __len__(self) -> int:
         """Number of events."""
@@ -62,7 +66,7 @@ class Interactions:
     def where(self, keep: npt.NDArray[np.bool_]) -> "Interactions":
         """These events only, of the same users and items."""
         parts = (self.users[keep], self.items[keep], self.weights[keep], self.times[keep])
-        return Interactions(self.catalogue, self.user_count, *parts)
+        return Interactions(self.catalogue, self.user_count, *parts, self.user_ids)
 
     def histories(self) -> Histories:
         """One history per user, empty for users without an event."""
@@ -80,18 +84,23 @@ class Interactions:
         micros: npt.NDArray[np.int64] = self.times.max(initial=0) - self.times
         return (micros / 86_400e6).astype(np.float32)
 
-    def held_out(self, by: SplitBy, share: float) -> npt.NDArray[np.bool_]:
-        """Which events are for testing: the last `share` of all (`time`) or of each user's (`user`).
+    def tied(self) -> float:
+        """The share of neighbours in a history that have the same time: 1 if times say nothing about an order."""
+        neighbours = self.users[1:] == self.users[:-1]
+        same: npt.NDArray[np.bool_] = self.times[1:] == self.times[:-1]
+        return float(same[neighbours].mean()) if neighbours.any() else 1.0
 
-        `time` cuts at one moment, as in production: nothing that happened later is learned from. `user`
-        rounds down and keeps at least one event of each user for training; what others did later may be
-        learned from. Source: Meng et al., Exploring Data Splitting Strategies for the Evaluation of
-        Recommendation Models, RecSys 2020.
+    def held_out(self, by: SplitBy, share: float, *, seed: int = 0) -> npt.NDArray[np.bool_]:
+        """Which events are for testing: the last `share` of all (`time`) or of each user's (`user`), rounded down.
+
+        `time` cuts at one moment, as in production: nothing that happened later is learned from. `user` keeps at
+        least one event of each user for training; what others did later may be learned from. Events of one moment
+        have no order: where the cut goes through them, `seed` decides by a hash of user and item. Source: Meng et
+        al., Exploring Data Splitting Strategies for the Evaluation of Recommendation Models, RecSys 2020.
         """
         if by == "time":
-            late: npt.NDArray[np.bool_] = self.times >= np.quantile(self.times, 1 - share, method="higher")
-            return late
-        order = np.lexsort((self.items, self.times, self.users))
+            return self._last(int(np.floor(len(self) * share + 1e-9)), seed)
+        order = np.lexsort((self._lots(np.arange(len(self)), seed), self.times, self.users))
         counts = np.bincount(self.users, minlength=self.user_count)
         ends = np.cumsum(counts)
         from_end = np.empty(len(self), dtype=np.int64)
@@ -99,3 +108,30 @@ class Interactions:
         tested = np.minimum(np.floor(counts * share + 1e-9), counts - 1)
         last: npt.NDArray[np.bool_] = from_end <= tested[self.users]
         return last
+
+    def _last(self, count: int, seed: int) -> npt.NDArray[np.bool_]:
+        if count == 0:
+            return np.zeros(len(self), dtype=np.bool_)
+        moment = np.partition(self.times, -count)[-count]
+        late: npt.NDArray[np.bool_] = self.times > moment
+        ties = np.flatnonzero(self.times == moment)
+        missing = count - int(late.sum())
+        late[ties[np.argsort(self._lots(ties, seed), kind="stable")[len(ties) - missing :]]] = True
+        return late
+
+    def _lots(self, events: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.uint64]:
+        """A number drawn for each event from the seed and its ids, whatever the order of users and of items."""
+        users = _hashed(np.arange(self.user_count) if self.user_ids is None else _values(self.user_ids))
+        items = _hashed(_values(self.catalogue.ids))
+        odd = np.uint64(0x9E3779B97F4A7C15)  # of splitmix64: spreads whatever is multiplied by it
+        return _hashed((users[self.users[events]] * odd + items[self.items[events]]) * odd + np.uint64(seed))
+
+
+def _values(ids: pa.Array | pa.ChunkedArray) -> npt.NDArray[Any]:
+    return np.asarray(ids.to_numpy(zero_copy_only=False) if isinstance(ids, pa.Array) else ids.to_numpy())
+
+
+def _hashed(values: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
+    """uint64 each: the same on every machine and in every process."""
+    found: npt.NDArray[np.uint64] = pd.util.hash_array(values, categorize=False)
+    return found

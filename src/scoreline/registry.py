@@ -1,10 +1,12 @@
 """MLflow's registry: an alias resolved once to one version, and moved unless that would be a step back."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from getpass import getuser
+from math import isnan
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,8 +17,10 @@ from scoreline.quiet import quiet_mlflow, registry_of
 
 __all__ = [
     "TAG",
+    "Champion",
     "PinnedModel",
     "Promotion",
+    "champion",
     "download",
     "pin",
     "promote",
@@ -38,6 +42,15 @@ class Promotion:
     alias: str
     version: str
     previous: str | None
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The version that an alias points to, and what it was made by; estimator: None if nobody wrote that down."""
+
+    version: str
+    estimator: str | None
+    params: Mapping[str, Any]
 
 
 def pin(
@@ -89,6 +102,17 @@ def require_reachable(tracking_uri: str, registry_uri: str | None = None) -> Non
             _raise_unreachable(registry.where, error)
 
 
+def champion(name: str, alias: str, *, tracking_uri: str, registry_uri: str | None = None) -> Champion | None:
+    """What the alias points to; None if there is no such model or alias yet."""
+    registry = _Registry.open(tracking_uri, registry_uri)
+    version = registry.alias(name, alias)
+    if version is None:
+        return None
+    tags = registry.version(f"models:/{name}/{version}").tags or {}
+    params = tags.get(f"{TAG}params")
+    return Champion(version, tags.get(f"{TAG}estimator") if params else None, json.loads(params or "{}"))
+
+
 def promote(
     name: str,
     version: str | None,
@@ -96,6 +120,7 @@ def promote(
     *,
     metric: str = "ndcg_at_10",
     margin: float = 0.0,
+    min_test_users: int = 20,
     force: bool = False,
     tracking_uri: str,
     registry_uri: str | None = None,
@@ -106,20 +131,23 @@ def promote(
     Records the digest of the version's files, which are fetched to `folder` for that; runs compare with it. A digest
     that was recorded before stays: files that have changed since are refused with `InputError`.
 
-    Refused with `InputError`, unless `force`, when the version's `metric` is below (1 - margin) times that of
-    the version the alias points to now, or unknown while that one's is known. Who, when and from which
-    version goes into the version's tags.
+    Refused with `InputError`, unless `force`, when the version's `metric` is not known, rests on fewer than
+    `min_test_users`, was not compared with the version the alias points to now on the same events, or is below
+    (1 - margin) times that one's. Who, when and from which version goes into the version's tags. A version that the
+    alias points to already keeps them.
     """
     registry = _Registry.open(tracking_uri, registry_uri)
     candidate = registry.version(f"models:/{name}/{version}") if version else registry.newest(name)
     chosen, previous = str(candidate.version), registry.alias(name, alias)
-    if previous not in (None, chosen) and not force:
-        champion = registry.version(f"models:/{name}/{previous}")
-        _require_no_worse(candidate, champion, metric=metric, margin=margin)
+    if previous != chosen and not force:
+        _require_measured(candidate, metric=metric, least=min_test_users)
+        if previous is not None:
+            present = registry.version(f"models:/{name}/{previous}")
+            _require_no_worse(candidate, present, metric=metric, margin=margin)
     recorded = _recorded_digest(name, chosen, folder, tracking_uri=tracking_uri, registry_uri=registry_uri)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     record = {"by": _who(), "at": now, "from": previous or "", "forced": str(force).lower()}
-    tags = {f"{TAG}promoted_{key}": value for key, value in record.items()}
+    tags = {f"{TAG}promoted_{key}": value for key, value in record.items()} if previous != chosen else {}
     registry.move(name, alias, chosen, {**tags, **recorded})
     return Promotion(name, alias, chosen, previous)
 
@@ -137,16 +165,52 @@ def _recorded_digest(
     return {DIGEST_TAG: digest(files)}
 
 
-def _require_no_worse(candidate: Any, champion: Any, *, metric: str, margin: float) -> None:
-    new, old = (found.tags.get(f"{TAG}{metric}") for found in (candidate, champion))
-    if old is None or (new is not None and float(new) >= float(old) * (1 - margin)):
+def _require_measured(candidate: Any, *, metric: str, least: int) -> None:
+    figure, users = _figure(candidate, metric), _figure(candidate, "test_users") or 0.0
+    if figure is not None and users >= least:
         return
-    said = "is not known" if new is None else f"is {float(new):.4f}"
+    found = (
+        f"its {metric} is not known"
+        if figure is None
+        else f"its {metric} rests on {users:.0f} users, at least {least} are needed (model.train.min_test_users)"
+    )
     raise InputError(
-        f"version {candidate.version} of {candidate.name} was not promoted: its {metric} {said}, that of "
-        f"version {champion.version}, which the alias points to now, is {float(old):.4f} "
+        f"version {candidate.version} of {candidate.name} stays registered and was not promoted: {found}. Train on "
+        f"more events or by another split (model.train.split), or promote it all the same with --force"
+    )
+
+
+def _require_no_worse(candidate: Any, present: Any, *, metric: str, margin: float) -> None:
+    """Compare two versions by figures of the same events: those that one of them was compared with when it was made."""
+    if candidate.tags.get(f"{TAG}champion") == str(present.version):
+        new, old = _figure(candidate, metric), _figure(candidate, f"champion_{metric}")
+    elif present.tags.get(f"{TAG}champion") == str(candidate.version):
+        new, old = _figure(present, f"champion_{metric}"), _figure(present, metric)
+    else:
+        new, old = None, None
+    if new is None or old is None:
+        raise InputError(
+            f"version {candidate.version} of {candidate.name} stays registered and was not promoted: it was never "
+            f"compared on the same events with version {present.version}, which the alias points to now. Train again: "
+            "scoreline train compares with that version, if it knows how it was made. Or promote it all the same with "
+            "--force"
+        )
+    if new >= old * (1 - margin):
+        return
+    raise InputError(
+        f"version {candidate.version} of {candidate.name} stays registered and was not promoted: its {metric} is "
+        f"{new:.4f}, that of version {present.version}, which the alias points to now, on the same events is {old:.4f} "
         f"(margin {margin:.0%}). Promote it all the same with --force, or keep the present one"
     )
+
+
+def _figure(version: Any, name: str) -> float | None:
+    """A number from the tags of a version; None if there is none, or NaN."""
+    try:
+        value = float((version.tags or {})[f"{TAG}{name}"])
+    except (KeyError, ValueError):
+        return None
+    return None if isnan(value) else value
 
 
 def _who() -> str:
@@ -201,9 +265,14 @@ class _Registry:
         return max(versions, key=lambda found: int(found.version))
 
     def alias(self, name: str, alias: str) -> str | None:
-        """The version an alias points to, None if there is no such alias."""
+        """The version an alias points to, None if there is no such alias or model."""
         with quiet_mlflow():
-            found = self.client.get_registered_model(name).aliases.get(alias)
+            try:
+                found = self.client.get_registered_model(name).aliases.get(alias)
+            except Exception as error:
+                if not _is_missing(error):
+                    _raise_unreachable(self.where, error)
+                return None
         return None if found is None else str(found)
 
     def move(self, name: str, alias: str, version: str, tags: dict[str, str]) -> None:

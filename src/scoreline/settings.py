@@ -174,6 +174,7 @@ class SplitSettings(Section):
 
     by: Literal["time", "user"] = "time"
     holdout: float = Field(default=0.2, gt=0, lt=1)
+    seed: int = Field(default=0, ge=0, le=2**32 - 1, description="decides between events of one moment")
 
 
 class TrainSettings(Section):
@@ -186,6 +187,7 @@ class TrainSettings(Section):
     split: SplitSettings = SplitSettings()
     metric: Literal["ndcg_at_10", "recall_at_20"] = "ndcg_at_10"
     promote_margin: Fraction = 0.02
+    min_test_users: int = Field(default=20, ge=1, description="a figure of fewer users promotes no version")
     max_users: int | None = Field(default=None, ge=1, description="train on a sample of so many users")
 
     @field_validator("params", mode="before")

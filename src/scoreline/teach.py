@@ -10,46 +10,61 @@ from pyspark.sql import functions as F
 from scoreline import registry
 from scoreline.context import Context
 from scoreline.errors import ConfigurationError, InputError
+from scoreline.rules import read_rules
 from scoreline.schema import USER_ID
 from scoreline.settings import Settings
 from scoreline.tables import collected, explained
-from scoreline.training import TrainingReport, train
+from scoreline.training import Asked, TrainingReport, train
 
 _ALIAS = re.compile(r"^models:/([^/@]+)@([^/@]+)$")
 
 
 @dataclass(frozen=True)
 class Taught:
-    """A trained version and what became of the alias."""
+    """A trained version and what became of the alias: moved, left alone (both None), or why not (`refused`)."""
 
     training: TrainingReport
     promotion: registry.Promotion | None
+    refused: str | None = None
 
 
 def train_model(context: Context, *, promote: bool = True, force: bool = False) -> Taught:
     """Train, evaluate and register a version, then make it the champion unless it is worse than the present one.
 
-    Raises InputError if there is no history, or if the promotion is refused; the version is registered even then.
+    Raises InputError if there is no history. A version that is not promoted stays registered.
     """
     settings = context.settings
-    name, _ = _registered(settings)
+    name, alias = _registered(settings)
     wanted = settings.model.train
     registry.require_reachable(settings.tracking_uri, settings.mlflow.registry_uri)
+    rules = read_rules(context)
+    uris: dict[str, Any] = {"tracking_uri": settings.tracking_uri, "registry_uri": settings.mlflow.registry_uri}
     training = train(
         histories(context),
         estimator=wanted.estimator,
         params=dict(wanted.params),
-        split_by=wanted.split.by,
-        holdout=wanted.split.holdout,
+        asked=Asked(
+            split_by=wanted.split.by,
+            holdout=wanted.split.holdout,
+            seed=wanted.split.seed,
+            metric=wanted.metric,
+            min_test_users=wanted.min_test_users,
+            exclude_seen=rules.exclude_seen,
+            allowed=rules.allowed,
+            blocked=rules.blocked,
+        ),
         name=name,
-        tracking_uri=settings.tracking_uri,
-        registry_uri=settings.mlflow.registry_uri,
         experiment=settings.experiment,
         data_version=f"user_history version {context.tables.table('user_history').version()}",
+        champion=registry.champion(name, alias, **uris),
+        **uris,
     )
     if not promote:
         return Taught(training, None)
-    return Taught(training, promote_model(settings, version=training.version, force=force))
+    try:
+        return Taught(training, promote_model(settings, version=training.version, force=force))
+    except InputError as error:
+        return Taught(training, None, refused=str(error))
 
 
 def histories(context: Context) -> pa.Table:
@@ -69,7 +84,7 @@ def histories(context: Context) -> pa.Table:
 
 
 def promote_model(settings: Settings, *, version: str | None, force: bool) -> registry.Promotion:
-    """Move the configured alias to a version (default: the newest); refused if it is worse beyond the margin."""
+    """Move the configured alias to a version (default: the newest); `registry.promote` says when that is refused."""
     name, alias = _registered(settings)
     wanted = settings.model.train
     return registry.promote(
@@ -78,6 +93,7 @@ def promote_model(settings: Settings, *, version: str | None, force: bool) -> re
         alias,
         metric=wanted.metric,
         margin=wanted.promote_margin,
+        min_test_users=wanted.min_test_users,
         force=force,
         tracking_uri=settings.tracking_uri,
         registry_uri=settings.mlflow.registry_uri,

@@ -108,18 +108,39 @@ def audited(found: Mapping[str, Any]) -> str:
 
 def trained(report: Taught) -> str:
     training = report.training
-    model, baseline = training.metrics, training.baseline
+    named = {"model": training.metrics, "popularity": training.baseline}
+    if training.champion:
+        named[f"version {training.champion.version}"] = training.champion.metrics
     lines = [
         f"{training.name} version {training.version} ({training.estimator}), trained on {training.users:,} users and "
         f"{training.items:,} items",
         f"  tested on {training.test_users:,} users, {training.split}",
-        "  " + f"{'':<24}{'model':>10}{'popularity':>12}",
-        *[f"  {name:<24}{model[name]:>10.4f}{baseline.get(name, float('nan')):>12.4f}" for name in model],
     ]
+    if training.metrics:
+        lines.append("  " + f"{'':<24}" + "".join(f"{name:>14}" for name in named))
+        lines += [
+            f"  {name:<24}" + "".join(f"{figures[name]:>14.4f}" for figures in named.values())
+            for name in training.metrics
+        ]
+    if found := training.champion:
+        lines.append(
+            f"  {found.metric} {found.difference:+.4f} ± {found.error:.4f} (standard error) against version "
+            f"{found.version} made of the same events"
+        )
+    if training.recency:
+        tried = ", ".join(f"{value}: {figure:.4f}" for value, figure in training.recency.items())
+        lines.append(f"  history_half_life {tried}; taken: {_shown(training.params['history_half_life'])}")
+    lines += [f"  note: {note}" for note in training.notes]
     return "\n".join(lines + ([promoted(report.promotion)] if report.promotion else []))
 
 
+def _shown(value: object) -> str:
+    return "null" if value is None else str(value)
+
+
 def promoted(report: Promotion) -> str:
+    if report.previous == report.version:
+        return f"{report.name}@{report.alias} is version {report.version} already"
     before = f" (was version {report.previous})" if report.previous else ""
     return f"{report.name}@{report.alias} is version {report.version}{before}"
 

@@ -122,7 +122,7 @@ def test_promotion_records_a_digest_that_runs_compare_with(store: tuple[str, Pat
     uri, artifacts = store
     given = settings(tmp_path).model
     assert pin("models:/poison/1", tracking_uri=uri).digest is None
-    promote("poison", "1", "champion", tracking_uri=uri, folder=tmp_path / "first")
+    promote("poison", "1", "champion", force=True, tracking_uri=uri, folder=tmp_path / "first")
     pinned = pin("models:/poison@champion", tracking_uri=uri)
     assert pinned.digest is not None
     # fetched anew, as on another machine

@@ -59,7 +59,10 @@ def test_the_whole_way_from_events_to_rollback(terminal: Terminal, tmp_path: Pat
     assert (trained["training"]["version"], trained["promotion"]) == ("1", None)
     assert {"ndcg_at_10", "recall_at_20", "coverage", "popularity_bias"} <= set(trained["training"]["metrics"])
     assert "model test has no alias champion; it has versions 1" in terminal("plan").err
-    promoted = terminal("promote")
+    refused = terminal("train", "--set", "model.train.min_test_users=61")
+    assert (refused.code, "test version 2 (item_neighbours)" in refused.out) == (2, True)
+    assert "version 2 of test stays registered and was not promoted: its ndcg_at_10 rests on" in refused.err
+    promoted = terminal("promote", "--version", "1")
     assert (promoted.code, promoted.out) == (0, "test@champion is version 1\n")
 
     assert "60 users are due with test version 1" in terminal("plan").out
@@ -142,9 +145,14 @@ def test_a_refused_audit_is_exit_code_3(with_model: Terminal) -> None:
 
 def test_promote_moves_the_alias_and_says_from_where(with_model: Terminal) -> None:
     tried = ("promote", "--set", "model.uri=models:/films@tried")
-    assert with_model(*tried, "--version", "1").out == "films@tried is version 1\n"
-    assert with_model(*tried).out == "films@tried is version 2 (was version 1)\n"
-    assert with_model(*tried, "--version", "1", "--json").report["previous"] == "2"
+    refused = with_model(*tried, "--version", "1")
+    assert (refused.code, refused.out) == (2, "")
+    assert "version 1 of films stays registered and was not promoted: its ndcg_at_10 is not known" in refused.err
+    assert with_model(*tried, "--version", "1", "--force").out == "films@tried is version 1\n"
+    assert with_model(*tried, "--version", "1").out == "films@tried is version 1 already\n"
+    assert with_model(*tried).code == 2
+    assert with_model(*tried, "--force").out == "films@tried is version 2 (was version 1)\n"
+    assert with_model(*tried, "--version", "1", "--force", "--json").report["previous"] == "2"
 
 
 def test_a_second_run_meanwhile_is_exit_code_1(with_model: Terminal, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 from jobs.truth import expected, published
 from scoreline.configuration import load_settings
 from scoreline.context import Context, open_context
+from scoreline.experiment import make_estimator
 from scoreline.ingest import IngestReport, ingest_events
 from scoreline.interactions import Interactions
 from scoreline.models import artifacts
@@ -20,7 +21,7 @@ from scoreline.registry import download, pin
 from scoreline.run import RunReport, run
 from scoreline.tables import collected
 from scoreline.teach import Taught, histories, train_model
-from scoreline.training import make_estimator, measure
+from scoreline.training import measure
 
 CONF = Path(__file__).parents[2] / "conf"
 NIGHT = datetime(2026, 7, 1, 3, 0, tzinfo=UTC)
@@ -82,10 +83,18 @@ def test_the_shipped_models_beat_popularity_by_a_margin(movies: Done) -> None:
     """By time, where few users have events on both sides, and by user, where all have."""
     training = movies.taught.training
     assert training.metrics["ndcg_at_10"] > 1.15 * training.baseline["ndcg_at_10"]
+    assert training.metrics["ndcg_at_10"] == max(training.recency.values()) == training.recency["5.0"]
     events = Interactions.from_histories(histories(movies.context()))
     for estimator, factor in (("item_neighbours", 1.1), ("latent_factors", 1.2)):
         model, popularity = measure(make_estimator(estimator, {}), events, "user", 0.2)
         assert model.ndcg_at_10 > factor * popularity.ndcg_at_10
+
+
+def test_recency_is_kept_where_the_order_means_something(tweets: Done) -> None:
+    training = tweets.taught.training
+    assert training.recency["5.0"] > training.recency["null"]
+    assert training.params["history_half_life"] == 5.0
+    assert training.notes == ()
 
 
 def test_lists_of_movietweetings_are_those_of_brute_force(tweets: Done) -> None:

@@ -52,7 +52,8 @@ def _best(
     scores = np.zeros(len(catalogue) + 1)  # one more for the padding of the neighbours
     for after, item in zip(reversed(range(len(items))), items, strict=True):
         if item in place:
-            faded = np.float64(np.float32(2.0 ** (-after / estimator.history_half_life)))
+            half_life = estimator.history_half_life or np.inf
+            faded = np.float64(np.float32(2.0 ** (-after / half_life)))
             scores[estimator.neighbours_[place[item]]] += faded * similar[place[item]]
     forbidden = {place[i] for i in [*items, *blocked] if i in place}
     touched = [i for i in np.flatnonzero(scores[:-1] > 0) if i not in forbidden]

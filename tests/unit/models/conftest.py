@@ -26,6 +26,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
         for score, key in (("0.30", "long"), ("0.20", "string")):
             with mlflow.start_run():
                 info = log_recommender(fitted_model(key=key), registered_name="movies")
-            client.set_model_version_tag("movies", info.registered_model_version, "scoreline.ndcg_at_10", score)
+            tags = {"ndcg_at_10": score, "test_users": "100"}
+            if info.registered_model_version != 1:
+                tags |= {"champion": "1", "champion_ndcg_at_10": "0.30"}
+            for name, value in tags.items():
+                client.set_model_version_tag("movies", info.registered_model_version, f"scoreline.{name}", value)
         client.set_registered_model_alias("movies", "champion", "1")
     return uri

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scoreline.errors import InputError
-from scoreline.evaluation import evaluate
+from scoreline.evaluation import difference, evaluate
 from scoreline.interactions import Interactions
+from scoreline.models.artifacts import FittedModel
+from scoreline.models.item_neighbours import ItemNeighbours
 from scoreline.models.popularity import Popularity
 
 DAY = 86_400_000_000
@@ -76,19 +78,79 @@ def test_figures_by_hand() -> None:
         )
         for part in (before, after)
     )
-    found = evaluate(Popularity().fit(before.matrix()), before, after)
-    # User 0 gets 2, 3, 4, 9: hits at ranks 1 and 3; user 3 gets 1, 2, 3, 9: hit at rank 1.
-    first = (1 / math.log2(3) + 1 / math.log2(5)) / (1 + 1 / math.log2(3))
+    popular = Popularity().fit(before.matrix())
+    found = evaluate(FittedModel(catalogue, popular, popular), before, after)
+    # Nobody knew of 9 yet. User 0 gets 2, 3, 4: hit at rank 1, of two; user 3 gets 1, 2, 3: hit at rank 1.
+    first = (1 / math.log2(3)) / (1 + 1 / math.log2(3))
     assert found.users == 2
     assert found.ndcg_at_10 == pytest.approx((first + 1 / math.log2(3)) / 2)
-    assert found.recall_at_20 == pytest.approx(1.0)
-    assert found.coverage == pytest.approx(5 / 4)
+    assert found.recall_at_20 == pytest.approx(0.75)
+    assert found.coverage == pytest.approx(4 / 4)
+    assert found.per_user["recall_at_20"].tolist() == [0.5, 1.0]
+
+
+def test_users_the_model_knows_nothing_of_are_tested_on_the_fallback_they_would_get() -> None:
+    # twenty users watch 1 and 2 together; twenty have an item each that nobody else has, and watch 1 next
+    together, alone = [[(1, 1), (2, 2)]] * 20, [[(100 + user, 3), (1, 100)] for user in range(20)]
+    events = Interactions.from_histories(histories(*together, *alone))
+    late = events.times >= 100 * DAY
+    train, test = events.where(~late), events.where(late)
+    popular = Popularity().fit(train.matrix())
+    model = FittedModel(events.catalogue, ItemNeighbours().fit(train.matrix()), popular)
+    found = evaluate(model, train, test)
+    assert (found.users, found.ndcg_at_10) == (20, 1.0)
+    blocked = events.catalogue.index_of(pa.array([1])) != np.arange(len(events.catalogue))
+    assert evaluate(model, train, test, eligible=blocked).ndcg_at_10 == 0.0
+
+
+def test_the_difference_of_two_models_is_paired() -> None:
+    rows = [[(1, 1), (2, 2), (3, 9)], [(1, 1), (3, 2), (2, 9)], [(2, 1), (1, 2), (3, 9)]]
+    events = Interactions.from_histories(histories(*rows))
+    late = events.times >= 9 * DAY
+    train, test = events.where(~late), events.where(late)
+    good, none = Popularity().fit(train.matrix()), Popularity().fit(train.matrix())
+    one, other = (FittedModel(events.catalogue, model, popular) for model, popular in ((good, good), (none, good)))
+    best = evaluate(one, train, test)
+    shut = evaluate(other, train, test, eligible=np.arange(3) == 1)  # item 2 only: right for the second user
+    found = difference(best, shut, "recall_at_20")
+    assert best.per_user["recall_at_20"].tolist() == [1.0, 1.0, 1.0]
+    assert shut.per_user["recall_at_20"].tolist() == [0.0, 1.0, 0.0]
+    assert found.mean == pytest.approx(2 / 3)
+    assert found.error == pytest.approx(np.std([1, 0, 1], ddof=1) / np.sqrt(3))
+
+
+def test_events_of_one_moment_are_split_at_random_whatever_their_ids_and_rows() -> None:
+    rng = np.random.default_rng(0)
+    rows = [[(int(item), 7) for item in rng.choice(100, 10, replace=False)] for _ in range(200)]
+    table = histories(*rows)
+    for by in ("time", "user"):
+        events = Interactions.from_histories(table)
+        late = events.held_out(by, 0.2)  # type: ignore[arg-type]
+        assert (late.sum(), events.tied()) == (400, 1.0)
+        assert abs(events.items[late].mean() - events.items[~late].mean()) < 5
+        pairs = {(int(u), int(i)) for u, i in zip(events.users[late], events.items[late], strict=True)}
+        shuffled = Interactions.from_histories(table.take(rng.permutation(200)))
+        again = shuffled.held_out(by, 0.2)  # type: ignore[arg-type]
+        owners = shuffled.user_ids.to_numpy()[shuffled.users[again]]
+        assert {(int(u), int(i)) for u, i in zip(owners, shuffled.items[again], strict=True)} == pairs
+        other = events.held_out(by, 0.2, seed=1)  # type: ignore[arg-type]
+        assert 0.1 < (late & other).sum() / 400 < 0.35
+
+
+def test_ties_at_the_cut_leave_what_is_clearly_before_and_after_it() -> None:
+    events = Interactions.from_histories(histories(*[[(1, 1), (2, 5), (3, 5), (4, 5), (5, 9)]] * 10))
+    late = events.held_out("time", 0.4)
+    assert late.sum() == 20
+    assert late[events.times == 9 * DAY].all()
+    assert not late[events.times == 1 * DAY].any()
+    assert set(events.items[late].tolist()) == {1, 2, 3, 4}
 
 
 def test_no_user_on_both_sides_gives_no_figures() -> None:
     events = Interactions.from_histories(histories([(1, 1)], [(2, 9)]))
     late = events.held_out("time", 0.5)
-    found = evaluate(Popularity().fit(events.matrix()), events.where(~late), events.where(late))
+    popular = Popularity().fit(events.matrix())
+    found = evaluate(FittedModel(events.catalogue, popular, popular), events.where(~late), events.where(late))
     assert found.users == 0
     assert math.isnan(found.ndcg_at_10)
 
