@@ -286,7 +286,7 @@ def submit(target: str, step: str, options: tuple[str, ...], config: Path, targe
 
 @main.command()
 @click.option("--config", default=Path("conf/demo.yaml"), show_default=True, type=click.Path(path_type=Path))
-@click.option("--users", default=3_000, show_default=True, type=click.IntRange(10, 1_000_000))
+@click.option("--users", default=3_000, show_default=True, type=click.IntRange(100, 1_000_000))
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE")
 def demo(config: Path, users: int, overrides: tuple[str, ...]) -> None:
     """Generate a streaming service and take it through the whole pipeline."""

@@ -153,10 +153,16 @@ def exported(report: ExportReport) -> str:
 
 
 def rolled_back(report: RollbackReport) -> str:
+    version = report.model_version
+    stay = (
+        f", with the same version {version}."
+        if report.next_version == str(version)
+        else f": to stay with this model, promote it first (scoreline promote --version {version} --force), or name it "
+        "in model.uri."
+    )
     return (
         f"{report.table} shows run {report.run_id} again ({report.model} version {report.model_version}), as table "
-        f"version {report.version}.\nThe next run scores again whoever is due: to stay with this model, promote it "
-        f"first (scoreline promote --version {report.model_version})."
+        f"version {report.version}.\nThe next run scores again whoever is due{stay}"
         + (f"\n{exported(report.exported)}" if report.exported else "")
     )
 

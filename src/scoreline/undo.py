@@ -4,11 +4,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from scoreline.context import Context
-from scoreline.errors import RunFailed, ScorelineError
+from scoreline.errors import InputError, RunFailed, ScorelineError
 from scoreline.export import ExportReport, export
 from scoreline.lock import exclusive
 from scoreline.publish import rollback
 from scoreline.records import record
+from scoreline.registry import pin
+from scoreline.settings import Settings
 from scoreline.tables import explained
 
 
@@ -16,7 +18,8 @@ from scoreline.tables import explained
 class RollbackReport:
     """The run that readers see again, with the model that made it, and the version the table has now.
 
-    `exported` is what the application's database was sent; None for a pipeline without one.
+    `exported` is what the application's database was sent; None for a pipeline without one. `next_version` is the
+    version of the same model that the next run will score with; None if that is another model, or nobody can say.
     """
 
     run_id: str
@@ -26,6 +29,7 @@ class RollbackReport:
     version: int
     table: str
     exported: ExportReport | None = None
+    next_version: str | None = None
 
 
 def roll_back(context: Context, *, run_id: str | None = None) -> RollbackReport:
@@ -57,7 +61,16 @@ def roll_back(context: Context, *, run_id: str | None = None) -> RollbackReport:
         version,
         table.location,
         _exported(context, table.location),
+        _next_version(context.settings, str(note.get("model"))),
     )
+
+
+def _next_version(settings: Settings, model: str) -> str | None:
+    try:
+        found = pin(settings.model.uri, tracking_uri=settings.tracking_uri, registry_uri=settings.mlflow.registry_uri)
+    except InputError:  # the table is back: what the registry says is for the advice only
+        return None
+    return found.version if found.name == model else None
 
 
 def _exported(context: Context, table: str) -> ExportReport | None:

@@ -210,7 +210,7 @@ def test_rollback_brings_the_run_before_back_and_fences_older_runs(ran: Any) -> 
     run(ran("films/2", now=NOW + HOUR))
     assert published(ran()) != before
     report = roll_back(ran(now=NOW + 2 * HOUR))
-    assert report.run_id == first["run_id"]
+    assert (report.run_id, report.model_version, report.next_version) == (first["run_id"], "1", "1")
     shown = status(ran()).published
     assert shown is not None
     assert (shown["run_id"], shown["version"]) == (first["run_id"], 1)
