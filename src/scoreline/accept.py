@@ -8,11 +8,10 @@ from scoreline import audit
 from scoreline.context import Context
 from scoreline.errors import InputError
 from scoreline.lock import exclusive
-from scoreline.publish import next_sequence
-from scoreline.records import record
+from scoreline.records import record_run
 from scoreline.release import audit_figures, publish_staged, record_failures, target_of
 from scoreline.slices import counted
-from scoreline.staging import LEFT, Staging, find_run
+from scoreline.staging import LEFT, Staging, discard, find_run
 from scoreline.tables import Table, explained
 
 
@@ -40,7 +39,6 @@ def publish_accepted(context: Context, run_id: str, *, reason: str) -> AcceptRep
     with exclusive(context.settings, "run"), explained(f"run {run_id} could not be published"):
         staging = find_run(context, run_id)
         target = target_of(context, staging.manifest.lineage)
-        sequence = next_sequence(target, context.now)
         _require_whole(staging)
         _require_newest(staging, target)
         figures = audit_figures(context, staging, counted(staging))
@@ -49,18 +47,9 @@ def publish_accepted(context: Context, run_id: str, *, reason: str) -> AcceptRep
         if figures["failed"]:
             record_failures(context, staging)
         said: dict[str, Any] = {"accepted_by": getuser(), "accepted": reason, "broken": list(broken)}
-        version = publish_staged(context, staging, figures, sequence=sequence, said=said)
-        staging.table.drop()
-    lineage = staging.manifest.lineage
-    record(
-        context,
-        run_id=run_id,
-        kind="run",
-        state="accepted",
-        users=int(figures["scored"]),
-        model=f"{lineage.model} version {lineage.model_version}",
-        figures={**figures, **said, "version": version},
-    )
+        version = publish_staged(context, staging, figures, said=said)
+    discard(context, staging)
+    record_run(context, staging.manifest, state="accepted", figures={**figures, **said}, version=version)
     return AcceptReport(run_id, broken, said["accepted_by"], reason, int(figures["scored"]), target.location, version)
 
 

@@ -136,7 +136,10 @@ def plan(settings: Settings, as_json: bool, quiet: bool, fraction: float, everyo
 @fraction_option
 @everyone_option
 @click.option("--fresh", is_flag=True, help="Drop what an interrupted or refused run has staged.")
-def run(settings: Settings, as_json: bool, quiet: bool, fraction: float, everyone: bool, fresh: bool) -> None:
+@click.option("--verify", is_flag=True, help="Compare all keys even where the tables' logs say who is due.")
+def run(
+    settings: Settings, as_json: bool, quiet: bool, fraction: float, everyone: bool, fresh: bool, verify: bool
+) -> None:
     """Score the users that are due, audit the result and publish it in one commit."""
     from scoreline import text
     from scoreline.context import open_context
@@ -144,7 +147,12 @@ def run(settings: Settings, as_json: bool, quiet: bool, fraction: float, everyon
     from scoreline.run import run as run_pipeline
 
     report = run_pipeline(
-        open_context(settings), fraction=fraction, everyone=everyone, fresh=fresh, progress=for_terminal(quiet=quiet)
+        open_context(settings),
+        fraction=fraction,
+        everyone=everyone,
+        fresh=fresh,
+        verify=verify,
+        progress=for_terminal(quiet=quiet),
     )
     say(report, text.ran, as_json=as_json)
 

@@ -1,4 +1,4 @@
-"""A table's commits as its log tells them, and which of them readers see. Decides, does no I/O."""
+"""A table's commits as its log tells them, and which of them made the rows of a version. Decides, does no I/O."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,15 +6,20 @@ from datetime import datetime
 from typing import Any
 
 LOOKED_AT = 200  # so far back logs are read for news; what lies behind makes a run compare all keys
-# Operations that leave the rows as they are.
-HARMLESS = frozenset({"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES", "UPGRADE PROTOCOL", "REORG"})
+# Operations that leave the rows as they are, whoever did them.
+HARMLESS = frozenset(
+    {
+        "ADD COLUMNS", "ADD CONSTRAINT", "CHANGE COLUMN", "CLUSTER BY", "DROP CONSTRAINT", "OPTIMIZE", "REORG",
+        "SET TBLPROPERTIES", "UNSET TBLPROPERTIES", "UPGRADE PROTOCOL", "VACUUM END", "VACUUM START",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Commit:
     """One entry of a table's log; `note` is what we wrote into its user metadata, {} for a stranger's commit.
 
-    `metrics`: Delta's own counts of what the operation did, as text.
+    `metrics`: Delta's own counts of what the operation did, as text. `parameters`: of the operation, as text.
     """
 
     version: int
@@ -22,6 +27,12 @@ class Commit:
     operation: str
     note: Mapping[str, Any]
     metrics: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str | None] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str | None:
+        """What we did: publish, rollback, verified, ingest; None for a stranger's commit."""
+        return self.note.get("kind")
 
 
 def made_by(commits: Sequence[Commit], attempt: str) -> Commit | None:
@@ -29,41 +40,63 @@ def made_by(commits: Sequence[Commit], attempt: str) -> Commit | None:
     return next((commit for commit in commits if commit.note.get("attempt") == attempt), None)
 
 
-def shown(commits: Sequence[Commit]) -> Commit | None:
-    """The commit of the run whose rows readers see now, None if nothing is published. `commits` are newest first.
+def origin(commits: Sequence[Commit], version: int) -> Commit | None:
+    """The commit that made the rows of `version`; None where `commits` do not reach back far enough.
 
-    A rollback shows an older one, once its RESTORE has followed: one that was killed between the two has changed
-    nothing yet.
+    What changes no row is passed over; a RESTORE, ours or anybody's, and a rollback lead to the version that they
+    brought back. So two versions with one origin have the same rows, and a stranger's change is an origin of its own.
     """
-    restored = False
-    for commit in commits:
-        if commit.note.get("kind") == "publish":
-            return commit
-        if commit.note.get("kind") == "rollback" and restored:
-            return next((c for c in commits if c.version == int(commit.note["to_version"])), None)
-        restored = restored or commit.operation == "RESTORE"
+    return _origins(commits).get(version)
+
+
+def follows(commits: Sequence[Commit], commit: Commit) -> bool:
+    """Whether the rows were still those that `commit` was decided on: nobody has changed any in between."""
+    return _follows(_origins(commits), commit)
+
+
+def _origins(commits: Sequence[Commit]) -> dict[int, Commit | None]:
+    made: dict[int, Commit | None] = {}
+    for commit in sorted(commits, key=lambda commit: commit.version):
+        earlier = _rows_of(commit, made)
+        made[commit.version] = commit if earlier is None else made.get(earlier)
+    return made
+
+
+def _rows_of(commit: Commit, made: Mapping[int, Commit | None]) -> int | None:
+    """The earlier version whose rows a commit shows, None if it made rows of its own."""
+    if commit.operation in HARMLESS or commit.kind == "verified":
+        return commit.version - 1
+    if commit.kind == "rollback" and _follows(made, commit):
+        return _whole(commit.note.get("to_version"))
+    if commit.operation == "RESTORE":
+        return _whole(commit.parameters.get("version"))  # none of one by time: nobody can say which it was
     return None
 
 
-def unfinished_rollback(commits: Sequence[Commit]) -> int | None:
-    """The version that a rollback was to restore and did not, since it was killed; None if there is none."""
-    for commit in commits:
-        if commit.operation == "RESTORE" or commit.note.get("kind") == "publish":
-            return None
-        if commit.note.get("kind") == "rollback":
-            return int(commit.note["to_version"])
-    return None
+def _follows(made: Mapping[int, Commit | None], commit: Commit) -> bool:
+    base = _whole(commit.note.get("base_version"))
+    if base is None or not 0 <= base < commit.version:
+        return False
+    return base == commit.version - 1 or (made.get(base) is not None and made.get(base) is made.get(commit.version - 1))
 
 
-def untouched(commits: Sequence[Commit]) -> bool:
-    """Whether the rows are as we left them: nobody else has committed since our last publication or rollback."""
-    restored = False
-    for commit in commits:
-        if commit.note.get("kind") == "rollback":
-            return True
-        if commit.note.get("kind") == "publish":
-            return not restored  # a RESTORE without our fence before it is a stranger's
-        if commit.operation not in HARMLESS | {"RESTORE"}:
-            return False
-        restored = restored or commit.operation == "RESTORE"
-    return False
+def _whole(value: Any) -> int | None:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def shown(commits: Sequence[Commit]) -> Commit | None:
+    """The publication whose rows readers see now, None if nothing is published. `commits` are newest first.
+
+    What strangers have done to these rows since is passed over: `origin` of the newest version says whether they have.
+    """
+    made = _origins(commits)
+    commit = made.get(commits[0].version) if commits else None
+    while commit is not None and commit.kind != "publish":
+        earlier = commit.version - 1
+        if commit.kind == "rollback":  # beside a stranger's change
+            earlier = min(earlier, _whole(commit.note.get("to_version")) or 0)
+        commit = made.get(earlier)
+    return commit

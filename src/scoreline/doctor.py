@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Literal
 
 from scoreline import registry
-from scoreline.commits import unfinished_rollback
 from scoreline.context import Context, open_context
 from scoreline.digest import verify
 from scoreline.errors import ScorelineError
@@ -128,9 +127,6 @@ def _table(context: Context, name: str) -> Iterator[Check]:
 
 
 def _published(table: Table) -> Iterator[Check]:
-    if (unfinished := unfinished_rollback(table.commits(limit=50))) is not None:
-        said = f"a rollback to version {unfinished} was interrupted; readers still see the newer rows"
-        yield Check("rollback", "warn", said, "Run scoreline rollback again.")
     users = table.read()
     twice = users.groupBy("user_id").count().where("count > 1").limit(1).count()
     if twice:

@@ -10,14 +10,14 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from scoreline import __version__, schema
-from scoreline.commits import LOOKED_AT, Commit, shown
+from scoreline.commits import Commit, shown
 from scoreline.context import Context
 from scoreline.errors import InputError
 from scoreline.inputs import Inputs, hashed, open_inputs
 from scoreline.news import News, read_news
 from scoreline.pinning import Pinned, pin_model
 from scoreline.plan import Plan, Wanted, all_new, choose_buckets, due_by_news, due_users, make_plan
-from scoreline.publish import sequence_after
+from scoreline.publish import newest_commits, next_sequence
 from scoreline.rules import Rules, read_rules
 from scoreline.schema import BUCKET, HISTORY_HASH, SCORED_AT, USER_ID
 from scoreline.tables import Table, count
@@ -25,7 +25,11 @@ from scoreline.tables import Table, count
 
 @dataclass(frozen=True)
 class Opened:
-    """Everything a run depends on, pinned before anything is decided."""
+    """Everything a run depends on, pinned before anything is decided.
+
+    target_version: 0 for a table that was just made, or that is still to be made. news: None where the keys of both
+    tables have to be compared; verify: they are compared all the same.
+    """
 
     inputs: Inputs
     target: Table
@@ -36,6 +40,7 @@ class Opened:
     rules: Rules
     wanted: Wanted
     fraction: float
+    verify: bool = False
 
     @property
     def model(self) -> str:
@@ -64,15 +69,32 @@ class Opened:
 
 
 @dataclass(frozen=True)
+class Verification:
+    """What the comparison of all keys says of the shorter way: due users that the logs would have missed.
+
+    `examples`: a few of them, in the order of their ids.
+    """
+
+    missed: int
+    examples: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
 class Due:
     """Who is due. `keys`: `user_id, bucket, reason`; `rows`: the input's rows, None where two tables were compared.
 
-    `everyone`: nobody is up to date.
+    `everyone`: nobody is up to date. `verification`: None where the logs were not asked, or alone.
     """
 
     keys: DataFrame
     rows: DataFrame | None = None
     everyone: bool = False
+    verification: Verification | None = None
+
+    @property
+    def compared(self) -> bool:
+        """Whether nobody can be due who was not found: the keys were compared, or there was nothing to compare."""
+        return self.rows is None or self.everyone
 
     @classmethod
     def among(cls, rows: DataFrame, *, everyone: bool = False) -> "Due":
@@ -91,8 +113,11 @@ class Due:
         self.keys.unpersist()
 
 
-def open_run(context: Context, *, fraction: float, everyone: bool) -> Opened:
-    """Pin everything and check that it fits together; no row has been read when this raises."""
+def open_run(context: Context, *, fraction: float, everyone: bool, verify: bool = False, create: bool = True) -> Opened:
+    """Pin everything and check that it fits together; no row has been read when this raises.
+
+    `create` makes the table if there is none yet. `verify` compares all keys even where the logs say who is due.
+    """
     if not 0 < fraction <= 1:
         raise InputError(f"--fraction is above 0 and at most 1, found {fraction:g}.")
     inputs = open_inputs(context)
@@ -100,8 +125,9 @@ def open_run(context: Context, *, fraction: float, everyone: bool) -> Opened:
     pinned = pin_model(context, inputs, rules)
     inputs = hashed(inputs, pinned.task.inputs)
     target = context.tables.table(pinned.target_name)
-    target.create(schema.recommendations(context.keys, pinned.output_fields))
-    commits = target.commits(limit=LOOKED_AT)
+    if create or target.exists():
+        target.create(schema.recommendations(context.keys, pinned.output_fields))
+    commits = newest_commits(target) if create or target.exists() else []
     if _behind(inputs, commits):
         # a run that has published since we looked had newer input: with ours we would take its rows back
         inputs = hashed(open_inputs(context), pinned.task.inputs)
@@ -113,10 +139,20 @@ def open_run(context: Context, *, fraction: float, everyone: bool) -> Opened:
         now=context.now,
         everyone=everyone,
     )
-    # what was published by now is what we read: who publishes after that is newer, and overtakes us
-    sequence = sequence_after(commits, context.now)
     news = read_news(commits, inputs.commits, input_name=inputs.name, too_old=wanted.too_old)
-    return Opened(inputs, target, commits[0].version, sequence, news, pinned, rules, wanted, fraction)
+    return Opened(
+        inputs=inputs,
+        target=target,
+        target_version=commits[0].version if commits else 0,
+        # what was published by now is what we read: who opens after that is newer, and overtakes us
+        sequence=next_sequence(commits),
+        news=news,
+        pinned=pinned,
+        rules=rules,
+        wanted=wanted,
+        fraction=fraction,
+        verify=verify or (news is not None and news.unverified_for(context.settings.audit.verify_every, context.now)),
+    )
 
 
 def _behind(inputs: Inputs, commits: Sequence[Commit]) -> bool:
@@ -124,7 +160,8 @@ def _behind(inputs: Inputs, commits: Sequence[Commit]) -> bool:
     published = shown(commits)
     if published is None or inputs.version is None or published.note.get("input") != inputs.name:
         return False
-    return int(published.note["input_version"]) > inputs.version
+    version = published.note.get("input_version")
+    return isinstance(version, int) and version > inputs.version
 
 
 def find_due(opened: Opened) -> Due:
@@ -132,10 +169,19 @@ def find_due(opened: Opened) -> Due:
     rows = opened.inputs.rows
     if opened.target_version == 0:
         return Due.among(all_new(rows), everyone=True)  # created just now: nothing to compare with
-    if opened.news is not None:
+    if opened.news is not None and not opened.verify:
         return Due.among(due_by_news(rows, opened.news, opened.wanted))
     keys = due_users(rows.select(USER_ID, BUCKET, HISTORY_HASH), opened.published(), opened.wanted)
-    return Due(keys.persist(StorageLevel.MEMORY_AND_DISK))  # compared once, used by the plan and each slice
+    keys = keys.persist(StorageLevel.MEMORY_AND_DISK)  # compared once, used by the plan and each slice
+    if opened.news is None:
+        return Due(keys)
+    return Due(keys, verification=_verified(keys, due_by_news(rows, opened.news, opened.wanted)))
+
+
+def _verified(keys: DataFrame, by_logs: DataFrame) -> Verification:
+    missed = keys.join(by_logs.select(USER_ID), on=USER_ID, how="left_anti")
+    examples = [row[0] for row in missed.select(USER_ID).orderBy(USER_ID).limit(3).collect()]
+    return Verification(count(missed) if examples else 0, tuple(examples))
 
 
 def count_due(context: Context, opened: Opened, due: Due) -> Plan:
@@ -145,7 +191,7 @@ def count_due(context: Context, opened: Opened, due: Due) -> Plan:
         counts.setdefault(row[BUCKET], {})[row["reason"]] = row["users"]
     due_now = sum(users for reasons in counts.values() for users in reasons.values())
     shape = context.settings
-    last = _last_scored(opened) if opened.fraction < 1 else {}
+    last = _last_scored(opened) if opened.fraction < 1 and opened.target_version else {}
     chosen = choose_buckets(counts, last, buckets=shape.histories.buckets, fraction=opened.fraction)
     return make_plan(
         counts,

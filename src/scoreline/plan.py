@@ -15,11 +15,12 @@ from pyspark.sql import functions as F
 from scoreline.news import News
 from scoreline.schema import ADDED_AT, BUCKET, HISTORY_HASH, SCORED_AT, UPDATED_AT, USER_ID
 
-Reason = Literal["left", "new", "other_model", "other_rules", "changed", "too_old", "asked"]
+Reason = Literal["left", "new", "doubled", "other_model", "other_rules", "changed", "too_old", "asked"]
 REASONS: tuple[Reason, ...] = get_args(Reason)
 MEANING: Mapping[Reason, str] = {
     "left": "no history any more; the row is removed",
     "new": "no recommendation yet",
+    "doubled": "more than one row, by whoever else writes the table",
     "other_model": "made by another model version",
     "other_rules": "made with other rules",
     "changed": "history changed since",
@@ -91,17 +92,18 @@ class Plan:
 def due_users(histories: DataFrame, recommendations: DataFrame, wanted: Wanted) -> DataFrame:
     """Compare the keys of both tables; gives `user_id, bucket, reason`, a row for each user that is due.
 
-    `histories` has `user_id, bucket, history_hash`, `recommendations` also `model_name, model_version, rules_hash,
-    scored_at`; `user_id` is unique in each. The first reason of `REASONS` that holds is given.
+    `histories` has `user_id, bucket, history_hash`, each user once, `recommendations` also `model_name, model_version,
+    rules_hash, scored_at`. The first reason of `REASONS` that holds is given.
     """
     has = histories.select(USER_ID, BUCKET, F.col(HISTORY_HASH).alias("_wanted_hash"))
     both = has.join(_judged(recommendations, wanted), on=USER_ID, how="full")
     reason = (
         F.when(F.col(BUCKET).isNull(), "left")
-        .when(F.col("_old_bucket").isNull(), "new")
+        .when(F.col("_rows").isNull(), "new")
+        .when(F.col("_rows") > 1, "doubled")
         .when(F.col("_model"), "other_model")
         .when(F.col("_rules"), "other_rules")
-        .when(F.col("_made_hash") != F.col("_wanted_hash"), "changed")
+        .when(~F.col("_made_hash").eqNullSafe(F.col("_wanted_hash")), "changed")
         .when(F.col("_age"), "too_old")
     )
     if wanted.everyone:
@@ -111,16 +113,24 @@ def due_users(histories: DataFrame, recommendations: DataFrame, wanted: Wanted) 
 
 
 def _judged(recommendations: DataFrame, wanted: Wanted) -> DataFrame:
-    """What is wrong with a row by itself, as booleans: the join then moves a few bytes a user, not three strings."""
-    other_model = (F.col("model_name") != wanted.model_name) | (F.col("model_version") != wanted.model_version)
-    return recommendations.select(
+    """What is wrong with a row by itself, as booleans: the join then moves a few bytes a user, not three strings.
+
+    A row per user, with the number of `_rows` that there are: the join has to move the rows by user all the same. What
+    is null, as in a row that somebody else has added, is as good as wrong.
+    """
+    same_model = F.col("model_name").eqNullSafe(wanted.model_name)
+    other_model = ~(same_model & F.col("model_version").eqNullSafe(wanted.model_version))
+    no_age = F.lit(wanted.max_age is not None)
+    rows = recommendations.select(
         USER_ID,
         F.col(BUCKET).alias("_old_bucket"),
         F.col(HISTORY_HASH).alias("_made_hash"),
         other_model.alias("_model"),
-        (F.col("rules_hash") != wanted.rules_hash).alias("_rules"),
-        (F.col(SCORED_AT) <= F.lit(wanted.too_old).cast("timestamp")).alias("_age"),
+        (~F.col("rules_hash").eqNullSafe(wanted.rules_hash)).alias("_rules"),
+        F.coalesce(F.col(SCORED_AT) <= F.lit(wanted.too_old).cast("timestamp"), no_age).alias("_age"),
     )
+    one = [F.max(name).alias(name) for name in ("_old_bucket", "_made_hash", "_model", "_rules", "_age")]
+    return rows.groupBy(USER_ID).agg(F.count(F.lit(1)).alias("_rows"), *one)
 
 
 def due_by_news(histories: DataFrame, news: News, wanted: Wanted) -> DataFrame:

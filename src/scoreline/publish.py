@@ -2,7 +2,7 @@
 
 Each commit carries `txnAppId = scoreline/publish` with the run's sequence as `txnVersion`. Delta skips a commit whose
 version is not above the last one, silently: so a run that is older than what was published can't overwrite it, and
-after publishing we look whether the commit is ours.
+after publishing we look whether the commit is ours. The sequence is drawn from the table's own log: no clock decides.
 """
 
 import json
@@ -17,7 +17,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 
-from scoreline.commits import Commit, made_by, shown
+from scoreline.commits import LOOKED_AT, Commit, made_by, shown
 from scoreline.errors import InputError, Superseded
 from scoreline.schema import USER_ID
 from scoreline.tables import Table, commit_settings, quoted
@@ -29,18 +29,21 @@ _CONFLICT = ("DELTA_CONCURRENT", "ConcurrentModification", "DELTA_PROTOCOL_CHANG
 _ATTEMPTS = 4
 
 
-def next_sequence(table: Table, now: datetime) -> int:
-    """Milliseconds since 1970, but above the last published number should the clock have gone back.
+def newest_commits(table: Table) -> list[Commit]:
+    """The newest commits of the table, back to the last numbered one at least, newest first."""
+    commits = table.commits(limit=LOOKED_AT)
+    if any("sequence" in c.note for c in commits) or not commits or commits[-1].version == 0:
+        return commits
+    return table.commits()
 
-    To be taken when a run begins, not when it publishes: a run that was overtaken must not number itself anew.
+
+def next_sequence(commits: Sequence[Commit]) -> int:
+    """The number of a run, or a rollback, that opens the table with these commits (see `newest_commits`).
+
+    One above the last number in the log: of all who begin before the next publication only the first may publish. To
+    be drawn when a run begins, not when it publishes: a run that was overtaken must not number itself anew.
     """
-    return sequence_after(table.commits(limit=50), now)
-
-
-def sequence_after(commits: Sequence[Commit], now: datetime) -> int:
-    """`next_sequence` from commits that have been read already."""
-    last = max((int(c.note["sequence"]) for c in commits if "sequence" in c.note), default=0)
-    return max(int(now.timestamp() * 1000), last + 1)
+    return 1 + max((number for c in commits if isinstance(number := c.note.get("sequence"), int)), default=0)
 
 
 def replace_all(table: Table, rows: DataFrame, *, sequence: int, note: Mapping[str, Any]) -> int:
@@ -86,7 +89,7 @@ def _published(table: Table, note: Mapping[str, Any], commit: Callable[[], None]
                 raise
             log.warning("publish conflict, attempt=%d", attempt)
             time.sleep(0.2 * attempt)
-    ours = made_by(table.commits(limit=50), note["attempt"])
+    ours = made_by(table.commits(limit=LOOKED_AT), note["attempt"])
     if ours is None:
         raise superseded(table)
     return ours.version
@@ -102,42 +105,50 @@ def superseded(table: Table) -> Superseded:
 
 def overtaken(table: Table, sequence: int) -> bool:
     """Whether a run or rollback numbered `sequence` or higher has published."""
-    return any(int(c.note.get("sequence", -1)) >= sequence for c in table.commits(limit=50))
+    numbers = (c.note.get("sequence") for c in table.commits(limit=LOOKED_AT))
+    return any(number >= sequence for number in numbers if isinstance(number, int))
 
 
-def rollback(table: Table, *, now: datetime, run_id: str | None = None) -> tuple[Commit, int]:
+def note_verified(table: Table, *, base_version: int, at: datetime) -> None:
+    """Write down, in a commit that changes no row, that the keys were compared and nobody was due."""
+    note = {"kind": "verified", "base_version": base_version, "verified_at": at.isoformat()}
+    # Delta makes no commit of nothing, but of a transaction's number
+    options = {"txnAppId": "scoreline/verified", "txnVersion": str(base_version), "userMetadata": json.dumps(note)}
+    table.write(table.read().limit(0), "append", options)
+
+
+def rollback(table: Table, *, run_id: str | None = None) -> tuple[Commit, int]:
     """Bring the table back to the state after an earlier run (default: the one before the current).
 
-    First an empty commit raises the fence, so that a run which began earlier can't publish afterwards; then the table
-    is restored. Returns the commit restored and the new version. Raises InputError if there is nothing to go back to.
+    One fenced commit, like a publication's: killed before it nothing has happened, readers see all of it or nothing,
+    and a run which began earlier can't publish afterwards. Returns the publication that readers see again and the new
+    version. Raises InputError if there is nothing to go back to, Superseded if a run has published meanwhile.
     """
-    target = _rollback_target(table, run_id)
-    sequence = next_sequence(table, now)
+    commits = table.commits()
+    target = _rollback_target(table, commits, run_id)
     note = {
         "kind": "rollback",
+        "base_version": commits[0].version,
         "to_version": target.version,
         "to_run": target.note.get("run_id"),
-        "sequence": sequence,
     }
-    options = {"txnAppId": APP, "txnVersion": str(sequence), "userMetadata": json.dumps(note)}
-    table.write(table.read().limit(0), "append", options)
-    table.restore(target.version)
-    return target, table.version()
+    version = replace_all(table, table.read(target.version), sequence=next_sequence(commits), note=note)
+    return target, version
 
 
-def _rollback_target(table: Table, run_id: str | None) -> Commit:
-    commits = table.commits()
-    runs = [c for c in commits if c.note.get("kind") == "publish"]
+def _rollback_target(table: Table, commits: Sequence[Commit], run_id: str | None) -> Commit:
+    runs = [c for c in commits if c.kind == "publish"]
     listed = ", ".join(str(c.note.get("run_id")) for c in runs[:10]) or "none"
     if run_id is not None:
-        found = [c for c in runs if c.note.get("run_id") == run_id]
-        if not found:
+        named = [c for c in runs if c.note.get("run_id") == run_id]
+        if not named:
             raise InputError(
                 f"No run {run_id} was published to {table.location}. Published runs, newest first: {listed}."
             )
-        return found[0]
+        return named[0]
     current = shown(commits)
-    earlier = [c for c in runs if current is not None and c.version < current.version]
-    if not earlier:
+    # what readers saw before it: not the run below it in the log, which may have been taken back
+    before = shown([c for c in commits if current is not None and c.version < current.version])
+    if before is None:
         raise InputError(f"{table.location} has no run before the current one. Published runs: {listed}.")
-    return earlier[0]
+    return before

@@ -1,4 +1,4 @@
-"""The `runs` table: what happened, for people and dashboards. Nothing reads it to decide."""
+"""What happened, for people and dashboards: a row of `runs`, an MLflow run. Nothing reads it to decide."""
 
 import json
 import logging
@@ -8,10 +8,39 @@ from typing import Any
 
 from scoreline import schema
 from scoreline.context import Context
+from scoreline.lineage import log_run
 from scoreline.redaction import redacted
+from scoreline.staging import Manifest
 from scoreline.tables import one_row
 
 log = logging.getLogger(__name__)
+
+
+def record_run(
+    context: Context, manifest: Manifest, *, state: str, figures: Mapping[str, Any], version: int | None = None
+) -> None:
+    """Record a scoring run in both places; `version` is what it published, None if it did not."""
+    lineage = manifest.lineage
+    model = f"{lineage.model} version {lineage.model_version}"
+    record(
+        context,
+        run_id=manifest.run_id,
+        kind="run",
+        state=state,
+        users=int(figures.get("scored", 0)),
+        model=model,
+        figures={**figures, "input_version": lineage.input_version, "version": version},
+    )
+    tables = {"input": (lineage.input, lineage.input_version)}
+    output = {} if version is None else {"output": (context.tables.table(lineage.target).location, version)}
+    log_run(
+        context.settings,
+        run_id=manifest.run_id,
+        state=state,
+        params={"model": model, "rules_hash": lineage.rules_hash, "k": lineage.k, "fraction": manifest.fraction},
+        figures=figures,
+        tables={**tables, **output},
+    )
 
 
 def record(

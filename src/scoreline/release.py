@@ -158,10 +158,11 @@ def publish_staged(
     staging: Staging,
     figures: Mapping[str, Any],
     *,
-    sequence: int,
     said: Mapping[str, Any] | None = None,
 ) -> int:
     """Publish in one commit; returns the version. Overwrites when everyone was due, merges otherwise.
+
+    A user who has two rows is a reason to overwrite, too: a MERGE would replace both.
 
     `said` goes into the commit's note: what the next run may build upon, or who accepted a refused run.
     """
@@ -169,6 +170,7 @@ def publish_staged(
     note = {
         "kind": "publish",
         "run_id": manifest.run_id,
+        "base_version": lineage.target_version,
         "model": lineage.model,
         "model_version": lineage.model_version,
         "input": lineage.input,
@@ -177,11 +179,13 @@ def publish_staged(
         "users": figures["scored"],
         **(said or {}),
     }
-    target, staged = target_of(context, lineage), staging.table.read()
+    target, staged, sequence = target_of(context, lineage), staging.table.read(), manifest.sequence
     rows = _finished(target, manifest, staged.where(F.col("outcome") == "scored"))
     if manifest.whole_table:
         everyone = rows.unionByName(_kept(target, lineage, staged)) if figures["failed"] else rows
         return replace_all(target, everyone, sequence=sequence, note=note)
+    if manifest.reasons.get("doubled"):
+        return replace_all(target, rows.unionByName(_others(target, lineage, staged)), sequence=sequence, note=note)
     some = rows.withColumn("_left", F.lit(False))
     if figures.get("left"):
         leaving = _finished(target, manifest, staged.where(F.col("outcome") == "left"))
@@ -212,3 +216,9 @@ def _kept(target: Table, lineage: Lineage, staged: DataFrame) -> DataFrame:
     """Last night's rows of the users whose scoring failed tonight."""
     failed = staged.where(F.col("outcome") == "failed").select(USER_ID)
     return target.read(lineage.target_version).join(F.broadcast(failed), on=USER_ID, how="left_semi")
+
+
+def _others(target: Table, lineage: Lineage, staged: DataFrame) -> DataFrame:
+    """The rows of everyone whom this run neither scored nor found gone, each user once."""
+    done = staged.where(F.col("outcome") != "failed").select(USER_ID)
+    return target.read(lineage.target_version).join(done, on=USER_ID, how="left_anti").dropDuplicates([USER_ID])

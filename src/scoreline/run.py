@@ -14,17 +14,16 @@ from scoreline.audit import Gate, judge, users_gate
 from scoreline.context import Context
 from scoreline.errors import AuditRefused, InputError, NotUnique, RunFailed, ScorelineError, Superseded
 from scoreline.inputs import quarantine_unkeyed
-from scoreline.lineage import log_run
 from scoreline.lock import exclusive
 from scoreline.news import complete_note, oldest_row
-from scoreline.opening import Due, Opened, count_due, find_due, open_run
+from scoreline.opening import Due, Opened, Verification, count_due, find_due, open_run
 from scoreline.plan import Plan
 from scoreline.progress import Progress, silent
-from scoreline.publish import overtaken, superseded
-from scoreline.records import record
+from scoreline.publish import note_verified, overtaken, superseded
+from scoreline.records import record_run
 from scoreline.release import audit_figures, publish_staged, record_failures
 from scoreline.slices import stage_slices
-from scoreline.staging import Lineage, Manifest, Staging, clean_staging, find_staging
+from scoreline.staging import Lineage, Manifest, Staging, clean_staging, discard, find_staging
 from scoreline.tables import count, explained
 
 log = logging.getLogger(__name__)
@@ -37,6 +36,7 @@ class RunReport:
     """What a run did. `figures` are the audit's, `seconds` the time of each step, `warnings` limits that only warn.
 
     `only_failures`: those who were due failed again, within the budget, so there was nothing to publish.
+    `verification`: how the logs' answer compares with that of all keys, if both were asked.
     """
 
     run_id: str | None
@@ -49,11 +49,12 @@ class RunReport:
     figures: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    verification: Verification | None = None
 
 
 def plan_run(context: Context, *, fraction: float = 1.0, everyone: bool = False) -> tuple[Opened, Plan]:
     """Say what a run would do, without doing it."""
-    opened = open_run(context, fraction=fraction, everyone=everyone)
+    opened = open_run(context, fraction=fraction, everyone=everyone, create=False)
     with explained("the tables could not be compared"):
         return opened, count_due(context, opened, find_due(opened))
 
@@ -64,18 +65,20 @@ def run(
     fraction: float = 1.0,
     everyone: bool = False,
     fresh: bool = False,
+    verify: bool = False,
     progress: Progress = silent,
 ) -> RunReport:
     """Score who is due and publish the result in one commit.
 
     `fraction` takes that part of the buckets, those that have waited longest; `everyone` takes users that are up to
-    date too; `fresh` drops what an interrupted or refused run has staged. Raises AuditRefused (nothing is published,
+    date too; `fresh` drops what an interrupted or refused run has staged; `verify` compares the keys of both tables,
+    whatever their logs say, and reports who would have been missed. Raises AuditRefused (nothing is published,
     the staged rows stay as evidence), Superseded, RunInProgress, InputError or ConfigurationError. An interrupted run
     is taken up from its staged slices if its inputs are the same.
     """
     with exclusive(context.settings, "run"), explained("the run failed"):
         clock = _Clock()
-        opened = open_run(context, fraction=fraction, everyone=everyone)
+        opened = open_run(context, fraction=fraction, everyone=everyone, verify=verify)
         staging = find_staging(context, opened.dependencies(context))
         if staging is not None and fresh:
             staging.table.drop()
@@ -88,21 +91,42 @@ def run(
             if staging is None:
                 with explained("the tables could not be compared"):
                     plan = count_due(context, opened, due)
+                _warn_of_missed(due)
                 if plan.due == 0:
                     clean_staging(context)
-                    return _nothing_due(opened, plan)
+                    return _nothing_due(opened, plan, due)
                 _require_users(context, opened, plan)
-                staging = _new_staging(context, opened, plan)
+                staging = _new_staging(context, opened, plan, compared=due.compared)
             clock.lap("plan")
             return _staged_and_published(context, opened, staging, due, progress, clock)
         finally:
             due.release()
 
 
-def _nothing_due(opened: Opened, plan: Plan) -> RunReport:
+def _warn_of_missed(due: Due) -> None:
+    if due.verification and due.verification.missed:
+        log.warning(
+            "the tables' logs did not tell of %d due users (%s, ...); all keys were compared, and they are scored now. "
+            "Please report it",
+            due.verification.missed,
+            ", ".join(map(str, due.verification.examples)),
+        )
+
+
+def _nothing_due(opened: Opened, plan: Plan, due: Due) -> RunReport:
     if plan.users == 0:
         raise InputError(f"{opened.inputs.name} has no user in it yet. Ingest first: scoreline ingest --events FILE")
-    return RunReport(None, "nothing_due", {}, opened.model, opened.target.location, opened.target_version)
+    if due.verification:
+        note_verified(opened.target, base_version=opened.target_version, at=opened.wanted.now)
+    return RunReport(
+        None,
+        "nothing_due",
+        {},
+        opened.model,
+        opened.target.location,
+        opened.target_version,
+        verification=due.verification,
+    )
 
 
 def _require_users(context: Context, opened: Opened, plan: Plan) -> None:
@@ -118,9 +142,10 @@ def _require_users(context: Context, opened: Opened, plan: Plan) -> None:
             log.warning("%s", gate)
 
 
-def _new_staging(context: Context, opened: Opened, plan: Plan) -> Staging:
+def _new_staging(context: Context, opened: Opened, plan: Plan, *, compared: bool) -> Staging:
     manifest = Manifest(
         run_id=f"{context.now:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}",
+        sequence=opened.sequence,
         started_at=context.now.isoformat(),
         slices=plan.slices,
         reasons=plan.reasons,
@@ -138,6 +163,8 @@ def _new_staging(context: Context, opened: Opened, plan: Plan) -> Staging:
             rules_hash=opened.rules.hash,
             k=opened.rules.k,
         ),
+        fraction=opened.fraction,
+        compared=compared,
     )
     return Staging.new(context, opened.dependencies(context), manifest)
 
@@ -163,16 +190,17 @@ def _staged_and_published(
             return _only_failures(context, opened, staging, figures)
         with explained(f"run {run_id} could not be published"):
             said = _for_the_next_run(opened, staging.manifest, complete=not figures["failed"])
-            version = publish_staged(context, staging, figures, sequence=opened.sequence, said=said)
+            version = publish_staged(context, staging, figures, said=said)
         clock.lap("publish")
     except ScorelineError as failure:
         error = _who_was_first(opened, failure)
         if isinstance(error, NotUnique):
             staging.table.drop()  # an input without versions would find these rows again, mended or not
-        _record(context, opened, run_id, _STATES.get(type(error), "failed"), {**figures, "error": str(error)}, None)
+        state = _STATES.get(type(error), "failed")
+        record_run(context, staging.manifest, state=state, figures={**figures, "error": str(error)})
         raise error from None
-    _tidy(context, staging)
-    _record(context, opened, run_id, "published", {**figures, **clock.named()}, version)
+    discard(context, staging)
+    record_run(context, staging.manifest, state="published", figures={**figures, **clock.named()}, version=version)
     clock.lap("record")
     return RunReport(
         run_id=run_id,
@@ -185,24 +213,20 @@ def _staged_and_published(
         figures=figures,
         seconds=clock.laps,
         warnings=tuple(map(str, warnings)),
+        verification=due.verification,
     )
 
 
 def _for_the_next_run(opened: Opened, manifest: Manifest, *, complete: bool) -> dict[str, Any]:
     """What the publishing commit says, so that the next run need not compare all keys."""
-    oldest = oldest_row(opened.news, whole_table=manifest.whole_table, began=manifest.began)
-    inputs = opened.inputs
-    return complete_note(inputs.commits, version=inputs.version, complete=complete and manifest.complete, oldest=oldest)
-
-
-def _tidy(context: Context, staging: Staging) -> None:
-    """Remove staged rows; that the result is published stands, whatever becomes of this."""
-    try:
-        with explained("staged rows could not be removed"):
-            staging.table.drop()
-            clean_staging(context)
-    except ScorelineError as error:
-        log.warning("%s; scoreline vacuum removes them later", error)
+    began, inputs = manifest.began, opened.inputs
+    oldest = oldest_row(opened.news, whole_table=manifest.whole_table, began=began)
+    known = opened.news.verified_at if opened.news else None
+    verified = began if manifest.compared else known
+    return {
+        **complete_note(inputs.commits, version=inputs.version, complete=complete and manifest.complete, oldest=oldest),
+        "verified_at": verified.isoformat() if verified else None,
+    }
 
 
 def _who_was_first(opened: Opened, error: ScorelineError) -> ScorelineError:
@@ -215,7 +239,7 @@ def _who_was_first(opened: Opened, error: ScorelineError) -> ScorelineError:
 def _only_failures(context: Context, opened: Opened, staging: Staging, figures: Mapping[str, Any]) -> RunReport:
     manifest = staging.manifest
     staging.table.drop()
-    _record(context, opened, manifest.run_id, "only_failures", figures, None)
+    record_run(context, manifest, state="only_failures", figures=figures)
     return RunReport(
         run_id=manifest.run_id,
         state="only_failures",
@@ -243,36 +267,6 @@ def _require_passed(context: Context, staging: Staging, figures: Mapping[str, An
             f'anew: --fresh. To publish them all the same: scoreline publish --run {manifest.run_id} --accept "why"'
         )
     return warned
-
-
-def _record(
-    context: Context, opened: Opened, run_id: str, state: str, figures: Mapping[str, Any], version: int | None
-) -> None:
-    users = int(figures.get("scored", 0))
-    versions = {"input_version": opened.inputs.version, "version": version}
-    record(
-        context,
-        run_id=run_id,
-        kind="run",
-        state=state,
-        users=users,
-        model=opened.model,
-        figures={**figures, **versions},
-    )
-    tables = {"input": (opened.inputs.name, opened.inputs.version)}
-    log_run(
-        context.settings,
-        run_id=run_id,
-        state=state,
-        params={
-            "model": opened.model,
-            "rules_hash": opened.rules.hash,
-            "k": opened.rules.k,
-            "fraction": opened.fraction,
-        },
-        figures=figures,
-        tables=tables if version is None else {**tables, "output": (opened.target.location, version)},
-    )
 
 
 class _Clock:

@@ -275,6 +275,9 @@ class AuditSettings(Section):
         default=0.5, description="users there are now, as a share of the users published before"
     )
     warn: list[GateName] = Field(default=[], description="limits that warn instead of refusing")
+    verify_every: Duration | None = Field(
+        default=timedelta(days=7), description="so often all keys are compared, even where the logs say who is due"
+    )
     sample_users: int = Field(default=20_000, ge=1, description="users read for what is measured on lists and scores")
 
     def tolerated(self, users: int) -> int:

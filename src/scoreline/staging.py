@@ -14,10 +14,10 @@ from typing import Any
 from pyspark.sql import DataFrame
 
 from scoreline.context import Context
-from scoreline.errors import InputError
+from scoreline.errors import InputError, ScorelineError
 from scoreline.plan import Slice
 from scoreline.settings import fingerprint
-from scoreline.tables import Table
+from scoreline.tables import Table, explained
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +43,14 @@ class Lineage:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What the first attempt of a run decided; a later attempt keeps to it."""
+    """What the first attempt of a run decided; a later attempt keeps to it.
+
+    `sequence`: the number it was drawn when it opened the table. `complete`: whoever is due is in it; `compared`: found
+    by the keys of both tables, not by their logs.
+    """
 
     run_id: str
+    sequence: int
     started_at: str
     slices: tuple[Slice, ...]
     reasons: Mapping[str, int]
@@ -54,6 +59,8 @@ class Manifest:
     users: int
     buckets: int
     lineage: Lineage
+    fraction: float = 1.0
+    compared: bool = False
 
     @property
     def began(self) -> datetime:
@@ -123,6 +130,16 @@ def stage(table: Table, rows: DataFrame, *, number: int, manifest: Manifest | No
     note = {"slice": number, **({"manifest": asdict(manifest)} if manifest else {})}
     options = {"txnAppId": f"{table.name}/{number}", "txnVersion": "1", "userMetadata": json.dumps(note), **_KEYS_ONLY}
     table.write(rows, "append", options)
+
+
+def discard(context: Context, staging: Staging) -> None:
+    """Remove the rows of a run that is published, and leftovers; the publication stands, whatever becomes of this."""
+    try:
+        with explained("staged rows could not be removed"):
+            staging.table.drop()
+            clean_staging(context)
+    except ScorelineError as error:
+        log.warning("%s; scoreline vacuum removes them later", error)
 
 
 def clean_staging(context: Context, *, older_than: timedelta = timedelta(days=1)) -> int:

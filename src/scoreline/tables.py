@@ -111,9 +111,6 @@ class Table:
     def delete(self, where: str) -> None:
         self.spark.sql(f"DELETE FROM {self.identifier} WHERE {where}")
 
-    def restore(self, version: int) -> None:
-        self.spark.sql(f"RESTORE TABLE {self.identifier} TO VERSION AS OF {version:d}")
-
     def set_property(self, key: str, value: str) -> None:
         self.spark.sql(f"ALTER TABLE {self.identifier} SET TBLPROPERTIES ({_literal(key)} = {_literal(value)})")
 
@@ -128,8 +125,9 @@ class Table:
         """The table's history, newest first."""
         newest = "" if limit is None else f" LIMIT {limit:d}"
         history = self.spark.sql(f"DESCRIBE HISTORY {self.identifier}{newest}")
-        rows = history.select("version", "timestamp", "operation", "userMetadata", "operationMetrics").collect()
-        return [Commit(r[0], r[1], r[2], _note(r[3]), r[4] or {}) for r in rows]
+        columns = ("version", "timestamp", "operation", "userMetadata", "operationMetrics", "operationParameters")
+        rows = history.select(*columns).collect()
+        return [Commit(r[0], r[1], r[2], _note(r[3]), r[4] or {}, r[5] or {}) for r in rows]
 
     def touched_at(self) -> datetime:
         """When the newest file of a folder was written that is no table yet; now, for what cannot be looked at."""

@@ -54,7 +54,8 @@ def planned(plan: Plan, model: str) -> str:
 
 def ran(report: RunReport) -> str:
     if report.state == "nothing_due":
-        return f"Nothing is due: everyone is up to date with {report.model}. Nothing was written."
+        compared = " All keys were compared: the logs had said the same." if report.verification else ""
+        return f"Nothing is due: everyone is up to date with {report.model}. Nothing was written.{compared}"
     found = report.figures
     if report.state == "only_failures":
         return (
@@ -75,6 +76,8 @@ def ran(report: RunReport) -> str:
         f"  audit: {audited(found)}",
         f"  published to {report.table} version {report.version}",
     ]
+    if report.verification:
+        lines.append(f"  all keys were compared: the logs had missed {report.verification.missed:,} due users")
     lines += [f"  warning: {warning}" for warning in report.warnings]
     if report.resumed_slices:
         lines.insert(1, f"  {report.resumed_slices} slice(s) of an interrupted run were taken over")

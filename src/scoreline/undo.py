@@ -36,13 +36,13 @@ def roll_back(context: Context, *, run_id: str | None = None) -> RollbackReport:
     """Bring the table back to what `run_id` (default: the run before the current one) had published.
 
     The application's database, if the configuration has one, is brought to the same rows. A run that began before
-    cannot publish afterwards. A rollback that was killed half-way is done by running it again. Raises InputError if
-    there is nothing to go back to, RunFailed if the table is back and the database is not.
+    cannot publish afterwards. Raises InputError if there is nothing to go back to, Superseded if a run has published
+    meanwhile, RunFailed if the table is back and the database is not.
     """
     with exclusive(context.settings, "run"), explained("the rollback failed"):
         name = "recommendations" if context.settings.input is None else "predictions"
         table = context.tables.existing(name, made_by="scoreline run")
-        target, version = rollback(table, now=context.now, run_id=run_id)
+        target, version = rollback(table, run_id=run_id)
     note = target.note
     restored = str(note.get("run_id"))
     record(

@@ -137,7 +137,7 @@ def test_the_database_follows_the_table_and_its_rollback(pipeline: Pipeline, dat
     assert (second.replaced, second.removed) == (2, 1)
     assert database() == pipeline.shown() != before
 
-    rollback(pipeline.table, now=NOW)
+    rollback(pipeline.table)
     export(pipeline.context)
     assert database() == pipeline.shown() == before
 

@@ -33,13 +33,13 @@ POINTS = {
     "record failures": "scoreline.run.record_failures",
     "publish": "scoreline.run.publish_staged",
     "drop staging": "scoreline.tables.Table.drop",
-    "clean": "scoreline.run.clean_staging",
-    "record": "scoreline.run.record",
-    "log": "scoreline.run.log_run",
+    "clean": "scoreline.staging.clean_staging",
+    "record": "scoreline.records.record",
+    "log": "scoreline.records.log_run",
     "quarantine": "scoreline.ingest.quarantine_bad",
     "merge": "scoreline.ingest._merge",
     "fence": "scoreline.publish.next_sequence",
-    "restore": "scoreline.tables.Table.restore",
+    "bring back": "scoreline.publish.replace_all",
     "export": "scoreline.undo.export",
 }
 

@@ -50,7 +50,7 @@ SECOND_NIGHT: dict[str, Deaths] = {
     ],
 }  # fmt: skip
 INGEST: list[Deaths] = [[("after", "quarantine", 1), ("after", "merge", 1)], [("before", "merge", 1)]]
-ROLLBACK: Deaths = [("after", "fence", 1), ("before", "restore", 1)]
+ROLLBACK: Deaths = [("after", "fence", 1), ("before", "bring back", 1)]
 pytestmark = [
     pytest.mark.long,
     pytest.mark.timeout(900),

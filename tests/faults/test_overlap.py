@@ -133,7 +133,7 @@ def test_racing_publishers_one_winner_and_whole_tables(races: int, filled: Any, 
         readers = [pool.submit(look) for _ in range(2)]
         try:
             for race in range(races):
-                older = next_sequence(target, NOW + (race + 1) * HOUR)
+                older = next_sequence(target.commits())
                 jobs = [
                     pool.submit(_publish, made, rows, sequence, merge=(race + step) % 2 == 0)
                     for step, sequence in enumerate((older, older + 1))

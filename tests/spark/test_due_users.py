@@ -50,6 +50,21 @@ def test_each_reason_as_a_loop_would_give_it(spark: SparkSession) -> None:
         assert found == {user: (user % 4, reason) for user, reason in reasons.items() if reason}
 
 
+def test_a_second_row_and_a_row_of_nulls_are_reasons(spark: SparkSession) -> None:
+    good = (0, 7, "films", "3", "rules", NOW)
+    rows = [
+        (1, *good),
+        (2, *good),
+        (2, *good),
+        (3, 0, None, None, None, None, None),
+        (4, 0, 7, "films", "3", "rules", None),
+    ]
+    histories = spark.createDataFrame([(user, 0, 7) for user in (1, 2, 3, 4)], HISTORIES)
+    made = spark.createDataFrame(rows, MADE)
+    found = {row[0]: row[2] for row in due_users(histories, made, WANTED).collect()}
+    assert found == {2: "doubled", 3: "other_model", 4: "too_old"}
+
+
 def test_everyone_is_new_where_nothing_is_published(spark: SparkSession) -> None:
     keys = spark.createDataFrame([(1, 0, 7), (2, 1, 7)], HISTORIES)
     assert sorted(map(tuple, all_new(keys).collect())) == [(1, 0, 7, "new"), (2, 1, 7, "new")]

@@ -17,8 +17,12 @@ def ingest(version: int, hours: int) -> Commit:
     return Commit(version, stamp, "MERGE", {"kind": "ingest", "updated_at": stamp.isoformat()})
 
 
-def published(inputs: list[Commit], *, version: int = 1, complete: bool = True, seen: int = 1) -> Commit:
+def published(
+    inputs: list[Commit], *, version: int = 1, complete: bool = True, seen: int = 1, base: int | None = None
+) -> Commit:
     note = {"kind": "publish", "input": "histories", "input_version": seen, "run_id": f"run {version}"}
+    note |= {"model": "films", "model_version": "1", "rules_hash": "r"}
+    note |= {"base_version": version - 1 if base is None else base}
     note |= complete_note(inputs, version=seen, complete=complete, oldest=T0 + 2 * HOUR)
     return Commit(version, T0 + 2 * HOUR, "WRITE", note)
 
@@ -60,6 +64,24 @@ def test_compaction_is_no_news() -> None:
         pytest.param([published([ingest(1, 1)])], [ingest(1, 3)], None, id="the table was made anew"),
         pytest.param([published([ingest(1, 1)])], [ingest(3, 4), ingest(2, 3)], None, id="the log is too short"),
         pytest.param([published([ingest(1, 1)])], [ingest(1, 1)], T0 + 2 * HOUR, id="rows are too old"),
+        pytest.param(
+            [published([ingest(1, 1)], version=3, base=1), Commit(2, T0, "DELETE", {}), published([ingest(1, 1)])],
+            [ingest(1, 1)],
+            None,
+            id="rows were deleted while the run scored",
+        ),
+        pytest.param(
+            [published([ingest(1, 1)], version=3, base=1), published([ingest(1, 1)], version=2)],
+            [ingest(1, 1)],
+            None,
+            id="another run published while this one scored",
+        ),
+        pytest.param(
+            [Commit(1, T0, "WRITE", {"kind": "publish", "complete": True, "input": "histories"})],
+            [ingest(1, 1)],
+            None,
+            id="an older version of ours wrote the note",
+        ),
     ],
 )
 def test_what_is_not_proven_is_compared(target: list[Commit], inputs: list[Commit], too_old: Any) -> None:
@@ -69,10 +91,33 @@ def test_what_is_not_proven_is_compared(target: list[Commit], inputs: list[Commi
 def test_after_a_rollback_the_news_are_those_since_the_older_run() -> None:
     inputs = [ingest(2, 4), ingest(1, 1)]
     first, second = published(inputs), published(inputs, version=2, seen=2)
-    fence = Commit(3, T0 + 7 * HOUR, "WRITE", {"kind": "rollback", "to_version": 1})
-    found = news([Commit(4, T0 + 7 * HOUR, "RESTORE", {}), fence, second, first], inputs)
+    back = Commit(3, T0 + 7 * HOUR, "WRITE", {"kind": "rollback", "base_version": 2, "to_version": 1})
+    found = news([back, second, first], inputs)
     assert found is not None
     assert (found.since, found.state["run_id"]) == (T0 + 4 * HOUR, "run 1")
+
+
+def test_compaction_while_a_run_scores_changes_nothing() -> None:
+    inputs = [ingest(1, 1)]
+    target = [published(inputs, version=3, base=1), Commit(2, T0, "OPTIMIZE", {}), published(inputs)]
+    assert news(target, inputs) is not None
+
+
+def test_a_comparison_is_known_of_the_rows_that_were_compared_only() -> None:
+    inputs = [ingest(1, 1)]
+    old, new = published(inputs), published(inputs, version=2)
+    note = {"kind": "verified", "base_version": 2, "verified_at": (T0 + 9 * HOUR).isoformat()}
+    verified = Commit(3, T0 + 9 * HOUR, "WRITE", note)
+    found = news([verified, new, old], inputs)
+    assert found is not None
+    assert found.verified_at == T0 + 9 * HOUR
+    assert not found.unverified_for(3 * HOUR, T0 + 11 * HOUR)
+    assert found.unverified_for(2 * HOUR, T0 + 11 * HOUR)
+    assert not found.unverified_for(None, T0 + 99 * HOUR)
+    back = Commit(4, T0 + 10 * HOUR, "RESTORE", {}, {}, {"version": "1"})
+    found = news([back, verified, new, old], inputs)
+    assert found is not None
+    assert found.verified_at is None
 
 
 def test_the_oldest_row_is_as_old_as_the_last_run_of_everyone() -> None:
@@ -80,3 +125,5 @@ def test_the_oldest_row_is_as_old_as_the_last_run_of_everyone() -> None:
     assert oldest_row(known, whole_table=False, began=T0 + HOUR) == T0
     assert oldest_row(known, whole_table=True, began=T0 + HOUR) == T0 + HOUR
     assert oldest_row(None, whole_table=False, began=T0 + HOUR) is None
+    # the clock was set back: the rows of this run are older
+    assert oldest_row(known, whole_table=False, began=T0 - HOUR) == T0 - HOUR

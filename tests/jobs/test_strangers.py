@@ -1,0 +1,149 @@
+"""Beside other writers: whoever they leave due is found by the next run, and nobody is there twice."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import functions as F
+
+from builders import NOW, write_events
+from jobs.truth import expected, published
+from scoreline import run as run_module
+from scoreline.commits import Commit
+from scoreline.errors import Superseded
+from scoreline.ingest import ingest_events
+from scoreline.run import plan_run, run
+from scoreline.undo import roll_back
+
+HOUR = timedelta(hours=1)
+
+
+def table(made: Any) -> Any:
+    return made.tables.table("recommendations")
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, act: Any) -> None:
+    """Just before the next run publishes, something else happens."""
+    real = run_module.publish_staged
+
+    def late(*args: Any, **options: Any) -> Any:
+        monkeypatch.setattr(run_module, "publish_staged", real)
+        act()
+        return real(*args, **options)
+
+    monkeypatch.setattr(run_module, "publish_staged", late)
+
+
+def test_users_whom_a_stranger_deletes_while_a_run_scores_are_found_by_the_next(
+    ran: Any, registry: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ingest_events(ran(now=NOW + HOUR), write_events(tmp_path / "n.csv", [(7, 33, 5, 1_780_000_000)]))
+    meanwhile(monkeypatch, lambda: table(ran()).delete("user_id < 6"))
+    assert run(ran(now=NOW + HOUR)).state == "published"
+    assert len(published(ran())) == 55
+    report = run(ran(now=NOW + 2 * HOUR))
+    assert report.reasons == {"new": 5}
+    assert published(ran()) == expected(ran(), registry.films["1"], k=5)
+    assert run(ran(now=NOW + 3 * HOUR)).state == "nothing_due"
+
+
+def test_a_user_whose_row_a_stranger_doubles_has_one_again(ran: Any, registry: Any) -> None:
+    row = table(ran()).read().where("user_id = 7")
+    row.write.format("delta").mode("append").save(table(ran()).location)
+    nulls = row.select("user_id", "bucket").withColumn("user_id", F.lit(8).cast("long"))
+    nulls.write.format("delta").mode("append").save(table(ran()).location)
+    report = run(ran(now=NOW + HOUR))
+    assert report.reasons == {"doubled": 2}
+    assert table(ran()).read().count() == 60
+    assert published(ran()) == expected(ran(), registry.films["1"], k=5)
+    assert run(ran(now=NOW + 2 * HOUR)).state == "nothing_due"
+
+
+def test_what_a_stranger_does_before_a_restore_of_his_own_is_no_reason_to_compare(ran: Any) -> None:
+    table(ran()).delete("user_id < 6")
+    table(ran()).spark.sql(f"RESTORE TABLE {table(ran()).identifier} TO VERSION AS OF 1")
+    opened, plan = plan_run(ran(now=NOW + HOUR))
+    assert opened.news is not None
+    assert plan.due == 0
+    table(ran()).spark.sql(f"RESTORE TABLE {table(ran()).identifier} TO VERSION AS OF 2")
+    opened, plan = plan_run(ran(now=NOW + HOUR))
+    assert opened.news is None
+    assert plan.reasons == {"new": 5}
+
+
+def test_a_rollback_goes_to_what_readers_saw_before_not_to_a_run_that_was_taken_back(ran: Any) -> None:
+    first = published(ran())
+    bad = run(ran("films/2", now=NOW + HOUR))
+    roll_back(ran(now=NOW + 2 * HOUR))
+    run(ran("films/2", now=NOW + 3 * HOUR, scoring={"k": 4}))
+    report = roll_back(ran(now=NOW + 4 * HOUR))
+    assert report.run_id != bad.run_id
+    assert published(ran()) == first
+
+
+def test_a_run_that_publishes_during_a_rollback_is_not_wiped(ran: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rollback has read the log, on another host; it says so and changes nothing."""
+    from contextlib import nullcontext
+
+    from scoreline import publish
+
+    run(ran("films/2", now=NOW + HOUR))
+    real = publish.replace_all
+    for module in ("scoreline.run", "scoreline.undo"):
+        monkeypatch.setattr(f"{module}.exclusive", lambda *_: nullcontext())
+
+    def late(*args: Any, **options: Any) -> Any:
+        monkeypatch.setattr(publish, "replace_all", real)
+        run(ran("films/2", now=NOW + 2 * HOUR, scoring={"k": 4}))
+        return real(*args, **options)
+
+    monkeypatch.setattr(publish, "replace_all", late)
+    with pytest.raises(Superseded, match="a newer run or rollback has published"):
+        roll_back(ran(now=NOW + 3 * HOUR))
+    assert {len(items) for items in published(ran()).values()} == {4}
+
+
+def test_a_host_whose_clock_is_ahead_does_not_undo_a_rollback(ran: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run began before the rollback; its clock says that it began after it."""
+    from contextlib import nullcontext
+
+    first = published(ran())
+    run(ran("films/2", now=NOW + HOUR))
+    for module in ("scoreline.run", "scoreline.undo"):
+        monkeypatch.setattr(f"{module}.exclusive", lambda *_: nullcontext())
+    meanwhile(monkeypatch, lambda: roll_back(ran(now=NOW + 2 * HOUR)))
+    with pytest.raises(Superseded, match="a newer run or rollback has published"):
+        run(ran("films/2", now=NOW + 3 * HOUR), everyone=True)
+    assert published(ran()) == first
+
+
+def test_verify_compares_what_the_logs_say_with_all_keys(ran: Any, registry: Any, caplog: Any) -> None:
+    def notes() -> list[Commit]:
+        return [c for c in table(ran()).commits() if c.kind == "verified"]
+
+    report = run(ran(now=NOW + HOUR), verify=True)
+    assert (report.state, report.verification.missed) == ("nothing_due", 0)  # type: ignore[union-attr]
+    assert len(notes()) == 1
+    # a log that lies: rows vanish by a commit that says it changes none
+    spark = table(ran()).spark
+    key = "spark.databricks.delta.commitInfo.userMetadata"
+    spark.conf.set(key, json.dumps({"kind": "verified"}))
+    table(ran()).delete("user_id < 6")
+    spark.conf.unset(key)
+    later = run(ran(now=NOW + 2 * HOUR))
+    assert (later.state, later.verification) == ("nothing_due", None)
+    report = run(ran(now=NOW + timedelta(days=7, hours=1)))  # audit.verify_every
+    assert report.reasons == {"new": 5}
+    assert report.verification is not None
+    assert (report.verification.missed, report.verification.examples) == (5, (1, 2, 3))
+    assert "did not tell of 5 due users (1, 2, 3, ...)" in caplog.text
+    assert published(ran()) == expected(ran(), registry.films["1"], k=5)
+    assert run(ran(now=NOW + timedelta(days=7, hours=2))).verification is None
+
+
+def test_a_plan_makes_no_table(filled: Any) -> None:
+    _, plan = plan_run(filled())
+    assert plan.reasons == {"new": 60}
+    assert not table(filled()).exists()
