@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from scoreline.schema import Keys
-from scoreline.settings import EventsSettings, KeyType
+from scoreline.settings import LONGEST_ID, EventsSettings, KeyType
 from scoreline.sources import MALFORMED, RAW, SOURCE
 from scoreline.tables import quoted
 
@@ -36,11 +36,11 @@ def checked_events(rows: DataFrame, settings: EventsSettings, keys: Keys, *, now
         F.col(SOURCE),
         F.col(RAW),
     )
-    reasons = F.array_compact(F.array(*_rules(settings, now)))
+    reasons = F.array_compact(F.array(*_rules(settings, keys, now)))
     return parsed.select("user_id", "item_id", "weight", "event_at", reasons.alias("reasons"), SOURCE, RAW)
 
 
-def _rules(settings: EventsSettings, now: datetime) -> list[Column]:
+def _rules(settings: EventsSettings, keys: Keys, now: datetime) -> list[Column]:
     low, high = settings.weight_range
     weight, at = F.col("weight"), F.col("event_at")
     fine = ~F.col(MALFORMED)
@@ -50,14 +50,27 @@ def _rules(settings: EventsSettings, now: datetime) -> list[Column]:
     return [
         _rule("malformed line", F.col(MALFORMED)),
         _rule("user_id is missing", fine & ~has_user),
+        *_bounds("user_id", keys.user),
         _rule("user_id is not a whole number", fine & has_user & F.col("user_id").isNull()),
         _rule("item_id is missing", fine & ~has_item),
+        *_bounds("item_id", keys.item),
         _rule("item_id is not a whole number", fine & has_item & F.col("item_id").isNull()),
         _rule("weight is not a number", fine & (weight.isNull() | F.isnan(weight))),
         _rule(f"weight is outside {low:g} to {high:g}", fine & ~F.isnan(weight) & ~weight.between(low, high)),
         _rule("time is not readable", fine & at.isNull()),
         _rule("time is in the future", fine & (at > latest)),
         _rule(f"time is before {settings.not_before}", fine & (at < earliest)),
+    ]
+
+
+def _bounds(column: str, kind: KeyType) -> list[Column]:
+    """What no id of text may be: the keys of databases have no room for it, and one such id would stop an export."""
+    if kind != "string":
+        return []
+    fine = ~F.col(MALFORMED)
+    return [
+        _rule(f"{column} is longer than {LONGEST_ID} characters", fine & (F.length(column) > LONGEST_ID)),
+        _rule(f"{column} has a control character", fine & F.col(column).rlike(r"\p{Cc}")),
     ]
 
 

@@ -28,6 +28,8 @@ EstimatorName = Literal["item_neighbours", "latent_factors", "popularity"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=128)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
+LONGEST_ID = 255  # characters of an id: with four bytes each, 1,020, they fit into the key of every database here
+
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
