@@ -19,7 +19,7 @@ from pyspark.sql import functions as F
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from databases.server import postgres
-from scoreline.destinations import Change
+from scoreline.destinations import Change, Shown
 from scoreline.destinations.postgres import open_postgres
 from scoreline.postgres_source import DRIVER, PostgresTable
 from scoreline.schema import Keys
@@ -74,8 +74,8 @@ def measure(spark: SparkSession, rows: DataFrame, url: str, reps: int) -> None:
 
     def ours(rep: int) -> None:
         destination = open_postgres(url, f"ours_{rep}", Keys("long", "long"))
-        destination.version()
-        destination.apply(Change(rows, nobody, True, None, 1, 1))
+        destination.shown()
+        destination.apply(Change(rows, nobody, True, None, Shown(1, 1, "bench")))
 
     ways: dict[str, Callable[[int], None]] = {
         "Spark JDBC, its defaults": lambda rep: by_jdbc(rows, url, "jdbc_defaults"),

@@ -149,10 +149,14 @@ def promoted(report: Promotion) -> str:
 
 
 def exported(report: ExportReport) -> str:
-    if report.previous == report.version:
+    if report.previous == report.version and report.everyone is None:
         return f"{report.target} shows version {report.version} already; nothing was sent."
     sent = f"{report.replaced:,} users replaced, {report.removed:,} removed"
-    return f"{report.target}: {sent}; it shows version {report.version}"
+    lines = [f"{report.target}: {sent}; it shows version {report.version}"]
+    if report.everyone is not None and report.previous is not None:
+        lines.append(f"  everyone's lists were sent: {report.everyone}")
+    lines += [f"  {count:,} users left out: {reason}" for reason, count in report.left_out.items()]
+    return "\n".join(lines)
 
 
 def rolled_back(report: RollbackReport) -> str:

@@ -33,7 +33,7 @@ def postgres() -> Iterator[str]:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     with tempfile.TemporaryDirectory(prefix="scoreline-postgres-") as folder:
-        user = _owner(Path(folder))
+        user = owner(Path(folder))
         password = Path(folder) / "password"
         password.write_text("s3cret-Of-The-Test")
         password.chmod(0o644)
@@ -56,7 +56,7 @@ def postgres() -> Iterator[str]:
             _run(user, folder, str(where / "pg_ctl"), "-D", data, "-m", "immediate", "stop")
 
 
-def _owner(folder: Path) -> str | None:
+def owner(folder: Path) -> str | None:
     """PostgreSQL refuses to run as root: then as the user `postgres` or `nobody`."""
     if os.getuid() != 0:
         return None

@@ -9,24 +9,19 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import types as T
 
-from builders import NOW, context
-from databases.server import postgres
-from scoreline.destinations import Change, postgres_sql
+from builders import NOW
+from databases.published import Lists, Pipeline, Rows, expected
+from databases.published import change as changed
+from databases.published import version as numbered
+from scoreline.destinations import Change, Sent, Shown, postgres_sql
 from scoreline.destinations.copying import Load, copy_partition
 from scoreline.destinations.postgres import PostgresDestination, open_postgres
 from scoreline.errors import InputError, RunFailed, RunInProgress, Superseded
 from scoreline.export import export
-from scoreline.publish import replace_all, rollback
-from scoreline.schema import Keys, recommendations
+from scoreline.publish import rollback
+from scoreline.schema import Keys
 
 ALL = "SELECT user_id, rank, item_id, score, source FROM recommendations ORDER BY 1, 2"
-Rows = list[tuple[Any, ...]]
-
-
-@pytest.fixture(scope="module")
-def server() -> Any:
-    with postgres() as url:
-        yield url
 
 
 @pytest.fixture
@@ -43,51 +38,6 @@ def database(server: str) -> Any:
     return asked
 
 
-class Pipeline:
-    """A published table whose runs are written down: `everyone({user: [items]})`."""
-
-    def __init__(self, spark: Any, root: Path, url: str) -> None:
-        self.context = context(spark, root, export={"url": url})
-        self.table = self.context.tables.table("recommendations")
-        self.table.create(recommendations(Keys("long", "long"), None))
-        self.runs = 0
-
-    def everyone(self, lists: dict[int, list[int]], kept: tuple[int, ...] = ()) -> None:
-        """Publish; the rows of the users in `kept` stay those of the run before."""
-        self.runs += 1
-        known = {"bucket": 0, "source": "model", "model_name": "m", "model_version": "1", "history_hash": 1}
-        known |= {"rules_hash": "r", "scored_at": NOW}
-        fields = self.table.read().schema
-        rows = [
-            {**known, "user_id": user, "recommendations": scored(items)}
-            | {"run_id": f"run-{self.runs - 1 if user in kept else self.runs}"}
-            for user, items in lists.items()
-        ]
-        values = [tuple(row[field.name] for field in fields) for row in rows]
-        made = self.context.spark.createDataFrame(values, fields).coalesce(1)
-        replace_all(self.table, made, sequence=self.runs, note={"kind": "publish", "run_id": f"run-{self.runs}"})
-
-    def shown(self) -> Rows:
-        rows = self.table.read().collect()
-        return sorted(
-            (row["user_id"], rank, item["item_id"], item["score"], row["source"])
-            for row in rows
-            for rank, item in enumerate(row["recommendations"], start=1)
-        )
-
-
-def scored(items: list[int]) -> list[tuple[int, float]]:
-    return [(item, 0.5**place) for place, item in enumerate(items)]
-
-
-def expected(lists: dict[int, list[int]]) -> Rows:
-    return [
-        (user, rank, item, score, "model")
-        for user, items in sorted(lists.items())
-        for rank, (item, score) in enumerate(scored(items), start=1)
-    ]
-
-
 @pytest.fixture
 def destination(server: str, database: Any) -> PostgresDestination:
     return open_postgres(server, "recommendations", Keys("long", "long"))
@@ -97,19 +47,9 @@ def destination(server: str, database: Any) -> PostgresDestination:
 def change(spark: Any) -> Any:
     """`change({user: [items]}, gone=[...], previous=..., version=...)`; everyone's rows unless `gone` is given."""
 
-    def made(
-        lists: dict[int, list[int]],
-        *,
-        version: int,
-        previous: int | None = None,
-        gone: list[int] | None = None,
-        content: int | None = None,
-    ) -> Change:
-        rows = [(user, scored(items), "model") for user, items in lists.items()]
-        fields = "user_id long, recommendations array<struct<item_id: long, score: float>>, source string"
-        left = spark.createDataFrame([(user,) for user in gone or []], "user_id long").coalesce(1)
-        made_lists = spark.createDataFrame(rows, fields).coalesce(2)
-        return Change(made_lists, left, gone is None, previous, version, content or version)
+    def made(lists: Lists, *, version: int, previous: int | None = None, gone: list[int] | None = None) -> Change:
+        before = None if previous is None else numbered(previous)
+        return changed(spark, lists, gone=gone, previous=before, wanted=numbered(version))
 
     return made
 
@@ -143,12 +83,12 @@ def test_the_database_follows_the_table_and_its_rollback(pipeline: Pipeline, dat
 
 
 def test_some_users_are_replaced_and_some_removed(destination: Any, database: Any, change: Any) -> None:
-    assert destination.version() is None
-    assert destination.apply(change({1: [10, 11], 2: [20], 3: [30]}, version=1)) == (3, 0)
+    assert destination.shown() is None
+    assert destination.apply(change({1: [10, 11], 2: [20], 3: [30]}, version=1)) == Sent(3, 0, 4)
     assert database() == expected({1: [10, 11], 2: [20], 3: [30]})
-    assert destination.version() == 1
+    assert destination.shown() == numbered(1)
     some = change({2: [21, 22], 3: [], 4: [40]}, gone=[1], previous=1, version=2)
-    assert destination.apply(some) == (3, 1)
+    assert destination.apply(some) == Sent(3, 1, 5)
     assert database() == expected({2: [21, 22], 4: [40]})
     assert len(own_tables(database)) == 2  # what is shown, and the way back
 
@@ -156,34 +96,36 @@ def test_some_users_are_replaced_and_some_removed(destination: Any, database: An
 def test_going_back_sends_nothing(
     destination: Any, database: Any, change: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    destination.version()
+    destination.shown()
     destination.apply(change({1: [10, 11], 2: [20]}, version=1))
     first = database()
     destination.apply(change({2: [21], 5: [50]}, gone=[1], previous=1, version=2))
     second = database()
     monkeypatch.setattr("scoreline.destinations.postgres.copied", None)
-    assert destination.flip_back(version=3, content=7) is None
+    assert destination.flip_back(previous=numbered(2), wanted=numbered(3, content=7)) is None
+    elsewhere = Shown(3, 1, "another table/1")
+    assert destination.flip_back(previous=numbered(2), wanted=elsewhere) is None
     assert database() == second
-    assert destination.flip_back(version=3, content=1) == 3
+    assert destination.flip_back(previous=numbered(2), wanted=numbered(3, content=1)) == 3
     assert database() == first
-    assert destination.flip_back(version=4, content=2) == 3  # and forth
+    assert destination.flip_back(previous=numbered(3, content=1), wanted=numbered(4, content=2)) == 3  # and forth
     assert database() == second
 
 
 def test_going_back_turns_the_view_to_the_table_it_showed(destination: Any, database: Any, change: Any) -> None:
-    destination.version()
+    destination.shown()
     destination.apply(change({1: [10], 2: [20]}, version=1))
     destination.apply(change({1: [11]}, previous=1, version=2))
     assert database() == expected({1: [11]})
-    assert destination.flip_back(version=3, content=1) == 2
+    assert destination.flip_back(previous=numbered(2), wanted=numbered(3, content=1)) == 2
     assert database() == expected({1: [10], 2: [20]})
-    assert destination.version() == 3
+    assert destination.shown() == numbered(3, content=1)
 
 
 def test_a_task_that_runs_twice_at_once_writes_once(server: str, database: Any) -> None:
     destination = open_postgres(server, "recommendations", Keys("long", "long"))
     with psycopg.connect(server, autocommit=True) as connection:
-        postgres_sql.create_staging(connection, "stage", destination.types)
+        postgres_sql.create_staging(connection, "recommendations", "stage", destination.types)
     items = pa.list_(pa.struct([("item_id", pa.int64()), ("score", pa.float32())]))
     batch = pa.RecordBatch.from_arrays(
         [
@@ -195,15 +137,12 @@ def test_a_task_that_runs_twice_at_once_writes_once(server: str, database: Any) 
     )
     load = Load(server, "stage", tombstones=True)
     found: list[Any] = []
-    attempts = [
-        threading.Thread(target=lambda: found.append(copy_partition(load, 3, iter([batch])).to_pylist()))
-        for _ in range(4)
-    ]
+    attempts = [threading.Thread(target=lambda: found.append(copy_partition(load, 3, iter([batch])))) for _ in range(4)]
     for attempt in attempts:
         attempt.start()
     for attempt in attempts:
         attempt.join()
-    assert found == [[{"users": 3, "lines": 4}]] * 4
+    assert found == [Sent(replaced=2, removed=1, lines=4)] * 4
     lines = database("SELECT user_id, rank, item_id, score, source FROM stage ORDER BY 1, 2")
     assert lines == [
         (7, 1, 1, 0.5, "model"),
@@ -215,7 +154,7 @@ def test_a_task_that_runs_twice_at_once_writes_once(server: str, database: Any) 
 
 def test_a_task_that_fails_half_way_leaves_nothing(server: str, database: Any) -> None:
     with psycopg.connect(server, autocommit=True) as connection:
-        postgres_sql.create_staging(connection, "stage", postgres_sql.Types("bigint", "bigint"))
+        postgres_sql.create_staging(connection, "recommendations", "stage", postgres_sql.Types("bigint", "bigint"))
 
     def breaks() -> Any:
         raise OSError("the node is gone")
@@ -227,7 +166,7 @@ def test_a_task_that_fails_half_way_leaves_nothing(server: str, database: Any) -
 
 
 def test_readers_see_the_last_export_when_one_fails(destination: Any, database: Any, change: Any) -> None:
-    destination.version()
+    destination.shown()
     destination.apply(change({1: [10], 2: [20]}, version=1))
     live = database("SELECT relation FROM scoreline_exports")[0][0]
     database(f'ALTER TABLE "{live}" ADD CONSTRAINT small CHECK (item_id < 100)')
@@ -236,13 +175,13 @@ def test_readers_see_the_last_export_when_one_fails(destination: Any, database: 
         destination.apply(bad)
     assert database() == expected({1: [10], 2: [20]})
     database(f'ALTER TABLE "{live}" DROP CONSTRAINT small')
-    assert destination.apply(bad) == (2, 0)
+    assert destination.apply(bad) == Sent(2, 0, 2)
     assert database() == expected({1: [11], 2: [777]})
     assert len(own_tables(database)) == 2
 
 
 def test_an_export_that_lost_a_race_changes_nothing(destination: Any, database: Any, change: Any) -> None:
-    destination.version()
+    destination.shown()
     destination.apply(change({1: [10]}, version=1))
     with pytest.raises(Superseded, match="brought recommendations to version 1 in the meantime"):
         destination.apply(change({1: [9]}, previous=None, version=1))
@@ -257,7 +196,7 @@ def test_one_export_at_a_time(destination: Any, change: Any, server: str) -> Non
 
 
 def test_grants_outlive_an_export(destination: Any, database: Any, change: Any) -> None:
-    destination.version()
+    destination.shown()
     destination.apply(change({1: [10]}, version=1))
     database("CREATE ROLE reader")
     database("GRANT SELECT ON recommendations TO reader")
@@ -270,7 +209,7 @@ def test_grants_outlive_an_export(destination: Any, database: Any, change: Any) 
 def test_a_table_of_somebody_else_is_left_alone(destination: Any, database: Any) -> None:
     database("CREATE TABLE recommendations (customer text)")
     with pytest.raises(InputError, match="no export of scoreline made"):
-        destination.version()
+        destination.shown()
     assert database("SELECT * FROM recommendations") == []
 
 
@@ -284,7 +223,7 @@ def test_a_table_of_somebody_else_is_left_alone(destination: Any, database: Any)
 )
 def test_a_database_that_cannot_be_used_is_one_message(server: str, spoil: Any, said: str) -> None:
     with pytest.raises(RunFailed, match=said) as caught:
-        open_postgres(spoil(server), "recommendations", Keys("long", "long")).version()
+        open_postgres(spoil(server), "recommendations", Keys("long", "long")).shown()
     assert "s3cret" not in str(caught.value)
     assert "wr0ng" not in str(caught.value)
 
@@ -295,7 +234,56 @@ def test_ids_may_be_text_that_csv_has_to_quote(spark: Any, server: str, database
     rows = [('0"7,\n', [("ü\\", 0.5), ("", 0.25)], "model"), ("007", [("\\N", 1.0)], "model")]
     lists = spark.createDataFrame(rows, fields).coalesce(1)
     nobody = spark.createDataFrame([], T.StructType([lists.schema["user_id"]]))
-    destination.version()
-    destination.apply(Change(lists, nobody, True, None, 1, 1))
+    destination.shown()
+    destination.apply(Change(lists, nobody, True, None, numbered(1)))
     lines = database("SELECT user_id, rank, item_id FROM texts ORDER BY 1, 2")
     assert sorted(lines) == sorted([('0"7,\n', 1, "ü\\"), ('0"7,\n', 2, ""), ("007", 1, "\\N")])
+
+
+def test_tables_of_others_are_never_dropped(pipeline: Pipeline, database: Any) -> None:
+    """Neither those that are called like ours, nor ours that somebody has kept or built a view on."""
+    database("CREATE TABLE recommendations__archive AS SELECT 1 AS precious")
+    pipeline.everyone({1: [10], 2: [20]})
+    export(pipeline.context)
+    (ours,) = own_tables(database) - {"recommendations__archive"}
+    database(f'CREATE VIEW report AS SELECT count(*) AS lines FROM "{ours}"')
+    for run in (11, 12):  # whole tables, so that the first falls out of use
+        database("UPDATE scoreline_exports SET origin = ''")
+        pipeline.everyone({1: [run], 2: [20]})
+        export(pipeline.context)
+        if run == 11:
+            (kept,) = database("SELECT relation FROM scoreline_exports")[0]
+            database(f'ALTER TABLE "{kept}" RENAME TO recommendations__kept')
+            database("UPDATE scoreline_exports SET relation = 'recommendations__kept'")
+    pipeline.everyone({1: [13], 2: [20]}, kept=(2,))
+    export(pipeline.context)
+    assert database() == pipeline.shown()
+    assert database("SELECT lines FROM report") == [(2,)]
+    assert {"recommendations__archive", "recommendations__kept", ours} <= own_tables(database)
+    assert len(own_tables(database)) == 5  # those, what is shown, and the way back
+
+
+@pytest.mark.parametrize(
+    "remedy", ["UPDATE scoreline_exports SET origin = ''", "DELETE FROM scoreline_exports"], ids=["origin", "row"]
+)
+def test_everything_can_be_asked_for_again(pipeline: Pipeline, database: Any, remedy: str) -> None:
+    pipeline.everyone({1: [10], 2: [20]})
+    export(pipeline.context)
+    live = database("SELECT relation FROM scoreline_exports")[0][0]
+    database(f'DELETE FROM "{live}" WHERE user_id = 1')  # somebody's accident
+    assert export(pipeline.context).replaced == 0
+    database(remedy)
+    report = export(pipeline.context)
+    assert (report.replaced, report.everyone is not None) == (2, True)
+    assert database() == pipeline.shown()
+    assert export(pipeline.context).replaced == 0
+
+
+def test_a_database_of_an_older_scoreline_is_sent_everything(pipeline: Pipeline, database: Any) -> None:
+    pipeline.everyone({1: [10], 2: [20]})
+    export(pipeline.context)
+    database("ALTER TABLE scoreline_exports DROP COLUMN origin, DROP COLUMN before_origin")
+    report = export(pipeline.context)
+    assert (report.replaced, report.everyone) == (2, "what the database showed is not from this table as it is now")
+    assert database() == pipeline.shown()
+    assert export(pipeline.context).replaced == 0

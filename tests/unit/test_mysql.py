@@ -1,4 +1,4 @@
-"""What SQLAlchemy says to a MySQL: no server here, so only the words."""
+"""What SQLAlchemy says to a MySQL; `tests/databases` asks a MariaDB, where there is one."""
 
 import pytest
 import sqlalchemy as sa
@@ -19,4 +19,4 @@ def test_a_mysql_table_has_transactions_and_tells_upper_from_lower_case() -> Non
     assert "ENGINE=InnoDB" in ddl
     insert = str(sa.insert(destination.lists).compile(dialect=mysql.dialect()))
     assert "(user_id, `rank`, item_id, score, source)" in insert
-    assert "s3cret" not in destination.shown
+    assert "s3cret" not in destination.address

@@ -5,8 +5,9 @@ by speculation, finds the number claimed and writes nothing.
 """
 
 import io
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -15,9 +16,9 @@ import pyarrow.compute as pc
 import pyarrow.csv
 from pyspark.sql import DataFrame
 
+from scoreline.destinations.rows import COUNTS, Limits, Sent, fitted
 from scoreline.schema import RECOMMENDATIONS, USER_ID
 
-COUNTS = pa.schema([("users", pa.int64()), ("lines", pa.int64())])
 COLUMNS = ("user_id", "rank", "item_id", "score", "source")
 
 
@@ -33,17 +34,17 @@ class Load:
 def copied(lists: DataFrame, load: Load) -> DataFrame:
     """Load `user_id, recommendations, source`; a row of COUNTS per partition. Nothing happens before an action."""
     rows = lists.select(USER_ID, RECOMMENDATIONS, "source")
-    return rows.mapInArrow(partial(_copy_task, load), "users long, lines long")
+    return rows.mapInArrow(partial(_copy_task, load), COUNTS)
 
 
 def _copy_task(load: Load, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     from pyspark import TaskContext
 
     task = TaskContext.get()
-    yield copy_partition(load, task.partitionId() if task else 0, batches)
+    yield copy_partition(load, task.partitionId() if task else 0, batches).batch()
 
 
-def copy_partition(load: Load, number: int, batches: Iterator[pa.RecordBatch]) -> pa.RecordBatch:
+def copy_partition(load: Load, number: int, batches: Iterator[pa.RecordBatch]) -> Sent:
     """COPY one partition, unless its number is claimed already; returns its counts either way."""
     import psycopg
     from psycopg import sql
@@ -54,23 +55,21 @@ def copy_partition(load: Load, number: int, batches: Iterator[pa.RecordBatch]) -
         # another attempt that is at work holds this up until it has committed or failed
         cursor.execute(claim, (number,))
         if cursor.rowcount == 0:
-            found = sql.SQL("SELECT users, lines FROM {} WHERE number = %s").format(parts)
-            users, lines = cursor.execute(found, (number,)).fetchone() or (0, 0)
-            return _counts(users, lines)
-        users = lines = 0
+            found = sql.SQL("SELECT replaced, removed, lines, left_out FROM {} WHERE number = %s").format(parts)
+            replaced, removed, lines, left_out = cursor.execute(found, (number,)).fetchone()
+            return Sent(replaced, removed, lines, json.loads(left_out))
+        sent = Sent()
         columns = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
         with cursor.copy(sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(staging, columns)) as copy:
             for batch in batches:
-                found_lines = lines_of(batch, tombstones=load.tombstones)
+                rows, counted = fitted(batch, Limits())
+                found_lines = lines_of(rows, tombstones=load.tombstones)
                 copy.write(_csv(found_lines))
-                users, lines = users + batch.num_rows, lines + found_lines.num_rows
-        done = sql.SQL("UPDATE {} SET users = %s, lines = %s WHERE number = %s").format(parts)
-        cursor.execute(done, (users, lines, number))
-    return _counts(users, lines)
-
-
-def _counts(users: int, lines: int) -> pa.RecordBatch:
-    return pa.RecordBatch.from_pydict({"users": [users], "lines": [lines]}, schema=COUNTS)
+                sent += replace(counted, lines=found_lines.num_rows)
+        done = "UPDATE {} SET replaced = %s, removed = %s, lines = %s, left_out = %s WHERE number = %s"
+        counts = [sent.replaced, sent.removed, sent.lines, json.dumps(sent.left_out)]
+        cursor.execute(sql.SQL(done).format(parts), (*counts, number))
+    return sent
 
 
 def lines_of(batch: pa.RecordBatch, *, tombstones: bool) -> pa.RecordBatch:

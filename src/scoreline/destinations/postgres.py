@@ -8,23 +8,25 @@ Readers use the view `<table>`, which has a row per recommended item (`user_id, 
   back the same way.
 
 `scoreline_exports` says what is shown now, and what was before: so a rollback flips back without sending anything.
+An export holds an advisory lock, and holds its row there while it shows what it has loaded: should the lock be lost (a
+pool of connections between us and the server), the row still says whether what is shown is what the export builds on.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
 import sqlalchemy as sa
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 from scoreline.destinations import postgres_sql as sql
 from scoreline.destinations.copying import Load, copied
-from scoreline.destinations.seam import Change
-from scoreline.errors import ConfigurationError, InputError, RunFailed, RunInProgress, Superseded
-from scoreline.schema import RECOMMENDATIONS, Keys
+from scoreline.destinations.rows import Sent, summed, with_gone
+from scoreline.destinations.seam import Change, Shown, require_unchanged
+from scoreline.errors import ConfigurationError, InputError, RunFailed, RunInProgress
+from scoreline.schema import Keys
+from scoreline.tables import collected
 
 _LONGEST = 40  # a name of PostgreSQL has 63 characters at most, and ours get an ending
 
@@ -33,67 +35,58 @@ _LONGEST = 40  # a name of PostgreSQL has 63 characters at most, and ours get an
 class PostgresDestination:
     """One view of a PostgreSQL database and the tables behind it."""
 
-    url: str
-    shown: str
+    url: str = field(repr=False)
+    address: str
     table: str
     types: sql.Types
 
-    def version(self) -> int | None:
+    def shown(self) -> Shown | None:
         with self._connected() as connection:
-            connection.execute(sql.CREATE_STATE)
+            sql.prepare(connection)
             state = sql.state(connection, self.table)
             self._require_ours(connection, state)
-            return state.version if state else None
+            return state.shown if state else None
 
-    def apply(self, change: Change) -> tuple[int, int]:
-        staging = f"{self.table}__{change.version}_{uuid4().hex[:6]}"
+    def apply(self, change: Change) -> Sent:
+        staging = f"{self.table}__{change.wanted.version}_{uuid4().hex[:6]}"
         with self._exclusive() as connection:
+            self._require_unchanged(sql.state(connection, self.table), change)  # before the work, and again at its end
             sql.drop_forgotten(connection, self.table)
-            sql.create_staging(connection, staging, self.types)
-            users, lines = self._load(staging, change)
-            sql.require_lines(connection, staging, lines)
-            removed = 0 if change.everyone else sql.tombstones(connection, staging)
+            sql.create_staging(connection, self.table, staging, self.types)
+            sent = self._load(staging, change)
+            sql.require_lines(connection, staging, sent.lines)
             with connection.transaction():
-                state = sql.state(connection, self.table)
+                state = sql.state(connection, self.table, hold=True)
                 self._require_unchanged(state, change)
-                self._show(connection, staging, state, (change.version, change.content), whole=change.everyone)
+                self._show(connection, staging, state, change.wanted, whole=change.everyone)
+                change.require_wanted()
             sql.drop_forgotten(connection, self.table)
-        return users - removed, removed
+        return sent
 
-    def flip_back(self, *, version: int, content: int) -> int | None:
+    def flip_back(self, *, previous: Shown, wanted: Shown) -> int | None:
         with self._exclusive() as connection, connection.transaction():
-            state = sql.state(connection, self.table)
-            if state is None or state.before_content != content or state.content == content:
+            state = sql.state(connection, self.table, hold=True)
+            if state is None or state.shown != previous or state.shown.content == wanted.content:
                 return None
-            whole = state.before_kind == "table"
-            self._show(connection, state.before, state, (version, content), whole=whole)
+            if (state.before_content, state.before_origin) != (wanted.content, wanted.origin):
+                return None
+            self._show(connection, state.before, state, wanted, whole=state.before_kind == "table")
             return sql.users(connection, state.before)
 
-    def _show(self, connection: Any, loaded: str, old: sql.State | None, what: tuple[int, int], *, whole: bool) -> None:
+    def _show(self, connection: Any, loaded: str, old: sql.State | None, wanted: Shown, *, whole: bool) -> None:
         """Show what was loaded; what was shown becomes the way back."""
         if whole or old is None:
-            sql.show_table(connection, self.table, loaded, old, what)
+            sql.show_table(connection, self.table, loaded, old, wanted)
         else:
-            sql.put_in_place(connection, self.table, loaded, old, what, self.types)
+            sql.put_in_place(connection, self.table, loaded, old, wanted, self.types)
 
     def _require_unchanged(self, state: sql.State | None, change: Change) -> None:
-        found = state.version if state else None
-        if found != change.previous:
-            raise Superseded(
-                f"{self.shown}: another export has brought {self.table} to version {found} in the meantime, and that "
-                "is shown. Export again."
-            )
+        require_unchanged(self, self.table, state.shown if state else None, change.previous)
 
-    def _load(self, staging: str, change: Change) -> tuple[int, int]:
-        """Every list and tombstone into the staging table; returns users and lines."""
-        lists = change.lists
-        if not change.everyone:
-            empty = F.lit(None).cast(lists.schema[RECOMMENDATIONS].dataType)
-            gone = change.gone.select("user_id", empty.alias(RECOMMENDATIONS), F.lit("").alias("source"))
-            lists = lists.unionByName(gone)
-        load = Load(self.url, staging, tombstones=not change.everyone)
-        found: Any = _summed(copied(lists, load))
-        return int(found["users"] or 0), int(found["lines"] or 0)
+    def _load(self, staging: str, change: Change) -> Sent:
+        """Every list and tombstone into the staging table."""
+        lists = change.lists if change.everyone else with_gone(change.lists, change.gone)
+        return summed(collected(copied(lists, Load(self.url, staging, tombstones=not change.everyone))))
 
     @contextmanager
     def _exclusive(self) -> Iterator[Any]:
@@ -101,7 +94,7 @@ class PostgresDestination:
         with self._connected() as connection:
             if not sql.lock(connection, self.table):
                 raise RunInProgress(
-                    f"{self.shown}: another export to {self.table} is at work. Try again when it is over."
+                    f"{self.address}: another export to {self.table} is at work. Try again when it is over."
                 )
             yield connection
 
@@ -115,20 +108,16 @@ class PostgresDestination:
         except psycopg.Error as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise RunFailed(
-                f"{self.shown}: the export failed, and readers see what they saw before: {reason}. Check the address, "
-                "user and password of export.url, and that the user may create tables."
+                f"{self.address}: the export failed, and readers see what they saw before: {reason}. Check the "
+                "address, user and password of export.url, and that the user may create tables."
             ) from None
 
     def _require_ours(self, connection: Any, state: sql.State | None) -> None:
-        if state is None and sql.exists(connection, self.table):
+        if state is None and sql.exists(connection, self.table) and not sql.is_ours(connection, self.table):
             raise InputError(
-                f"{self.shown} has a relation {self.table} that no export of scoreline made, and it is left alone. "
+                f"{self.address} has a relation {self.table} that no export of scoreline made, and it is left alone. "
                 "Give another name in export.table."
             )
-
-
-def _summed(parts: DataFrame) -> Any:
-    return parts.agg(F.sum("users").alias("users"), F.sum("lines").alias("lines")).first()
 
 
 def open_postgres(given: str, table: str, keys: Keys) -> PostgresDestination:

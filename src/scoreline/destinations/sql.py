@@ -1,27 +1,35 @@
 """Any database that SQLAlchemy speaks to (SQLite, MySQL, MariaDB, ...), by the driver, in one transaction.
 
 Two tables: `<table>` with a row per recommended item (`user_id, rank, item_id, score, source`), and
-`scoreline_exports` with the version that it shows. For millions of users take a destination that loads from the
+`scoreline_exports` with the version that it shows; a transaction begins by changing that row from what the export
+builds on to what it is to show, and so is the only one. For millions of users take a destination that loads from the
 workers, such as PostgreSQL.
 """
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import sqlalchemy as sa
 from pyspark.sql import DataFrame
+from pyspark.sql.pandas.types import to_arrow_schema
 from sqlalchemy.dialects import mysql
 
-from scoreline.destinations.seam import Change
-from scoreline.errors import ConfigurationError, RunFailed
+from scoreline.destinations.copying import lines_of
+from scoreline.destinations.rows import Limits, Sent, fitted, with_gone
+from scoreline.destinations.seam import Change, Shown, require_unchanged
+from scoreline.errors import ConfigurationError, InputError, RunFailed, RunInProgress
 from scoreline.schema import RECOMMENDATIONS, USER_ID, Keys
-from scoreline.settings import KeyType
+from scoreline.settings import LONGEST_ID, KeyType
 
 _CHUNK = 5_000
+_HELD = re.compile(r"database (table )?is locked|lock wait timeout|deadlock|could not serialize", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -29,68 +37,112 @@ class SqlDestination:
     """One table of a database, by SQLAlchemy."""
 
     engine: sa.Engine
-    metadata: sa.MetaData
     lists: sa.Table
     state: sa.Table
 
     @property
-    def shown(self) -> str:
+    def address(self) -> str:
         return self.engine.url.render_as_string(hide_password=True)
 
-    def version(self) -> int | None:
-        try:
+    def shown(self) -> Shown | None:
+        with self._explained():
+            self._prepare()
             with self.engine.begin() as connection:
-                self.metadata.create_all(connection)
-                return self._version(connection)
-        except sa.exc.SQLAlchemyError as error:
-            raise self._failed(error) from None
+                return self._shown(connection)
 
-    def _version(self, connection: sa.Connection) -> int | None:
-        found: int | None = connection.scalar(
-            sa.select(self.state.c.version).where(self.state.c.name == self.lists.name)
-        )
-        return found
+    def apply(self, change: Change) -> Sent:
+        with self._explained(), self.engine.begin() as connection:
+            self._claim(connection, change)
+            if change.everyone:
+                connection.execute(sa.delete(self.lists))
+            sent = self._put(connection, change)
+            change.require_wanted()
+            return sent
 
-    def apply(self, change: Change) -> tuple[int, int]:
+    def flip_back(self, *, previous: Shown, wanted: Shown) -> int | None:
+        return None  # keeps no older rows: they are sent again
+
+    def _shown(self, connection: sa.Connection) -> Shown | None:
+        columns = (self.state.c.version, self.state.c.content, self.state.c.origin)
+        found = connection.execute(sa.select(*columns).where(self.state.c.name == self.lists.name)).first()
+        return Shown(*found) if found else None
+
+    def _claim(self, connection: sa.Connection, change: Change) -> None:
+        """Say what will be shown, if what is shown is what the change builds on: comparison and change are one.
+
+        It is the transaction's first statement. A database with transactions lets nobody else change that row before
+        ours ends, and compares with what is committed then, at every level of isolation but those that raise instead.
+        """
+        what = {**asdict(change.wanted), "exported_at": datetime.now(UTC)}
+        if (old := change.previous) is None:
+            try:
+                connection.execute(sa.insert(self.state).values(name=self.lists.name, **what))
+            except sa.exc.IntegrityError:
+                connection.rollback()
+                with self.engine.begin() as another:
+                    require_unchanged(self, self.lists.name, self._shown(another), old)
+                raise
+            return
+        mine = (self.state.c.name == self.lists.name) & (self.state.c.version == old.version)
+        mine &= (self.state.c.content == old.content) & (self.state.c.origin == old.origin)
+        if connection.execute(sa.update(self.state).where(mine).values(what)).rowcount != 1:
+            require_unchanged(self, self.lists.name, self._shown(connection), old)
+            raise RunFailed(f"{self.address}: the database does not say how many rows a statement has changed.")
+
+    def _put(self, connection: sa.Connection, change: Change) -> Sent:
+        sent = Sent()
+        leave = sa.delete(self.lists).where(self.lists.c.user_id == sa.bindparam("u"))
+        limits = Limits(pads=self.engine.dialect.name in ("mysql", "mariadb"))
+        for batch in _batches(change.lists if change.everyone else with_gone(change.lists, change.gone)):
+            rows, counted = fitted(batch, limits)
+            if not change.everyone and rows.num_rows:
+                connection.execute(leave, [{"u": user} for user in rows.column(USER_ID).to_pylist()])
+            if lines := lines_of(rows, tombstones=False).to_pylist():
+                connection.execute(sa.insert(self.lists), lines)
+            sent += replace(counted, lines=len(lines))
+        return sent
+
+    def _prepare(self) -> None:
+        """Make the two tables, unless they are there; raises InputError for rows that no export has made."""
+        with self.engine.begin() as connection:
+            _create(connection, self.state)
+            found = {column["name"] for column in sa.inspect(connection).get_columns(self.state.name)}
+            for column in self.state.columns:
+                if column.name not in found:  # an older scoreline made the table
+                    add = str(sa.schema.CreateColumn(column).compile(dialect=self.engine.dialect))
+                    table = connection.dialect.identifier_preparer.format_table(self.state)
+                    connection.execute(sa.text(f"ALTER TABLE {table} ADD {add}"))
+            there = sa.inspect(connection).has_table(self.lists.name)
+            anything = sa.select(sa.literal(1)).select_from(self.lists).limit(1)
+            if there and self._shown(connection) is None and connection.scalar(anything) is not None:
+                raise InputError(
+                    f"{self.address} has a table {self.lists.name} with rows that no export of scoreline made, and it "
+                    "is left alone. Give another name in export.table, or drop the table."
+                )
+            _create(connection, self.lists)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
         try:
-            with self.engine.begin() as connection:
-                if change.everyone:
-                    connection.execute(sa.delete(self.lists))
-                replaced = self._insert(connection, change.lists, replace=not change.everyone)
-                removed = 0 if change.everyone else self._delete(connection, _ids(change.gone))
-                connection.execute(sa.delete(self.state).where(self.state.c.name == self.lists.name))
-                row = {"name": self.lists.name, "version": change.version, "exported_at": datetime.now(UTC)}
-                connection.execute(sa.insert(self.state).values(row))
-                return replaced, removed
+            yield
         except sa.exc.SQLAlchemyError as error:
-            raise self._failed(error) from None
+            reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+            if _HELD.search(reason):
+                raise RunInProgress(
+                    f"{self.address}: another export is at work, or somebody holds the table ({reason}). Nothing was "
+                    "changed. Try again when it is over."
+                ) from None
+            raise RunFailed(f"{self.address}: the export failed and was rolled back: {reason}") from None
         finally:
             self.engine.dispose()
 
-    def flip_back(self, *, version: int, content: int) -> int | None:
-        return None  # keeps no older rows: they are sent again
 
-    def _failed(self, error: sa.exc.SQLAlchemyError) -> RunFailed:
-        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-        return RunFailed(f"{self.shown}: the export failed and was rolled back: {reason}")
-
-    def _insert(self, connection: sa.Connection, rows: DataFrame, *, replace: bool) -> int:
-        users = 0
-        for chunk in _chunks(rows.select(USER_ID, RECOMMENDATIONS, "source").toLocalIterator(prefetchPartitions=True)):
-            if replace:
-                self._delete(connection, (row[USER_ID] for row in chunk))
-            if values := [line for row in chunk for line in _lines(row)]:
-                connection.execute(sa.insert(self.lists), values)
-            users += len(chunk)
-        return users
-
-    def _delete(self, connection: sa.Connection, users: Iterator[Any]) -> int:
-        removed = 0
-        statement = sa.delete(self.lists).where(self.lists.c.user_id == sa.bindparam("u"))
-        for chunk in _chunks(users):
-            connection.execute(statement, [{"u": user} for user in chunk])
-            removed += len(chunk)
-        return removed
+def _create(connection: sa.Connection, table: sa.Table) -> None:
+    try:
+        table.create(connection, checkfirst=True)
+    except sa.exc.DBAPIError:
+        if not sa.inspect(connection).has_table(table.name):  # else another export has made it in the same moment
+            raise
 
 
 def open_sql(given: str, table: str, keys: Keys) -> SqlDestination:
@@ -98,10 +150,10 @@ def open_sql(given: str, table: str, keys: Keys) -> SqlDestination:
     engine = _engine(given)
     metadata = sa.MetaData()
     # MySQL's own comparison takes `a` and `A` for the same id
-    exact = mysql.VARCHAR(255, charset="utf8mb4", collation="utf8mb4_bin")
+    exact = mysql.VARCHAR(LONGEST_ID, charset="utf8mb4", collation="utf8mb4_bin")
     kinds: dict[KeyType, Any] = {
         "long": sa.BigInteger(),
-        "string": sa.String(255).with_variant(exact, "mysql", "mariadb"),
+        "string": sa.String(LONGEST_ID).with_variant(exact, "mysql", "mariadb"),
     }
     lists = sa.Table(
         table,
@@ -119,9 +171,11 @@ def open_sql(given: str, table: str, keys: Keys) -> SqlDestination:
         sa.Column("name", sa.String(63), primary_key=True),
         sa.Column("version", sa.BigInteger, nullable=False),
         sa.Column("exported_at", sa.DateTime, nullable=False),
+        sa.Column("content", sa.BigInteger, nullable=False, server_default="0"),
+        sa.Column("origin", sa.String(100), nullable=False, server_default=""),
         mysql_engine="InnoDB",
     )
-    return SqlDestination(engine, metadata, lists, state)
+    return SqlDestination(engine, lists, state)
 
 
 def _engine(given: str) -> sa.Engine:
@@ -144,21 +198,9 @@ def _engine(given: str) -> sa.Engine:
         ) from None
 
 
-def _lines(row: Any) -> Iterator[dict[str, Any]]:
-    for rank, item in enumerate(row[RECOMMENDATIONS], start=1):
-        yield {
-            "user_id": row[USER_ID],
-            "rank": rank,
-            "item_id": item["item_id"],
-            "score": item["score"],
-            "source": row["source"],
-        }
-
-
-def _ids(rows: DataFrame) -> Iterator[Any]:
-    return (row[0] for row in rows.toLocalIterator())
-
-
-def _chunks(rows: Iterator[Any]) -> Iterator[list[Any]]:
-    while chunk := list(islice(rows, _CHUNK)):
-        yield chunk
+def _batches(rows: DataFrame) -> Iterator[pa.RecordBatch]:
+    wanted = rows.select(USER_ID, RECOMMENDATIONS, "source")
+    schema = to_arrow_schema(wanted.schema)
+    found = wanted.toLocalIterator(prefetchPartitions=True)
+    while chunk := list(islice(found, _CHUNK)):
+        yield pa.RecordBatch.from_pylist([row.asDict(recursive=True) for row in chunk], schema=schema)
