@@ -1,8 +1,8 @@
 """Push what was published since the last export to the application's database, all at once.
 
-The database says which version of which table it shows; the next export compares that version with the newest, and a
-run's id in each row tells what is the same. Where that cannot be compared, everyone's lists are sent. How a database
-takes the rows is its destination's business.
+The database says which version of which table it shows; the next export compares that version with the newest. A run's
+id in each row tells what is the same, or the lists themselves do where somebody else has changed rows. Where they
+cannot be compared, everyone's lists are sent. How a database takes the rows is its destination's business.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ from functools import partial
 
 from pyspark.sql import functions as F
 
-from scoreline.commits import Commit, shown
+from scoreline.commits import Commit, origin
 from scoreline.context import Context
 from scoreline.destinations import Change, Destination, Sent, Shown, open_destination
 from scoreline.errors import ConfigurationError, ScorelineError, Superseded
@@ -83,12 +83,12 @@ def _once(destination: Destination, source: Table) -> ExportReport:
 
 
 def _wanted(commits: Sequence[Commit], table_id: str) -> Shown:
-    published = shown(commits) or commits[0]
-    return Shown(commits[0].version, published.version, _origin(table_id, published))
+    made = origin(commits, commits[0].version) or commits[0]
+    return Shown(commits[0].version, made.version, _identity(table_id, made))
 
 
-def _origin(table_id: str, published: Commit) -> str:
-    return f"{table_id}/{published.note.get('attempt', '')}"
+def _identity(table_id: str, made: Commit) -> str:
+    return f"{table_id}/{made.note.get('attempt', '')}"
 
 
 def _sent(
@@ -102,7 +102,7 @@ def _sent(
             return Sent(replaced=flipped), None
         try:
             with _explained(destination):
-                return destination.apply(_difference(source, previous, wanted, check)), None
+                return destination.apply(_difference(source, previous, wanted, check, commits)), None
         except ScorelineError as error:
             if not any(sign in str(error) for sign in _VANISHED):
                 raise
@@ -116,8 +116,8 @@ def _why_everyone(previous: Shown | None, wanted: Shown, commits: Sequence[Commi
     if previous is None:
         return "nothing had been exported"
     table_id = wanted.origin.split("/", 1)[0]
-    published = next((c for c in commits if c.version == previous.content), None)
-    if previous.version > wanted.version or published is None or _origin(table_id, published) != previous.origin:
+    made = next((c for c in commits if c.version == previous.content), None)
+    if previous.version > wanted.version or made is None or _identity(table_id, made) != previous.origin:
         return "what the database showed is not from this table as it is now"
     return None
 
@@ -140,9 +140,18 @@ def _everyone(source: Table, previous: Shown | None, wanted: Shown, check: Calla
     return Change(new.select(*_LISTS), new.select(USER_ID).limit(0), True, previous, wanted, check)
 
 
-def _difference(source: Table, previous: Shown, wanted: Shown, check: Callable[[], None]) -> Change:
+def _difference(
+    source: Table, previous: Shown, wanted: Shown, check: Callable[[], None], commits: Sequence[Commit]
+) -> Change:
     new = source.read(wanted.version)
-    old = source.read(previous.version).select(USER_ID, F.col("run_id").alias("_old_run"))
-    changed = new.join(old, on=USER_ID, how="left").where(~F.col("_old_run").eqNullSafe(F.col("run_id")))
+    told_by = ["run_id"] if _ours_alone(commits, previous.version, wanted.version) else ["run_id", *_LISTS[1:]]
+    old = source.read(previous.version).select(USER_ID, F.struct(*told_by).alias("_old"))
+    changed = new.join(old, on=USER_ID, how="left").where(~F.col("_old").eqNullSafe(F.struct(*told_by)))
     gone = old.join(new.select(USER_ID), on=USER_ID, how="left_anti").select(USER_ID)
     return Change(changed.select(*_LISTS), gone, False, previous, wanted, check)
+
+
+def _ours_alone(commits: Sequence[Commit], since: int, until: int) -> bool:
+    """Whether the rows of all versions from `since` to `until` were published by runs, whose id tells rows apart."""
+    made = [origin(commits, c.version) for c in commits if since <= c.version <= until]
+    return all(commit is not None and commit.kind in ("publish", "rollback") for commit in made)

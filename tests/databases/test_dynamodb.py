@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builders import NOW
 from databases import stores
 from databases.published import Pipeline, change, version
 from scoreline.destinations.key_value import DynamoDestination, open_dynamodb, read_user
@@ -41,7 +40,7 @@ def test_what_died_does_not_come_up_after_a_rollback(
         with pytest.raises(KeyboardInterrupt):
             export(made.context)
     assert store.read([1, 2]) == {1: [10], 2: [20]}
-    rollback(made.table, now=NOW)
+    rollback(made.table)
     assert export(made.context).replaced == 0
     assert store.read([1, 2]) == {1: [10], 2: [20]}
     made.everyone({1: [10], 2: [21]}, kept=(1,))

@@ -9,7 +9,6 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import types as T
 
-from builders import NOW
 from databases.published import Lists, Pipeline, Rows, expected
 from databases.published import change as changed
 from databases.published import version as numbered

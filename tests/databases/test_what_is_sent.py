@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from builders import NOW
 from databases.published import Lists, Pipeline, Rows
 from scoreline import text
 from scoreline.destinations.sql import SqlDestination
@@ -60,10 +59,10 @@ def test_a_rollback_during_an_export_is_what_the_database_ends_with(
         if rolled:
             return real(self, change)
         if when == "meanwhile":
-            rolled.append(rollback(made.table, now=NOW))
+            rolled.append(rollback(made.table))
             return real(self, change)
         sent = real(self, change)
-        rolled.append(rollback(made.table, now=NOW))
+        rolled.append(rollback(made.table))
         return sent
 
     monkeypatch.setattr(SqlDestination, "apply", interrupted)
@@ -99,6 +98,21 @@ def test_a_copy_that_went_its_own_way_is_another_table(pipeline: Any, database: 
     copy.everyone({1: [10], 2: [22], 3: [30]}, kept=(1, 2))
     assert export(copy.context).everyone == ANOTHER
     assert database() == copy.shown()
+
+
+def test_what_a_stranger_does_to_the_rows_is_sent_too(pipeline: Any, database: Any) -> None:
+    made = pipeline("tables")
+    made.everyone({1: [10], 2: [20], 3: [30]})
+    export(made.context)
+    made.everyone({1: [11], 2: [21], 3: [30]}, kept=(3,))
+    export(made.context)
+    rollback(made.table)
+    spark = made.context.spark
+    spark.sql(f"UPDATE {made.table.identifier} SET source = 'hand' WHERE user_id = 3")
+    made.table.delete("user_id = 2")
+    report = export(made.context)
+    assert (report.replaced, report.removed, report.everyone) == (2, 1, None)
+    assert database() == made.shown() == [(1, 1, 10, 1.0, "model"), (3, 1, 30, 1.0, "hand")]
 
 
 def test_where_the_old_version_cannot_be_read_everything_is_sent(pipeline: Any, database: Any, tmp_path: Path) -> None:
