@@ -72,6 +72,7 @@ def prepare(job: Job) -> None:
         F.xxhash64("item_ids", "weights", "event_times").alias("history_hash"),
         F.lit(context.now).cast("timestamp").alias("added_at"),
         F.lit(context.now).cast("timestamp").alias("updated_at"),
+        F.lit(None).cast("array<long>").alias("older_item_ids"),
     ).select(*[f.name for f in schema.user_history(context.keys)])
     files = full.repartitionByRange(context.partitions, "bucket").sortWithinPartitions("bucket", "user_id")
     note = {"kind": "ingest", "updated_at": context.now.isoformat()}

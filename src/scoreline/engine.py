@@ -64,13 +64,18 @@ def load_engine(path: str, outputs: pa.Schema, threads: int, *, digest: str | No
     return Engine(call=lambda batch, params: _by_pandas(model, batch, params, outputs), speaks_arrow=False)
 
 
+def is_shipped(path: Path) -> bool:
+    """Whether the folder has a model of ours: then its scorer is this package's, whichever version logged it."""
+    described = path / "MLmodel"
+    return described.is_file() and "recommender_script.py" in described.read_text(encoding="utf-8")
+
+
 def _shipped_model(path: Path) -> Callable[..., pa.RecordBatch] | None:
     """The scorer of a model of ours, without MLflow: importing that costs each worker 2.7 seconds of CPU."""
     from scoreline.models import artifacts
     from scoreline.models.scoring import Scorer
 
-    described = path / "MLmodel"
-    if not described.is_file() or "recommender_script.py" not in described.read_text(encoding="utf-8"):
+    if not is_shipped(path):
         return None
     return Scorer(artifacts.load(path / "artifacts" / "model"))
 

@@ -1,8 +1,9 @@
 """Events to one row per user, and the merging of new events into such rows.
 
 A history is a pure function of the set of events: per (user, item) the newest event, and of those the `max_items`
-newest. That makes ingest idempotent and blind to order: truncating, then merging, keeps what merging, then truncating,
-would.
+newest; of what lies beyond this window the items, in `older_item_ids`, since who has seen them must not get them again.
+That makes ingest idempotent and blind to order: truncating, then merging, keeps what merging, then truncating, would.
+An item beyond the window needs no time for that: until a newer event of it comes, `max_items` others are newer.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from datetime import datetime
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from scoreline.schema import ADDED_AT, BUCKET, HISTORY_HASH, UPDATED_AT, USER_ID
+from scoreline.schema import ADDED_AT, BUCKET, HISTORY_HASH, OLDER, UPDATED_AT, USER_ID
 
 
 def bucket_of(user_id: Column, buckets: int) -> Column:
@@ -24,8 +25,9 @@ def histories(
 ) -> DataFrame:
     """Group `user_id, item_id, weight, event_at` to rows of `user_history`.
 
-    The newest event of an item wins, of two at the same time the one with the larger weight. One shuffle: both
-    groupings work on rows that lie together by user. `carried` are columns that come through, with the greatest value
+    The newest event of an item wins, of two at the same time the one with the larger weight. An event without a time is
+    an item of which is known only that it was seen before all others. One shuffle: both groupings work on rows that lie
+    together by user. `carried` are columns that come through, with the greatest value
     that a user's events have in them.
     """
     greatest = [F.max(name).alias(name) for name in carried]
@@ -37,10 +39,13 @@ def histories(
             USER_ID, F.struct(F.col("last.event_at"), F.col("item_id"), F.col("last.weight")).alias("event"), *carried
         )
     )
-    by_time = newest.groupBy(USER_ID).agg(F.sort_array(F.collect_list("event")).alias("events"), *greatest)
-    length = F.size("events")
-    kept = F.when(length > max_items, F.slice("events", length - max_items + 1, max_items)).otherwise(F.col("events"))
-    rows = by_time.select(USER_ID, kept.alias("events"), *carried)
+    by_time = newest.groupBy(USER_ID).agg(
+        F.sort_array(F.collect_list("event")).alias("events"), F.count("event.event_at").alias("timed"), *greatest
+    )
+    length, kept = F.size("events"), F.least("timed", F.lit(max_items)).cast("int")
+    older = F.when(length > kept, F.sort_array(F.slice("events", 1, length - kept).getField("item_id")))
+    window = F.when(length > kept, F.slice("events", length - kept + 1, kept)).otherwise(F.col("events"))
+    rows = by_time.select(USER_ID, window.alias("events"), older.alias(OLDER), *carried)
     return rows.transform(_as_arrays, buckets=buckets, now=now, carried=carried)
 
 
@@ -52,24 +57,32 @@ def _as_arrays(rows: DataFrame, *, buckets: int, now: datetime, carried: Sequenc
         F.col("events.item_id").alias("item_ids"),
         F.col("events.weight").alias("weights"),
         F.col("events.event_at").alias("event_times"),
+        OLDER,
     )
     return arrays.select(
         "*",
         F.size("item_ids").alias("event_count"),
         F.array_max("event_times").alias("last_event_at"),
-        F.xxhash64("item_ids", "weights", "event_times").alias(HISTORY_HASH),
+        # Spark's hash passes over a null: who was not cut has the hash of the three arrays
+        F.xxhash64("item_ids", "weights", "event_times", OLDER).alias(HISTORY_HASH),
         F.lit(now).cast("timestamp").alias(ADDED_AT),
         F.lit(now).cast("timestamp").alias(UPDATED_AT),
     )
 
 
 def _as_events(rows: DataFrame, before: Mapping[str, Column]) -> DataFrame:
-    """Take rows of `user_history` apart again: `user_id, item_id, weight, event_at` and the columns of `before`."""
-    zipped = F.arrays_zip("item_ids", "weights", "event_times")
+    """Take rows of `user_history` apart again: `user_id, item_id, weight, event_at` and the columns of `before`.
+
+    An item beyond the window comes without weight and time.
+    """
+    seen = F.coalesce(F.concat("item_ids", OLDER), F.col("item_ids")).alias("seen")
     kept = [column.alias(name) for name, column in before.items()]
-    return rows.select(USER_ID, *kept, F.explode(zipped).alias("event")).select(
+    arrays = rows.select(USER_ID, *kept, seen, "weights", "event_times")
+    # the shorter arrays are filled with nulls
+    zipped = F.explode(F.arrays_zip("seen", "weights", "event_times")).alias("event")
+    return arrays.select(USER_ID, *before, zipped).select(
         USER_ID,
-        F.col("event.item_ids").alias("item_id"),
+        F.col("event.seen").alias("item_id"),
         F.col("event.weights").alias("weight"),
         F.col("event.event_times").alias("event_at"),
         *before,

@@ -19,7 +19,7 @@ from scoreline.histories import histories, merged
 from scoreline.lock import exclusive
 from scoreline.postgres_source import PostgresTable
 from scoreline.redaction import without_credentials
-from scoreline.schema import BUCKET, UPDATED_AT, USER_ID
+from scoreline.schema import BUCKET, OLDER, UPDATED_AT, USER_ID
 from scoreline.settings import EventsSettings
 from scoreline.sources import MALFORMED, RAW, SOURCE, Database, read_source
 from scoreline.storage import is_remote
@@ -32,7 +32,8 @@ BUCKETS_PROPERTY = "scoreline.buckets"
 class IngestReport:
     """What an ingest did; `rows_read = rows_good + rows_bad`, always.
 
-    `drift` says which columns the source has, or has no longer, compared with the last ingest.
+    `drift` says which columns the source has, or has no longer, compared with the last ingest. `items_beyond`: so many
+    items of `users_beyond` of the changed users lie beyond `histories.max_items`, and stay excluded.
     """
 
     source: str
@@ -44,6 +45,8 @@ class IngestReport:
     version: int
     reasons: dict[str, int]
     drift: tuple[str, ...] = ()
+    items_beyond: int = 0
+    users_beyond: int = 0
 
 
 def ingest_events(context: Context, source: str) -> IngestReport:
@@ -91,13 +94,22 @@ def _ingested(context: Context, source: str, settings: EventsSettings, scratch: 
             _require_usable(name, rows_read, rows_good, reasons, settings)
         note = {"kind": "ingest", "columns": columns, "attempt": uuid4().hex}
         changed, version = _merge(context, history, incoming, before, note) if users else (0, before[0].version)
+        beyond = _beyond(context, history) if changed else (0, 0)
         if news and rows_read:
             # after the merge: a crash between the two reads these rows again, and loses none
             history.set_property(news.key, news.mark)
             version = history.version()
     finally:
         incoming.unpersist()
-    return IngestReport(name, rows_read, rows_good, rows_read - rows_good, users, changed, version, reasons, drift)
+    read = (name, rows_read, rows_good, rows_read - rows_good)
+    return IngestReport(*read, users, changed, version, reasons, drift, *beyond)
+
+
+def _beyond(context: Context, history: Table) -> tuple[int, int]:
+    """How many items of how many users lie beyond the windows of the histories that this ingest has changed."""
+    changed = history.read().where((F.col(UPDATED_AT) == F.lit(context.now)) & F.col(OLDER).isNotNull())
+    found: Any = changed.agg(F.coalesce(F.sum(F.size(OLDER)), F.lit(0)), F.count(F.lit(1))).first()
+    return int(found[0]), int(found[1])
 
 
 def _drift(columns: list[str], commits: Sequence[Commit]) -> tuple[str, ...]:
@@ -139,6 +151,8 @@ def history_table(context: Context) -> Table:
     buckets = str(context.settings.histories.buckets)
     # files are skipped by these columns: a slice reads its buckets, a run after an ingest only what has changed
     skipping = {"delta.dataSkippingStatsColumns": f"{USER_ID},{BUCKET},{UPDATED_AT}"}
+    if table.exists():
+        table.add_column(schema.older_items(context.keys))
     table.create(schema.user_history(context.keys), {BUCKETS_PROPERTY: buckets, **skipping})
     found = table.properties().get(BUCKETS_PROPERTY, buckets)
     if found != buckets:

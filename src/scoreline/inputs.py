@@ -12,7 +12,7 @@ from scoreline.context import Context
 from scoreline.errors import InputError
 from scoreline.histories import bucket_of
 from scoreline.ingest import quarantine_bad
-from scoreline.schema import BUCKET, HISTORY_HASH, USER_ID
+from scoreline.schema import BUCKET, HISTORY_HASH, OLDER, USER_ID
 from scoreline.settings import InputSettings
 from scoreline.sources import RAW, SOURCE
 from scoreline.tables import Table, count, explained, quoted, quoted_name
@@ -41,7 +41,14 @@ def open_inputs(context: Context) -> Inputs:
     table = context.tables.existing("user_history", made_by="scoreline ingest --events FILE")
     commits = table.commits(limit=LOOKED_AT)
     version = commits[0].version
-    return Inputs(table.location, version, table.read(version), commits)
+    return Inputs(table.location, version, _with_older(table.read(version), context.keys), commits)
+
+
+def _with_older(rows: DataFrame, keys: schema.Keys) -> DataFrame:
+    """A table that no ingest has touched since an earlier version of ours knows of nothing beyond the histories."""
+    if OLDER in rows.columns:
+        return rows
+    return rows.withColumn(OLDER, F.lit(None).cast(schema.older_items(keys).dataType))
 
 
 def _features(context: Context, given: InputSettings) -> Inputs:

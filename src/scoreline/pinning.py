@@ -10,12 +10,14 @@ from pyspark.sql.pandas.types import from_arrow_type, to_arrow_schema
 from scoreline import registry, schema
 from scoreline.context import Context
 from scoreline.digest import verify
+from scoreline.engine import is_shipped
 from scoreline.errors import InputError
 from scoreline.inputs import Inputs
 from scoreline.models.contract import Contract, check_contract
 from scoreline.rules import Rules
 from scoreline.schema import BUCKET, HISTORY_HASH, USER_ID
-from scoreline.score import ITEM_IDS, SCORES, SOURCE, Guard, ScoringTask
+from scoreline.score import OLDER, SOURCE, Guard, ScoringTask
+from scoreline.seen import ITEM_IDS, SCORES
 from scoreline.settings import ModelSettings, ScoringSettings
 from scoreline.shipping import ship
 from scoreline.workers import Shipment
@@ -49,16 +51,17 @@ def pin_model(context: Context, inputs: Inputs, rules: Rules) -> Pinned:
     columns = to_arrow_schema(inputs.rows.schema)
     contract = check_contract(registry.signature(path), columns)
     output_fields = None if contract.kind == "recommender" else _fields(contract)
+    seen = _seen(context, contract, rules)
     task = ScoringTask(
         model_path=str(path),
         kind=contract.kind,
         carried=(USER_ID, BUCKET, HISTORY_HASH),
-        inputs=contract.inputs,
+        inputs=_inputs(contract, seen, path),
         outputs=_outputs(context, contract),
         staged=to_arrow_schema(schema.staged(context.keys, output_fields)),
         params=rules.params(contract.params),
         k=rules.k,
-        exclude_seen=rules.exclude_seen,
+        seen=seen,
         blocked=rules.blocked,
         allowed=rules.allowed,
         optional=contract.optional | {SOURCE},
@@ -68,6 +71,24 @@ def pin_model(context: Context, inputs: Inputs, rules: Rules) -> Pinned:
     )
     name = "recommendations" if contract.kind == "recommender" else "predictions"
     return Pinned(model, task, ship(context.spark, path, shared=settings.model.shared), name, output_fields)
+
+
+def _seen(context: Context, contract: Contract, rules: Rules) -> tuple[str, ...]:
+    """The columns of what a user has seen: of `user_history` always, of a table of yours if the model takes them."""
+    if contract.kind != "recommender" or not rules.exclude_seen:
+        return ()
+    if context.settings.input is None:
+        return ITEM_IDS, OLDER
+    return (ITEM_IDS,) if ITEM_IDS in contract.inputs else ()
+
+
+def _inputs(contract: Contract, seen: tuple[str, ...], path: Path) -> tuple[str, ...]:
+    """What the model is given: what its signature asks for, and a model of ours what lies beyond the histories.
+
+    A signature is fixed when a model is logged, and those of before do not name that column; the scorer is of now.
+    """
+    more = [OLDER] if OLDER in seen and is_shipped(path) else []
+    return tuple(dict.fromkeys([*contract.inputs, *more]))
 
 
 def _verified(given: ModelSettings, model: registry.PinnedModel, path: Path) -> str | None:

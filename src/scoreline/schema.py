@@ -17,6 +17,7 @@ TableName = Literal["user_history", "recommendations", "quarantine", "scoring_er
 USER_ID = "user_id"
 BUCKET = "bucket"
 HISTORY_HASH = "history_hash"
+OLDER = "older_item_ids"
 ADDED_AT = "added_at"
 UPDATED_AT = "updated_at"
 SCORED_AT = "scored_at"
@@ -63,8 +64,15 @@ def user_history(keys: Keys) -> T.StructType:
             _field(HISTORY_HASH, T.LongType(), "xxhash64 of the arrays", nullable=False),
             _field("added_at", T.TimestampType(), "when ingest first met the user, UTC"),
             _field("updated_at", T.TimestampType(), "when ingest last changed the row, UTC"),
+            older_items(keys),
         ]
     )
+
+
+def older_items(keys: Keys) -> T.StructField:
+    """The last column, since tables that were made before it have it added."""
+    comment = "items seen before those of item_ids (histories.max_items), ascending, each once; null if there are none"
+    return _field(OLDER, T.ArrayType(keys.item_type), comment)
 
 
 def recommended(keys: Keys) -> T.ArrayType:

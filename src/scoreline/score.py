@@ -15,11 +15,12 @@ import pyarrow.compute as pc
 
 from scoreline.engine import BadOutput, Engine, load_engine
 from scoreline.limits import alarm, limit_memory
-from scoreline.lists import codes_of, common_count
+from scoreline.lists import codes_of
 from scoreline.redaction import redacted
 from scoreline.sandbox import Patience, sandboxed
+from scoreline.seen import ITEM_IDS, SCORES, seen_count, unseen
 
-ITEM_IDS, SCORES, SOURCE = "item_ids", "scores", "source"
+SOURCE, OLDER = "source", "older_item_ids"
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class Guard:
 class ScoringTask:
     """What travels to the workers.
 
-    `carried` columns ride along from the input, `inputs` go to the model; `optional` outputs may be null.
+    `carried` columns ride along from the input, `inputs` go to the model; `optional` outputs may be null. `seen` are
+    the columns with items that must not be recommended, whatever of them the model is given; none if they may be.
     """
 
     model_path: str
@@ -53,13 +55,18 @@ class ScoringTask:
     staged: pa.Schema
     params: Mapping[str, Any]
     k: int
-    exclude_seen: bool
+    seen: tuple[str, ...]
     blocked: pa.Array | None
     allowed: pa.Array | None
     threads: int = 1
     digest: str | None = None
     guard: Guard = Guard()
     optional: frozenset[str] = frozenset({SOURCE})
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the input that are read."""
+        return tuple(dict.fromkeys([*self.carried, *self.inputs, *self.seen]))
 
 
 @dataclass(frozen=True)
@@ -115,11 +122,10 @@ def _in_sandbox(task: ScoringTask, engine: Engine, batch: pa.RecordBatch, failur
 def score_batch(
     task: ScoringTask, engine: Engine, batch: pa.RecordBatch, failures: _Failures | None = None
 ) -> pa.RecordBatch:
-    """One batch in (carried and input columns), one batch of staged rows out."""
-    inputs = batch.select(list(task.inputs))
+    """One batch in (the task's columns), one batch of staged rows out."""
     failures = failures or _Failures(task.guard.failures)
     pieces, start = [], 0
-    for length, part in _bisected(lambda rows: _checked(task, engine, rows), inputs, failures):
+    for length, part in _bisected(lambda rows: _checked(task, engine, rows), batch, failures):
         rows = batch.slice(start, length)
         pieces.append(_failed(task, rows, part) if isinstance(part, _Failure) else _scored(task, rows, part))
         start += length
@@ -166,7 +172,19 @@ def _failure_of(error: BaseException) -> _Failure:
     return _Failure(code, redacted(f"{type(error).__name__}: {error}")[:1000])
 
 
-def _checked(task: ScoringTask, engine: Engine, inputs: pa.RecordBatch) -> pa.RecordBatch:
+def _checked(task: ScoringTask, engine: Engine, rows: pa.RecordBatch) -> pa.RecordBatch:
+    outputs = _answered(task, engine, rows)
+    if OLDER not in task.seen or OLDER in task.inputs:
+        return outputs
+
+    def ask(some: pa.RecordBatch, k: int) -> pa.RecordBatch:
+        return _answered(replace(task, k=k, params={**task.params, "k": k}), engine, some)
+
+    return unseen(ask if "k" in task.params else None, rows, outputs, older=OLDER, k=task.k)
+
+
+def _answered(task: ScoringTask, engine: Engine, rows: pa.RecordBatch) -> pa.RecordBatch:
+    inputs = rows.select(list(task.inputs))
     with alarm(task.guard.batch_seconds):
         outputs = engine.call(inputs, task.params)
     if outputs.num_rows != inputs.num_rows:
@@ -208,7 +226,8 @@ def _scored(task: ScoringTask, rows: pa.RecordBatch, outputs: pa.RecordBatch) ->
     columns["outcome"] = _constant("scored", n)
     if task.kind == "recommender":
         columns["recommendations"] = _lists(outputs, task.staged.field("recommendations").type)
-        columns["seen_count"] = pa.array(_seen(task, rows, outputs.column(ITEM_IDS)))
+        # both are counted here, apart from the model, which should know
+        columns["seen_count"] = pa.array(seen_count(rows, task.seen, outputs.column(ITEM_IDS)))
         columns["forbidden_count"] = pa.array(_forbidden(task, outputs.column(ITEM_IDS)))
     else:
         columns |= {name: outputs.column(name) for name in outputs.schema.names}
@@ -242,14 +261,6 @@ def _lists(outputs: pa.RecordBatch, kind: pa.ListType) -> pa.Array:
     values = [ids.flatten(), scores.flatten()]
     structs = pa.StructArray.from_arrays(values, fields=list(kind.value_type))
     return pa.ListArray.from_arrays(pa.array(offsets), structs, type=kind)
-
-
-# Both are counted here, apart from the model, which should know.
-def _seen(task: ScoringTask, rows: pa.RecordBatch, recommended: pa.Array) -> np.ndarray[Any, Any]:
-    """Per row, how many recommended items the user has seen."""
-    if task.exclude_seen and ITEM_IDS in rows.schema.names:
-        return common_count(rows.column(ITEM_IDS), recommended)
-    return np.zeros(rows.num_rows, np.int32)
 
 
 def _forbidden(task: ScoringTask, recommended: pa.Array) -> np.ndarray[Any, Any]:

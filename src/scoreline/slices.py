@@ -20,6 +20,7 @@ from scoreline.schema import BUCKET, USER_ID
 from scoreline.score import Guard
 from scoreline.shipping import scored
 from scoreline.staging import LEFT, Staging, stage
+from scoreline.tables import quoted
 
 log = logging.getLogger(__name__)
 
@@ -77,9 +78,8 @@ def scored_slice(
     everyone, inside = opened.inputs.rows, _inside(part)
     rows = everyone.where(inside) if whole_table else due.to_score(everyone, inside)
     task = replace(opened.pinned.task, guard=guard)
-    columns = dict.fromkeys([*task.carried, *task.inputs])
     staged = schema.staged(context.keys, opened.pinned.output_fields)
-    chosen = rows.select(*columns)
+    chosen = rows.select(*map(quoted, task.columns))
     context.size_batches(chosen.schema)
     return scored(chosen, opened.pinned.shipment, task, staged)
 

@@ -66,6 +66,16 @@ class Table:
             storage.remove(self.spark, f"{self.location}/_delta_log")
             self.spark.sql(statement)
 
+    def add_column(self, field: T.StructField) -> None:
+        """Add a column, null in the rows there are, to a table that an earlier version made without it."""
+        if field.name in self.read().columns:
+            return
+        try:
+            self.spark.sql(f"ALTER TABLE {self.identifier} ADD COLUMNS ({_column(field)})")
+        except AnalysisException:
+            if field.name not in self.read().columns:  # else somebody else has just done it
+                raise
+
     def _appears(self, *, seconds: float = 2) -> bool:
         """Whether the table is there, or somebody who has just begun makes it."""
         end = time.monotonic() + seconds

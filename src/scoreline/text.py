@@ -38,9 +38,19 @@ def ingested(report: IngestReport) -> str:
         *[f"  {count:,} rows: {reason}" for reason, count in report.reasons.items()],
         f"{report.users_in_source:,} users in it, {report.users_changed:,} histories changed "
         f"(user_history version {report.version})",
+        *_beyond(report),
         *report.drift,
     ]
     return "\n".join(lines)
+
+
+def _beyond(report: IngestReport) -> list[str]:
+    if not report.items_beyond:
+        return []
+    return [
+        f"{report.items_beyond:,} items of {report.users_beyond:,} of these users lie beyond histories.max_items: "
+        "models are not shown them, and they stay excluded"
+    ]
 
 
 def planned(plan: Plan, model: str) -> str:

@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 from builders import NOW, context, write_events
 from scoreline.errors import ConfigurationError, InputError
 from scoreline.ingest import ingest_events
+from scoreline.schema import HISTORY_HASH
 
 T0 = 1_700_000_000
 
@@ -38,16 +39,76 @@ def test_a_history_is_in_order_of_time_each_item_once(spark: SparkSession, tmp_p
 
 
 def test_pieces_in_any_order_give_what_one_ordered_ingest_gives(spark: SparkSession, tmp_path: Path) -> None:
-    """Overlapping pieces, shuffled, with truncation to four items: an in-memory replay is the truth."""
+    """Overlapping pieces, shuffled, with truncation to four items: an in-memory replay is the truth.
+
+    Each of the users is a case of its own: from nobody cut to all but four items outside.
+    """
     dice = random.Random(3)
     events = [
-        (dice.randint(1, 12), dice.randint(1, 9), dice.randint(0, 10), T0 + dice.randint(0, 60)) for _ in range(300)
+        (user, dice.randint(1, 4 + user % 9), dice.randint(0, 10), T0 + dice.randint(0, 60))
+        for user in range(1, 61)
+        for _ in range(dice.randint(1, 25))
     ]
     made = context(spark, tmp_path / "t", histories={"buckets": 8, "max_items": 4})
-    for piece in range(3):
-        ingest_events(made, write_events(tmp_path / f"{piece}.csv", dice.sample(events, 170) + events[piece::3]))
+    for piece in dice.sample(range(3), 3):
+        some = dice.sample(events, 3 * len(events) // 5) + events[piece::3]
+        ingest_events(made, write_events(tmp_path / f"{piece}.csv", some))
     found = {r["user_id"]: (r["item_ids"], r["weights"]) for r in histories_of(made).collect()}
     assert found == _replayed(events, max_items=4)
+    older = {r["user_id"]: r["older_item_ids"] for r in histories_of(made).collect()}
+    assert older == _beyond(events, found)
+    assert None in older.values()
+    one = context(spark, tmp_path / "one", histories={"buckets": 8, "max_items": 4})
+    report = ingest_events(one, write_events(tmp_path / "one.csv", events))
+    assert_df_equality(histories_of(made), histories_of(one), ignore_row_order=True)
+    cut = [items for items in older.values() if items]
+    assert (report.items_beyond, report.users_beyond) == (sum(map(len, cut)), len(cut))
+
+
+def _beyond(events: list[tuple[int, int, int, int]], kept: dict[int, Any]) -> dict[int, list[int] | None]:
+    """What each user has seen that is not in the history any more; null where nothing is."""
+    seen: dict[int, set[int]] = {}
+    for user, item, _, _ in events:
+        seen.setdefault(user, set()).add(item)
+    return {user: sorted(items - set(kept[user][0])) or None for user, items in seen.items()}
+
+
+def test_a_late_event_beyond_the_window_changes_the_history_that_is_wanted(spark: SparkSession, tmp_path: Path) -> None:
+    """The window stays, what must not be recommended grows: the user is due. Who was not cut keeps the old hash."""
+    short = {"buckets": 8, "max_items": 2}
+    made = context(spark, tmp_path / "t", histories=short)
+    ingest_events(made, write_events(tmp_path / "1.csv", [(1, 10, 3, T0 + 5), (1, 20, 3, T0 + 6), (2, 10, 3, T0)]))
+    before = {r["user_id"]: r[HISTORY_HASH] for r in histories_of(made).collect()}
+    later = context(spark, tmp_path / "t", histories=short, now=NOW + timedelta(hours=1))
+    report = ingest_events(later, write_events(tmp_path / "2.csv", [(1, 5, 3, T0 + 1)]))
+    rows = {r["user_id"]: r for r in histories_of(later).collect()}
+    assert (report.users_changed, report.items_beyond, report.users_beyond) == (1, 1, 1)
+    assert (rows[1]["item_ids"], rows[1]["older_item_ids"], rows[1]["event_count"]) == ([10, 20], [5], 2)
+    assert (rows[1][HISTORY_HASH] != before[1], rows[2][HISTORY_HASH] == before[2]) == (True, True)
+    again = ingest_events(later, write_events(tmp_path / "3.csv", [(1, 5, 3, T0 + 1)]))
+    assert (again.users_changed, again.items_beyond) == (0, 0)
+    back = ingest_events(later, write_events(tmp_path / "4.csv", [(1, 5, 4, T0 + 9)]))
+    row = histories_of(later).where("user_id = 1").first()
+    assert row is not None
+    assert (row["item_ids"], row["older_item_ids"], back.items_beyond) == ([20, 5], [10], 1)
+
+
+def test_a_table_made_before_learns_what_was_cut_when_its_events_come_again(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    made = context(spark, tmp_path / "t", histories={"buckets": 8, "max_items": 2})
+    rows = [(1, 10, 3, T0), (1, 20, 3, T0 + 1), (1, 30, 3, T0 + 2), (2, 10, 3, T0)]
+    source = write_events(tmp_path / "e.csv", rows)
+    ingest_events(made, source)
+    now = histories_of(made).localCheckpoint()
+    table = made.tables.table("user_history")
+    # as an earlier version left it: no such column, and a hash of the arrays alone
+    arrays = F.xxhash64("item_ids", "weights", "event_times")
+    old = table.read().drop("older_item_ids").withColumn(HISTORY_HASH, arrays).localCheckpoint()
+    old.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(table.location)
+    report = ingest_events(made, source)
+    assert (report.users_changed, report.items_beyond) == (1, 1)
+    assert_df_equality(histories_of(made), now, ignore_row_order=True, ignore_nullable=True, ignore_metadata=True)
 
 
 def _replayed(events: list[tuple[int, int, int, int]], *, max_items: int) -> dict[int, tuple[list[int], list[float]]]:

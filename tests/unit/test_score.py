@@ -39,7 +39,7 @@ def task(**changes: Any) -> ScoringTask:
         "staged": STAGED,
         "params": {},
         "k": 2,
-        "exclude_seen": True,
+        "seen": ("item_ids",),
         "blocked": None,
         "allowed": None,
     }
@@ -154,6 +154,55 @@ def test_seen_and_forbidden_items_are_counted() -> None:
     rules = {"blocked": pa.array([50]), "allowed": pa.array([1, 2, 50])}
     scored = score_batch(task(**rules), engine(lambda rows: lists([[1, 50], [9, 2]])), users([[1], [7]]))
     assert [(r["seen_count"], r["forbidden_count"]) for r in scored.to_pylist()] == [(1, 1), (0, 1)]
+
+
+BEYOND = {"seen": ("item_ids", "older_item_ids")}
+
+
+def with_older(batch: pa.RecordBatch, older: list[list[int] | None]) -> pa.RecordBatch:
+    return batch.append_column("older_item_ids", pa.array(older, pa.list_(pa.int64())))
+
+
+def test_what_was_seen_is_counted_whatever_the_model_takes() -> None:
+    """The column that the model gets says nothing of what it must not recommend."""
+    scored = score_batch(
+        task(**BEYOND, inputs=("user_id",)),
+        Engine(call=lambda batch, params: _from_arrow(lists([[1, 9]] * batch.num_rows), LISTS), speaks_arrow=True),
+        with_older(users([[1, 9], [1], [], None]), [None] * 4),
+    )
+    assert [r["seen_count"] for r in scored.to_pylist()] == [2, 1, 0, 0]
+
+
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_a_model_that_is_not_told_of_older_items_is_asked_for_more(k: int) -> None:
+    """It ranks 30 items and leaves out those of the history that it is shown; nobody else is asked again."""
+    dice = np.random.default_rng(k)
+    seen = [dice.permutation(30)[: dice.integers(0, 30)].tolist() for _ in range(40)]
+    shown = [items[-3:] for items in seen]
+    older = [sorted(items[:-3]) or None for items in seen]
+    calls: list[tuple[int, int]] = []
+
+    def call(batch: pa.RecordBatch, params: Mapping[str, Any]) -> pa.RecordBatch:
+        calls.append((batch.num_rows, params["k"]))
+        best = [[i for i in range(30) if i not in row][: params["k"]] for row in batch.column("item_ids").to_pylist()]
+        return lists(best, [[1.0 - i / 100 for i in row] for row in best])
+
+    told = with_older(users(shown), older)
+    scored = score_batch(task(**BEYOND, k=k, params={"k": k}), Engine(call, speaks_arrow=True), told).to_pylist()
+    assert [r["outcome"] for r in scored] == ["scored"] * 40
+    found = [[i["item_id"] for i in r["recommendations"]] for r in scored]
+    assert found == [[i for i in range(30) if i not in items][:k] for items in seen]
+    scores = [i["score"] for r in scored for i in r["recommendations"]]
+    assert scores == pytest.approx([1.0 - i / 100 for row in found for i in row])
+    assert calls[0] == (40, k)
+    assert all(rows < 40 for rows, _ in calls[1:])
+    assert len(calls) < 6
+
+
+def test_a_model_that_takes_no_k_gives_shorter_lists_without_older_items() -> None:
+    told = with_older(users([[1], [2]]), [[7, 8], None])
+    scored = score_batch(task(**BEYOND), engine(lambda rows: lists([[7, 9], [7, 9]])), told).to_pylist()
+    assert [[i["item_id"] for i in r["recommendations"]] for r in scored] == [[9], [7, 9]]
 
 
 def test_a_model_that_fails_for_everybody_is_not_called_twice_per_user() -> None:

@@ -30,7 +30,7 @@ def write_files(context: Context, folder: Path) -> MapReduceFiles:
     """Write `histories/`, `model.zip` and `task.pickle` into `folder` (local), of the input and model as pinned now."""
     opened = open_run(context, fraction=1.0, everyone=True)
     task = replace(opened.pinned.task, model_path=MODEL)
-    columns = tuple(dict.fromkeys([*task.carried, *task.inputs]))
+    columns = task.columns
     rows = opened.inputs.rows.select(*map(quoted, columns))
     histories = folder.absolute() / "histories"
     rows.select(F.to_json(F.struct(*map(quoted, columns)))).write.mode("overwrite").text(str(histories))

@@ -20,11 +20,13 @@ class Histories:
     offsets: int64[n + 1]; the history of user u is `items[offsets[u]:offsets[u + 1]]`.
     items:   int32[nnz]; index into the catalogue, -1 for an id it does not know.
     weights: float32[nnz]; strength of each event, finite.
+    seen:    offsets and items, as above, of all that was seen, where that is more than the history; else None.
     """
 
     offsets: npt.NDArray[np.int64]
     items: npt.NDArray[np.int32]
     weights: npt.NDArray[np.float32]
+    seen: tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]] | None = None
 
     def __len__(self) -> int:
         """Number of users."""
@@ -41,38 +43,81 @@ class Histories:
         item_ids: pa.Array | pa.ChunkedArray,
         weights: pa.Array | pa.ChunkedArray | None,
         catalogue: Catalogue,
+        older: pa.Array | pa.ChunkedArray | None = None,
     ) -> "Histories":
         """Histories from a column of lists of ids and one of lists of weights (None: every event weighs 1).
 
-        Lists may be null (an empty history), sliced, chunked, large or of fixed size. A null id counts as
-        unknown, a null weight as 1. Raises `InputError` when the two columns' lists differ in length or a
-        weight is not finite.
+        older: lists of ids seen before those of the history. Lists may be null (an empty history), sliced, chunked,
+        large or of fixed size. A null id counts as unknown, a null weight as 1. Raises `InputError` when the columns'
+        lists differ in number or length or a weight is not finite.
         """
         offsets, ids = _flatten(item_ids, "item_ids")
         items = catalogue.index_of(ids)
+        seen = None if older is None else _with_older(offsets, items, older, catalogue)
         if weights is None:
-            return cls(offsets, items, np.ones(len(items), dtype=np.float32))
+            return cls(offsets, items, np.ones(len(items), dtype=np.float32), seen)
         weight_offsets, values = _flatten(weights, "weights")
         _check_same_lengths(offsets, weight_offsets)
-        return cls(offsets, items, _finite_floats(values))
+        return cls(offsets, items, _finite_floats(values), seen)
 
     def excluded(self, exclude_seen: bool) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
         """Offsets and items of what must not be recommended: everything seen, or nothing."""
         if exclude_seen:
-            return self.offsets, self.items
+            return self.seen or (self.offsets, self.items)
         return np.zeros_like(self.offsets), self.items[:0]
 
     def take(self, users: npt.NDArray[np.integer]) -> "Histories":
         """The histories of `users`, in that order."""
-        lengths = np.diff(self.offsets)[users]
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        entries = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][users] - offsets[:-1], lengths)
-        return Histories(offsets, self.items[entries], self.weights[entries])
+        offsets, entries = _taken(self.offsets, users)
+        seen = None
+        if self.seen is not None:
+            seen_offsets, seen_entries = _taken(self.seen[0], users)
+            seen = (seen_offsets, self.seen[1][seen_entries])
+        return Histories(offsets, self.items[entries], self.weights[entries], seen)
 
     def slice(self, start: int, stop: int) -> "Histories":
         """The users from `start` up to `stop`."""
-        first, last = self.offsets[start], self.offsets[stop]
-        return Histories(self.offsets[start : stop + 1] - first, self.items[first:last], self.weights[first:last])
+        offsets, own = _sliced(self.offsets, start, stop)
+        seen = None
+        if self.seen is not None:
+            seen_offsets, seen_own = _sliced(self.seen[0], start, stop)
+            seen = (seen_offsets, self.seen[1][seen_own])
+        return Histories(offsets, self.items[own], self.weights[own], seen)
+
+
+def _taken(
+    offsets: npt.NDArray[np.int64], users: npt.NDArray[np.integer]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """New offsets of these users, and where their entries are."""
+    lengths = np.diff(offsets)[users]
+    new = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return new, np.arange(new[-1]) + np.repeat(offsets[:-1][users] - new[:-1], lengths)
+
+
+def _sliced(offsets: npt.NDArray[np.int64], start: int, stop: int) -> tuple[npt.NDArray[np.int64], slice]:
+    first, last = offsets[start], offsets[stop]
+    return offsets[start : stop + 1] - first, slice(first, last)
+
+
+def _with_older(
+    offsets: npt.NDArray[np.int64],
+    items: npt.NDArray[np.int32],
+    older: pa.Array | pa.ChunkedArray,
+    catalogue: Catalogue,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]] | None:
+    """Offsets and items of each history and, behind it, what was seen before; None if nobody has seen more."""
+    older_offsets, ids = _flatten(older, "older_item_ids")
+    if len(older_offsets) != len(offsets):
+        raise InputError(
+            f"item_ids has {len(offsets) - 1} rows and older_item_ids {len(older_offsets) - 1}: they have to agree"
+        )
+    if not len(ids):
+        return None
+    both = offsets + older_offsets
+    seen = np.empty(both[-1], np.int32)
+    seen[np.arange(len(items)) + np.repeat(older_offsets[:-1], np.diff(offsets))] = items
+    seen[np.arange(len(ids)) + np.repeat(offsets[1:], np.diff(older_offsets))] = catalogue.index_of(ids)
+    return both, seen
 
 
 def _flatten(column: pa.Array | pa.ChunkedArray, name: str) -> tuple[npt.NDArray[np.int64], pa.Array]:

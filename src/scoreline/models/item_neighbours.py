@@ -135,6 +135,7 @@ class ItemNeighbours(Estimator):
 
         A user to whom no item is related (no liked or known item, or all related ones excluded) gets no list.
         """
+        excluded_offsets, excluded_items = histories.excluded(exclude_seen)
         related = best_neighbours(
             self.neighbours_,
             self.similarities_,
@@ -146,8 +147,9 @@ class ItemNeighbours(Estimator):
                 weighting=self.weighting,
                 half_life=self.history_half_life,
             ),
+            excluded_offsets=excluded_offsets,
+            excluded_items=excluded_items,
             k=k,
-            exclude_seen=exclude_seen,
             eligible=eligible,
         )
         return completed(

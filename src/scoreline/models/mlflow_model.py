@@ -55,7 +55,11 @@ def signature_of(model: FittedModel) -> Any:
     from mlflow.types.schema import Array
 
     key = DataType.long if model.catalogue.is_long else DataType.string
-    inputs = [ColSpec(Array(key), "item_ids"), ColSpec(Array(DataType.double), "weights", required=False)]
+    inputs = [
+        ColSpec(Array(key), "item_ids"),
+        ColSpec(Array(DataType.double), "weights", required=False),
+        ColSpec(Array(key), "older_item_ids", required=False),
+    ]
     outputs = [
         ColSpec(Array(key), "item_ids"),
         ColSpec(Array(DataType.float), "scores"),

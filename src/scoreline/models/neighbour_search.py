@@ -32,15 +32,16 @@ def best_neighbours(
     offsets: Longs,
     items: Ints,
     strengths: npt.NDArray[np.float32],
+    excluded_offsets: Longs,
+    excluded_items: Ints,
     k: int,
-    exclude_seen: bool,
     eligible: npt.NDArray[np.bool_] | None,
 ) -> TopK:
     """The `k` items of largest positive sum, over a user's history, of strength times similarity; or fewer.
 
     neighbours: int32[items, width], padded with the number of items; similarities: float32, same shape.
-    offsets, items, strengths: the batch's histories, items of -1 ignored. Each product is rounded to float32,
-    the sum is float64. Ties by item.
+    offsets, items, strengths: the batch's histories, items of -1 ignored; excluded_offsets, excluded_items: what
+    must not come, user by user. Each product is rounded to float32, the sum is float64. Ties by item.
     """
     count = len(offsets) - 1
     closed = None if eligible is None else np.flatnonzero(~eligible)
@@ -49,8 +50,11 @@ def best_neighbours(
         own = slice(offsets[first], offsets[last])
         rows = np.repeat(np.arange(last - first), np.diff(offsets[first : last + 1]))
         sums = _sums(neighbours, similarities, rows, items[own], strengths[own], users=last - first)
-        if exclude_seen:
-            sums[rows, items[own]] = 0.0  # item -1 hits the padding's column
+        closing = excluded_offsets[first : last + 1]
+        sums[
+            np.repeat(np.arange(last - first), np.diff(closing)),
+            excluded_items[closing[0] : closing[-1]],
+        ] = 0.0  # item -1 hits the padding's column
         if closed is not None:
             sums[:, closed] = 0.0
         bound = np.maximum(kth_at_least(sums[:, :-1], k, least_groups=_LEAST_GROUPS), _SMALLEST)

@@ -107,7 +107,9 @@ def completed(
     users = np.repeat(np.arange(len(lists), dtype=np.int32), lists.lengths)
     items = lists.items
     if exclude_seen:
-        users, items = np.concatenate([users, histories.users]), np.concatenate([items, histories.items])
+        offsets, seen = histories.excluded(exclude_seen)
+        owners = np.repeat(np.arange(len(histories), dtype=np.int32), np.diff(offsets))
+        users, items = np.concatenate([users, owners]), np.concatenate([items, seen])
     known = np.flatnonzero((wanted[users] > 0) & (items >= 0))
     known = known[np.argsort(users[known], kind="stable")]
     more = first_unseen(order, users[known], items[known], wanted=wanted, eligible=eligible)

@@ -19,8 +19,9 @@ __all__ = ["Recommender"]
 class Recommender(PythonModel):  # type: ignore[misc]  # mlflow has no types
     """Histories in, lists out.
 
-    Input columns: `item_ids` (list of long or string), optionally `weights` (list of float, as long). Output
-    columns: `item_ids`, `scores` (lists, best first) and `source` (`model` or `fallback`), row by row.
+    Input columns: `item_ids` (list of long or string), optionally `weights` (list of float, as long) and
+    `older_item_ids` (list of ids that were seen before; they count for `exclude_seen` only). Output columns:
+    `item_ids`, `scores` (lists, best first) and `source` (`model` or `fallback`), row by row.
     Params: `k`, `exclude_seen`, `allowed_items` and `blocked_items` (lists of ids, empty for no such rule).
     """
 
@@ -40,6 +41,8 @@ class Recommender(PythonModel):  # type: ignore[misc]  # mlflow has no types
         columns = {"item_ids": _lists(model_input["item_ids"], self.scorer.model.catalogue.type)}
         if "weights" in model_input.columns:
             columns["weights"] = _lists(model_input["weights"], pa.float32())
+        if "older_item_ids" in model_input.columns:
+            columns["older_item_ids"] = _lists(model_input["older_item_ids"], self.scorer.model.catalogue.type)
         answer: pd.DataFrame = self.predict_arrow(pa.RecordBatch.from_pydict(columns), params).to_pandas()
         answer.index = model_input.index
         return answer

@@ -27,9 +27,11 @@ class Scorer:
         self._asked: dict[str, Any] | None = None
 
     def __call__(self, batch: pa.RecordBatch, params: dict[str, Any] | None = None) -> pa.RecordBatch:
-        """Columns `item_ids` and maybe `weights` in; `item_ids`, `scores` and `source` out, row by row."""
-        weights = batch.column("weights") if "weights" in batch.schema.names else None
-        histories = Histories.from_arrow(batch.column("item_ids"), weights, self.model.catalogue)
+        """Columns `item_ids`, maybe `weights` and `older_item_ids` in; `item_ids, scores, source` out, row by row."""
+        weights, older = (
+            batch.column(name) if name in batch.schema.names else None for name in ("weights", "older_item_ids")
+        )
+        histories = Histories.from_arrow(batch.column("item_ids"), weights, self.model.catalogue, older)
         lists, is_fallback = recommend(self.model, histories, self._rules(params or {}))
         return _to_arrow(lists, is_fallback, self.model.catalogue)
 

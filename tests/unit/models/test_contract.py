@@ -17,6 +17,7 @@ HISTORY = pa.schema(
         ("item_ids", pa.list_(pa.int64())),
         ("weights", pa.list_(pa.float32())),
         ("event_times", pa.list_(pa.timestamp("us", "UTC"))),
+        ("older_item_ids", pa.list_(pa.int64())),
     ]
 )
 
@@ -28,7 +29,7 @@ def tabular(*inputs: ColSpec, outputs: Schema | None = None) -> ModelSignature:
 def test_shipped_models_fit_the_history_table() -> None:
     contract = check_contract(signature_of(fitted_model()), HISTORY)
     assert contract.kind == "recommender"
-    assert contract.inputs == ("item_ids", "weights")
+    assert contract.inputs == ("item_ids", "weights", "older_item_ids")
     assert contract.outputs.names == ["item_ids", "scores", "source"]
     assert contract.outputs.types == [pa.list_(pa.int64()), pa.list_(pa.float32()), pa.string()]
     assert contract.params == {"k", "exclude_seen", "allowed_items", "blocked_items"}

@@ -1,3 +1,6 @@
+from itertools import pairwise
+
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -45,6 +48,26 @@ def test_null_list_that_owns_values_is_empty() -> None:
         pa.array([0, 1, 3, 4], pa.int32()), pa.array([10, 20, 20, 30]), mask=pa.array([False, True, False])
     )
     assert as_lists(Histories.from_arrow(column, None, CATALOGUE)) == [[0], [], [2]]
+
+
+@given(rows=ROWS, older=ROWS, cut=st.integers(0, 12))
+def test_all_that_was_seen_is_the_history_and_what_was_before_it(
+    rows: list[list[int] | None], older: list[list[int] | None], cut: int
+) -> None:
+    kind, both = pa.list_(pa.int64()), min(len(rows), len(older))
+    shown, before = pa.array(rows[:both], kind).slice(cut), pa.array(older[:both], kind).slice(cut)
+    histories = Histories.from_arrow(shown, None, CATALOGUE, before)
+    assert as_lists(histories) == expected(rows[:both][cut:])
+    wanted = [a + b for a, b in zip(expected(rows[:both][cut:]), expected(older[:both][cut:]), strict=True)]
+    assert _excluded(histories) == wanted
+    count = len(histories)
+    assert _excluded(histories.slice(count // 2, count)) == wanted[count // 2 :]
+    assert _excluded(histories.take(np.arange(count)[::-1])) == wanted[::-1]
+
+
+def _excluded(histories: Histories) -> list[list[int]]:
+    offsets, items = histories.excluded(exclude_seen=True)
+    return [items[a:b].tolist() for a, b in pairwise(offsets)]
 
 
 def test_weights_stay_beside_their_items() -> None:

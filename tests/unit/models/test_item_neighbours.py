@@ -66,8 +66,9 @@ def test_lists_are_those_of_plain_sums(
             offsets=offsets_of(rows),
             items=flat(rows),
             strengths=np.concatenate(weights),
+            excluded_offsets=offsets_of(rows),
+            excluded_items=flat(rows),
             k=k,
-            exclude_seen=True,
             eligible=eligible,
         )
     lists, scores = slow_lists(neighbours, similarities, rows, weights, k=k, eligible=eligible)

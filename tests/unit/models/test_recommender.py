@@ -49,6 +49,20 @@ def test_every_user_gets_k_unseen_items_best_first(recommender: Recommender) -> 
         assert scores == sorted(scores, reverse=True)
 
 
+def test_items_seen_before_the_history_do_not_come_and_count_for_nothing_else(recommender: Recommender) -> None:
+    """The lists are those of the same history, longest possible, without the older items; fallbacks included."""
+    rows, older = [[100, 101], [105], None, [110]], [[102, 103, 999], None, [104], list(range(100, 110))]
+    asked = batch(*rows).append_column("older_item_ids", pa.array(older, pa.list_(pa.int64())))
+    everything = recommender.predict_arrow(batch(*rows), {"k": ITEMS}).column("item_ids").to_pylist()
+    answer = recommender.predict_arrow(asked, {"k": 5})
+    wanted = [[i for i in row if i not in (out or ())][:5] for row, out in zip(everything, older, strict=True)]
+    assert answer.column("item_ids").to_pylist() == wanted
+    frame = asked.to_pandas()
+    assert [list(row) for row in recommender.predict(None, frame, {"k": 5})["item_ids"]] == wanted
+    shown = recommender.predict_arrow(asked, {"k": ITEMS, "exclude_seen": False}).column("item_ids").to_pylist()
+    assert all(set(row) >= set(range(100, 100 + ITEMS)) for row in shown)
+
+
 def test_cold_user_gets_popular_items(recommender: Recommender) -> None:
     answer = recommender.predict_arrow(batch([], None, [999], [None]), {"k": 3})
     popular = fitted_model("popularity").popularity

@@ -58,7 +58,7 @@ def test_files_are_fetched_once_and_loaded(store: str, tmp_path: Path, capfd: py
     (folder / "mark").touch()
     assert (download(pinned, tmp_path) / "mark").exists()
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
-    assert signature(folder).inputs.input_names() == ["item_ids", "weights"]
+    assert signature(folder).inputs.input_names() == ["item_ids", "weights", "older_item_ids"]
     assert capfd.readouterr() == ("", "")
 
 
