@@ -15,11 +15,10 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from scoreline.errors import ConfigurationError
+from scoreline.overrides import apply
 from scoreline.redaction import is_secret_name, remember
 from scoreline.settings import Settings
 
-# who may only start a job must not choose what code it runs
-_LOCKED = ("model", "model.allow", "model.require_digest")
 M = TypeVar("M", bound=BaseModel)
 
 _ENV = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
@@ -30,12 +29,11 @@ def load_settings(
 ) -> Settings:
     """Read, complete and validate one file.
 
-    `overrides` are `key=value` with dotted keys and YAML values (`scoring.k=50`). `${NAME}` and `${NAME:-default}` are
+    `overrides` are `key=value`, of the keys that `scoreline.overrides` lists. `${NAME}` and `${NAME:-default}` are
     replaced from `environment` (default: the process's). Raises ConfigurationError with a line per mistake.
     """
     tree = _read(path)
-    for override in overrides:
-        _apply(tree, override)
+    apply(tree, overrides)
     require_references(tree, path)
     expanded = expand(tree, os.environ if environment is None else environment, path)
     try:
@@ -89,28 +87,6 @@ def _fetched(uri: str) -> str:
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise ConfigurationError(f"{uri}: this configuration file could not be fetched: {reason}") from None
-
-
-def _apply(tree: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key.strip():
-        raise ConfigurationError(f"--set {override}: expected key=value, such as scoring.k=50.")
-    if key.strip() in _LOCKED:
-        raise ConfigurationError(f"--set {key.strip()}: what guards the model is changed in the file only.")
-    # keys below `spark` have dots of their own
-    parts = ["spark", key.strip()] if key.startswith("spark.") else key.strip().split(".")
-    node = tree
-    for part in parts[:-1]:
-        child = node.setdefault(part, {})
-        if child is None:
-            child = node[part] = {}
-        if not isinstance(child, dict):
-            raise ConfigurationError(f"--set {override}: {part} is a value, not a section.")
-        node = child
-    try:
-        node[parts[-1]] = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigurationError(f"--set {override}: the value is not readable as YAML.") from None
 
 
 def require_references(value: Any, path: Path | str, place: tuple[str, ...] = ()) -> None:

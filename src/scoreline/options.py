@@ -25,7 +25,11 @@ def pipeline(command: Callable[..., None]) -> Callable[..., None]:
         help="The pipeline's YAML file, or its URI on a cluster.",
     )
     @click.option(
-        "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key, such as scoring.k=50."
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Change one key, such as scoring.k=50; docs/threats.md lists which.",
     )
     @click.option("--json", "as_json", is_flag=True, help="Print the report as one line of JSON.")
     @click.option("--quiet", is_flag=True, help="No progress.")

@@ -14,6 +14,7 @@ from scoreline.digest import digest, verify
 from scoreline.errors import InputError
 from scoreline.model_files import PinnedModel, download, signature
 from scoreline.quiet import quiet_mlflow, registry_of
+from scoreline.redaction import without_credentials
 
 __all__ = [
     "TAG",
@@ -65,8 +66,11 @@ def pin(
     _require_allowed(model_uri, allow)
     uris = (tracking_uri, registry_uri)
     if model_uri.startswith("models:/"):
-        found = _Registry.open(*uris).version(model_uri)
-        uri, identity = f"models:/{found.name}/{found.version}", f"{found.source} {found.creation_timestamp}"
+        registry = _Registry.open(*uris)
+        found = registry.version(model_uri)
+        uri = f"models:/{found.name}/{found.version}"
+        # a registry says itself what its sources and times are: only with its place is a version one
+        identity = f"{without_credentials(registry.where)} {found.source} {found.creation_timestamp}"
         recorded = (found.tags or {}).get(DIGEST_TAG)
         run_id = found.run_id or None
         return PinnedModel(found.name, str(found.version), uri, run_id, model_uri, identity, *uris, digest=recorded)

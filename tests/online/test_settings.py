@@ -8,8 +8,11 @@ from scoreline.errors import ConfigurationError, InputError
 from scoreline.online.cli import authorize, serve
 from scoreline.online.fetching import fetch_model, folder_sha256
 from scoreline.online.rules import rules_of
-from scoreline.online.settings import env_file, environment, load_settings
+from scoreline.online.serving import Server
+from scoreline.online.settings import ServingSettings, env_file, environment, load_settings
 from scoreline.online.transactions import Transaction
+from scoreline.quiet import quiet_mlflow
+from scoreline.registry import promote
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "conf/serving/fraud.yaml"
@@ -111,3 +114,53 @@ def test_authorize_says_what_is_wrong_with_its_file(tmp_path: Path, text: str, m
     found = CliRunner().invoke(authorize, [str(tmp_path / "t.json"), "--config", str(SHIPPED)])
     assert isinstance(found.exception, InputError)
     assert message in str(found.exception)
+
+
+def registered(folder: Path, name: str) -> str:
+    """A registry with version 1 of `card_fraud`, whose files say `name`; champion points to it."""
+    import mlflow
+
+    uri = f"sqlite:///{folder / name}.db"
+    with quiet_mlflow():
+        client = mlflow.MlflowClient(uri, uri)
+        client.create_registered_model("card_fraud")
+        client.create_model_version("card_fraud", str(model_folder(folder / f"model-{name}", name)))
+        client.set_registered_model_alias("card_fraud", "champion", "1")
+    return uri
+
+
+def test_the_same_name_and_version_of_another_registry_is_another_model(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        uri = registered(tmp_path, name)
+        got = fetch_model("models:/card_fraud@champion", into=tmp_path / "models", tracking_uri=uri)
+        assert (got.folder / "artifacts" / "kernel").read_text() == name
+        assert got.folder.is_relative_to(tmp_path / "models")
+
+
+def test_what_was_recorded_at_promotion_is_compared_before_serving(tmp_path: Path) -> None:
+    uri, name = registered(tmp_path, "one"), "models:/card_fraud@champion"
+    with pytest.raises(InputError, match="has no recorded digest, and require_digest asks for one"):
+        fetch_model(name, into=tmp_path / "first", tracking_uri=uri, require_digest=True)
+    promote("card_fraud", "1", "champion", force=True, tracking_uri=uri, folder=tmp_path / "promoted")
+    fetched = fetch_model(name, into=tmp_path / "first", tracking_uri=uri, require_digest=True)
+    (fetched.folder / "sitecustomize.py").touch()
+    with pytest.raises(InputError, match="is not the one that was promoted"):
+        fetch_model(name, into=tmp_path / "first", tracking_uri=uri)
+    (tmp_path / "model-one" / "artifacts" / "kernel").write_text("another")
+    with pytest.raises(InputError, match="is not the one that was promoted"):
+        fetch_model(name, into=tmp_path / "second", tracking_uri=uri)
+    with pytest.raises(InputError, match="is not allowed here"):
+        fetch_model(name, into=tmp_path / "first", tracking_uri=uri, allow=["models:/other@*"])
+
+
+def test_the_guards_of_the_file_hold_for_the_challenger_too(tmp_path: Path) -> None:
+    given = {
+        "model": str(model_folder(tmp_path / "m")),
+        "challenger": {"model": str(model_folder(tmp_path / "c", "other")), "log": str(tmp_path / "log")},
+        "state_dir": str(tmp_path / "state"),
+    }
+    server = Server(ServingSettings.model_validate({**given, "allow": [given["model"]]}), {})
+    with pytest.raises(InputError, match="is not allowed here"):
+        server._environment()
+    with pytest.raises(InputError, match="require_digest"):
+        Server(ServingSettings.model_validate({**given, "require_digest": True}), {})._environment()

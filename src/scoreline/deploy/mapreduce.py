@@ -10,6 +10,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 
 from scoreline import __version__
 from scoreline.context import Context
+from scoreline.digest import digest
 from scoreline.mapper import MODEL, TASK
 from scoreline.opening import open_run
 from scoreline.tables import quoted
@@ -27,17 +28,24 @@ class MapReduceFiles:
 
 
 def write_files(context: Context, folder: Path) -> MapReduceFiles:
-    """Write `histories/`, `model.zip` and `task.pickle` into `folder` (local), of the input and model as pinned now."""
+    """Write `histories/`, `model.zip` and `task.pickle` into `folder` (local), of the input and model as pinned now.
+
+    Raises InputError for a model that is not allowed, or not the one that was promoted.
+    """
     opened = open_run(context, fraction=1.0, everyone=True)
-    task = replace(opened.pinned.task, model_path=MODEL)
+    task = opened.pinned.task
+    source = Path(task.model_path)
     columns = task.columns
     rows = opened.inputs.rows.select(*map(quoted, columns))
     histories = folder.absolute() / "histories"
     rows.select(F.to_json(F.struct(*map(quoted, columns)))).write.mode("overwrite").text(str(histories))
-    source = Path(opened.pinned.task.model_path)
     with zipfile.ZipFile(folder / "model.zip", "w", zipfile.ZIP_STORED) as packed:
         for path in sorted(source.rglob("*")):
             packed.write(path, path.relative_to(source))
+    users = rows.count()
+    guard = replace(task.guard, failures=context.settings.audit.tolerated(users))
+    # a mapper compares what it gets with what was packed here, whether or not the version was promoted
+    task = replace(task, model_path=MODEL, digest=task.digest or digest(source), guard=guard)
     made = (__version__, task, to_arrow_schema(rows.schema), context.settings.scoring.batch_rows)
     (folder / TASK).write_bytes(pickle.dumps(made))
-    return MapReduceFiles(str(folder), str(histories), rows.count(), columns, opened.model)
+    return MapReduceFiles(str(folder), str(histories), users, columns, opened.model)

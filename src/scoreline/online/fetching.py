@@ -1,20 +1,25 @@
-"""A model version on this machine: the alias turned into one version, its files fetched once and verified if pinned."""
+"""A model version on this machine: the alias turned into one version, its files fetched once and verified.
 
-import hashlib
-import os
+The registry, the cache and the digest are those of the batch pipeline: what `scoreline promote` recorded counts here.
+"""
+
 import re
-import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from scoreline.digest import digest as folder_sha256
+from scoreline.digest import verify
 from scoreline.errors import ConfigurationError, InputError
+from scoreline.model_files import download
 from scoreline.online.model import version_of
 from scoreline.quiet import quiet_mlflow
+from scoreline.registry import pin
 
 __all__ = ["FetchedModel", "fetch_model", "folder_sha256"]
 
-_REGISTERED: Final = re.compile(r"models:/(?P<name>[^/@]+)(/(?P<version>\d+)|@(?P<alias>[^/@]+))\Z")
+_REGISTERED: Final = re.compile(r"models:/[^/@]+(/\d+|@[^/@]+)\Z")
 
 
 @dataclass(frozen=True)
@@ -26,52 +31,45 @@ class FetchedModel:
     sha256: str
 
 
-def folder_sha256(folder: Path) -> str:
-    """One digest over the names and contents of a model's files, without what the download adds beside them."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name != "registered_model_meta" and "__pycache__" not in path.parts:
-            name = path.relative_to(folder).as_posix().encode()
-            digest.update(b"%d:%s%d:" % (len(name), name, path.stat().st_size))
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
+def fetch_model(
+    uri: str,
+    *,
+    into: Path,
+    tracking_uri: str | None,
+    sha256: str | None = None,
+    require_digest: bool = False,
+    allow: Sequence[str] | None = None,
+) -> FetchedModel:
+    """The version that `uri` (`models:/name@alias`, `models:/name/3` or a folder) means now.
 
-
-def fetch_model(uri: str, *, into: Path, tracking_uri: str | None, sha256: str | None = None) -> FetchedModel:
-    """The version that `uri` (`models:/name@alias`, `models:/name/3` or a folder) means now, verified if pinned."""
-    folder = _fetched(uri, into, tracking_uri)
+    Its files are compared with `sha256`, else with the digest recorded when it was promoted. Raises InputError where
+    they differ, where `require_digest` is set and there is neither, and for a model that no pattern of `allow` fits.
+    """
+    remote = uri.startswith("models:") or "://" in uri
+    if remote and _REGISTERED.match(uri) is None:
+        raise ConfigurationError(f"model: {uri!r} is neither models:/name@alias, models:/name/version nor a folder")
+    tracking, registry = _stores(tracking_uri)
+    pinned = pin(uri, tracking_uri=tracking, registry_uri=registry, allow=allow)
+    # a folder of this machine is served where it is
+    folder = (download(pinned, into) if remote else Path(pinned.uri)).resolve()
     found = folder_sha256(folder)
     if sha256 is not None and found != sha256:
         raise InputError(f"{uri} has sha256 {found}, the configuration pins {sha256}; it was not loaded")
+    if sha256 is None and pinned.digest is not None:
+        verify(folder, pinned.digest)
+    if require_digest and sha256 is None and pinned.digest is None:
+        raise InputError(
+            f"{uri} has no recorded digest, and require_digest asks for one. Promote the version (scoreline promote "
+            "records it), or pin it by model_sha256."
+        )
     return FetchedModel(folder, version_of(folder / "artifacts" / "kernel"), found)
 
 
-def _fetched(uri: str, into: Path, tracking_uri: str | None) -> Path:
-    if "://" not in uri and not uri.startswith("models:"):
-        if not (Path(uri) / "MLmodel").exists():
-            raise InputError(
-                f"{uri} holds no MLflow model (no file MLmodel); give models:/name@alias or a model's folder"
-            )
-        return Path(uri).resolve()
-    named = _REGISTERED.match(uri)
-    if named is None:
-        raise ConfigurationError(f"model: {uri!r} is neither models:/name@alias, models:/name/version nor a folder")
-    from mlflow import MlflowClient, artifacts, set_tracking_uri
-    from mlflow.exceptions import MlflowException
-
+def _stores(tracking_uri: str | None) -> tuple[str, str | None]:
+    """The configured store, which is the registry as well; without one, what MLflow's own settings say."""
     if tracking_uri:
-        set_tracking_uri(tracking_uri)
-    name, version = named["name"], named["version"]
-    try:
-        with quiet_mlflow():
-            version = version or str(MlflowClient().get_model_version_by_alias(name, named["alias"]).version)
-            target = into / f"{name}-{version}"
-            if not target.exists():
-                scratch = into / f".{name}-{version}.{os.getpid()}"
-                shutil.rmtree(scratch, ignore_errors=True)
-                scratch.mkdir(parents=True)
-                artifacts.download_artifacts(artifact_uri=f"models:/{name}/{version}", dst_path=str(scratch))
-                scratch.rename(target)
-    except MlflowException as error:
-        raise InputError(f"{uri}: {error.message}; is the model registered, and tracking_uri right?") from None
-    return target.resolve()
+        return tracking_uri, None
+    with quiet_mlflow():
+        import mlflow
+
+        return mlflow.get_tracking_uri(), mlflow.get_registry_uri()

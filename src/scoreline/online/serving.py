@@ -31,6 +31,8 @@ from scoreline.online.snapshot import publish
 __all__ = ["Server"]
 
 _log = logging.getLogger(__name__)
+# what a model's own code compiles to would be a file more in its folder, which is compared at each start
+_NO_BYTECODE: Final = {"PYTHONDONTWRITEBYTECODE": "1"}
 _TRIAL: Final = """
 import json, os, sys, mlflow
 model = mlflow.pyfunc.load_model(sys.argv[1], model_config=json.loads(os.environ["SERVING_MODEL_CONFIG"]))
@@ -162,23 +164,30 @@ class Server:
             _log.error("swap failed: %s", error)
 
     def _fetch(self) -> FetchedModel:
-        settings = self.settings
+        return self._fetched(self.settings.model, sha256=self.settings.model_sha256)
+
+    def _fetched(self, uri: str, *, sha256: str | None = None) -> FetchedModel:
+        given = self.settings
         return fetch_model(
-            settings.model, into=self.models, tracking_uri=settings.tracking_uri, sha256=settings.model_sha256
+            uri,
+            into=self.models,
+            tracking_uri=given.tracking_uri,
+            sha256=sha256,
+            require_digest=given.require_digest,
+            allow=given.allow,
         )
 
     def _environment(self) -> dict[str, str]:
         challenger = None
         if self.settings.challenger is not None:
-            uri = self.settings.challenger.model
-            challenger = fetch_model(uri, into=self.models, tracking_uri=self.settings.tracking_uri).folder
-        return {**self.environ, **environment(self.settings, challenger=challenger)}
+            challenger = self._fetched(self.settings.challenger.model).folder
+        return {**self.environ, **_NO_BYTECODE, **environment(self.settings, challenger=challenger)}
 
     def _trial_environment(self) -> dict[str, str]:
         """The server's, but without a metrics port and a challenger of its own."""
         rules = self.settings.rules.model_copy(update={"metrics": MetricsRules(), "shadow": None})
         alone = self.settings.model_copy(update={"rules": rules, "challenger": None})
-        return {**self.environ, **environment(alone)}
+        return {**self.environ, **_NO_BYTECODE, **environment(alone)}
 
 
 def _group_lives(group: int) -> bool:

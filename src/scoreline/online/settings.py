@@ -52,6 +52,10 @@ class ServingSettings(_Frozen):
     model: str
     model_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
     """Refuse to load anything else; `scoreline serve` logs the digest of what it loads."""
+    require_digest: bool = False
+    """Load no model, the challenger included, whose digest nobody has pinned or recorded (`scoreline promote`)."""
+    allow: tuple[str, ...] | None = None
+    """Patterns such as `models:/card_fraud@*`; a model from elsewhere, the challenger included, is refused."""
     tracking_uri: str | None = None
     state_dir: Path = Path("data/serving")
     challenger: Challenger | None = None
