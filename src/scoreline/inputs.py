@@ -12,6 +12,7 @@ from scoreline.context import Context
 from scoreline.errors import InputError
 from scoreline.histories import bucket_of
 from scoreline.ingest import quarantine_bad
+from scoreline.row_hash import row_hash
 from scoreline.schema import BUCKET, HISTORY_HASH, OLDER, USER_ID
 from scoreline.settings import InputSettings
 from scoreline.sources import RAW, SOURCE
@@ -91,9 +92,10 @@ def hashed(inputs: Inputs, columns: Sequence[str]) -> Inputs:
     """Complete features with `history_hash` over the columns that the model looks at: what else changes is no news."""
     if HISTORY_HASH in inputs.rows.columns:
         return inputs
-    features = [F.col(quoted(c)) for c in columns if c not in (USER_ID, BUCKET)]
+    kinds = {field.name: field.dataType for field in inputs.rows.schema}
+    features = [(F.col(quoted(c)), kinds[c]) for c in columns if c not in (USER_ID, BUCKET)]
     with explained(f"input {inputs.name} could not be hashed"):
-        rows = inputs.rows.withColumn(HISTORY_HASH, F.xxhash64(*features))
+        rows = inputs.rows.withColumn(HISTORY_HASH, row_hash(features))
     return replace(inputs, rows=rows)
 
 

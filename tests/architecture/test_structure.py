@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "scoreline"
 
 # modules that decide: plain functions of their arguments
-PURE = ("commits", "news", "plan", "audit", "histories", "events", "settings", "schema")
+PURE = ("commits", "news", "row_hash", "plan", "audit", "histories", "events", "settings", "schema")
 READS_AND_WRITES = {
     "pathlib", "os", "subprocess", "sqlalchemy", "mlflow", "delta", "requests", "tempfile", "shutil", "io",
     "scoreline.tables", "scoreline.session", "scoreline.context", "scoreline.sources", "scoreline.registry",
