@@ -260,6 +260,17 @@ def optimize(settings: Settings, as_json: bool, quiet: bool) -> None:
 
 @main.command()
 @pipeline
+def repair(settings: Settings, as_json: bool, quiet: bool) -> None:
+    """Give each user of user_history one row again, where somebody else has doubled it."""
+    from scoreline import text
+    from scoreline.context import open_context
+    from scoreline.repair import repair_histories
+
+    say(repair_histories(open_context(settings)), text.repaired, as_json=as_json)
+
+
+@main.command()
+@pipeline
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 def mapreduce(settings: Settings, as_json: bool, quiet: bool, folder: Path) -> None:
     """Write what a Hadoop streaming job needs into FOLDER: histories, model, and the task of its mapper."""

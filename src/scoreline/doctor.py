@@ -12,9 +12,11 @@ from scoreline import registry
 from scoreline.context import Context, open_context
 from scoreline.digest import verify
 from scoreline.errors import ScorelineError
+from scoreline.repair import doubled
+from scoreline.schema import PUBLISHED
 from scoreline.settings import Settings
 from scoreline.staging import PREFIX, SCRATCH
-from scoreline.tables import Table
+from scoreline.tables import Table, count
 
 Verdict = Literal["ok", "warn", "bad"]
 
@@ -122,15 +124,15 @@ def _table(context: Context, name: str) -> Iterator[Check]:
         yield Check(f"table {name}", "warn", said, "Many small files make every run slower: scoreline optimize.")
     else:
         yield Check(f"table {name}", "ok", said)
-    if name in ("recommendations", "predictions"):
+    if name == "user_history" and (twice := count(doubled(table.read()))):
+        yield Check(name, "bad", f"{twice:,} users have two rows", "scoreline repair puts them together.")
+    if name in PUBLISHED:
         yield from _published(table)
 
 
 def _published(table: Table) -> Iterator[Check]:
-    users = table.read()
-    twice = users.groupBy("user_id").count().where("count > 1").limit(1).count()
-    if twice:
-        yield Check(table.name, "bad", "a user has two rows", "scoreline run --everyone replaces the table as a whole.")
+    if twice := count(doubled(table.read())):
+        yield Check(table.name, "bad", f"{twice:,} users have two rows", "scoreline run --verify gives each one row.")
 
 
 def _leftovers(context: Context) -> Iterator[Check]:

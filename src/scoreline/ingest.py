@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
+from py4j.protocol import Py4JJavaError
 from pyspark import StorageLevel
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F
 
@@ -18,6 +20,7 @@ from scoreline.events import bad, checked_events, good, tried
 from scoreline.histories import histories, merged
 from scoreline.lock import exclusive
 from scoreline.postgres_source import PostgresTable
+from scoreline.publish import CONFLICT
 from scoreline.redaction import without_credentials
 from scoreline.schema import BUCKET, OLDER, UPDATED_AT, USER_ID
 from scoreline.settings import EventsSettings
@@ -207,14 +210,12 @@ def _merge(
     """Merge in one commit, none if nothing changes; returns how many histories did, and the version after it."""
     # the clock that the rows are stamped with, so that a run can read in the log which rows have changed
     note = {**about, UPDATED_AT: context.now.isoformat()}
-    if before[0].version == 0:
-        # sorted by bucket, so that a slice reads only the files, and in them the row groups, of its buckets
-        files = incoming.repartitionByRange(context.partitions, BUCKET).sortWithinPartitions(BUCKET, USER_ID)
-        history.write(files, "append", {"userMetadata": json.dumps(note)})
-        return count(incoming), history.version()
+    if before[0].version == 0 and (version := _first(context, history, incoming, note)) is not None:
+        return count(incoming), version
     shape = context.settings.histories
+    known = history.read()
     changed = merged(
-        history.read(),
+        known.select(*[name for name in incoming.columns if name in known.columns]),
         incoming,
         max_items=shape.max_items,
         buckets=shape.buckets,
@@ -222,12 +223,7 @@ def _merge(
         partitions=context.partitions,
     )
     with commit_settings(context.spark, note=note):
-        history.merge(
-            changed,
-            "old.user_id = new.user_id",
-            "WHEN MATCHED THEN UPDATE SET *",
-            "WHEN NOT MATCHED THEN INSERT *",
-        )
+        history.upsert(changed, USER_ID)
     commits = history.commits(limit=LOOKED_AT)
     ours = made_by(commits, note["attempt"])
     counted = ours.metrics if ours else {}
@@ -235,11 +231,28 @@ def _merge(
     return changes, commits[0].version
 
 
+def _first(context: Context, history: Table, incoming: DataFrame, note: Mapping[str, Any]) -> int | None:
+    """Append to the empty table; None if another first ingest was faster: then there is something to merge with.
+
+    The transaction's number makes sure of it: Delta takes it once.
+    """
+    # sorted by bucket, so that a slice reads only the files, and in them the row groups, of its buckets
+    files = incoming.repartitionByRange(context.partitions, BUCKET).sortWithinPartitions(BUCKET, USER_ID)
+    options = {"txnAppId": "scoreline/first ingest", "txnVersion": "1", "userMetadata": json.dumps(note)}
+    try:
+        history.write(files, "append", options)
+    except (PySparkException, Py4JJavaError) as error:
+        if not any(sign in str(error) for sign in CONFLICT):
+            raise
+    ours = made_by(history.commits(limit=LOOKED_AT), note["attempt"])
+    return ours.version if ours else None
+
+
 def quarantine_bad(context: Context, table: Table, checked: DataFrame) -> dict[str, int]:
     """Keep the rows that have `reasons`, each once; returns how many rows broke each rule."""
     rows = bad(checked, now=context.now).persist(StorageLevel.MEMORY_AND_DISK)
     try:
-        table.merge(rows, "old.row_hash = new.row_hash", "WHEN NOT MATCHED THEN INSERT *")
+        table.upsert(rows, "row_hash", update=False)
         reasons = rows.select(F.explode("reasons").alias("reason"), "row_count").groupBy("reason")
         found: list[Any] = reasons.agg(F.sum("row_count").alias("rows")).collect()
     finally:

@@ -11,7 +11,8 @@ from pyspark.sql import functions as F
 from scoreline.commits import shown
 from scoreline.context import Context
 from scoreline.errors import ConfigurationError, InputError
-from scoreline.schema import RECOMMENDATIONS, USER_ID
+from scoreline.publish import published_table
+from scoreline.schema import PUBLISHED, RECOMMENDATIONS, USER_ID
 from scoreline.tables import Table
 
 
@@ -118,11 +119,18 @@ def status(context: Context, *, last: int = 5) -> Status:
             f"There are no tables of {context.settings.name} yet. Begin with: scoreline ingest --events FILE"
         )
     tables = [_table_state(name, table) for name, table in existing.items()]
-    target = existing.get("recommendations") or existing.get("predictions")
+    target = _published(context) if set(PUBLISHED) & existing.keys() else None
     found = shown(target.commits()) if target else None
     published = {"version": found.version, "at": found.at, **found.note} if found else None
     runs = _last_runs(existing["runs"], last) if "runs" in existing else []
     return Status(tables, published, _freshness(target) if target else None, runs)
+
+
+def _published(context: Context) -> Table | None:
+    try:
+        return published_table(context.tables, context.settings.name)
+    except InputError:
+        return None
 
 
 def _table_state(name: str, table: Table) -> dict[str, Any]:

@@ -19,13 +19,13 @@ from pyspark.sql import DataFrame
 
 from scoreline.commits import LOOKED_AT, Commit, made_by, shown
 from scoreline.errors import InputError, Superseded
-from scoreline.schema import USER_ID
-from scoreline.tables import Table, commit_settings, quoted
+from scoreline.schema import PUBLISHED, USER_ID
+from scoreline.tables import Table, Tables, commit_settings, quoted
 
 log = logging.getLogger(__name__)
 
 APP = "scoreline/publish"
-_CONFLICT = ("DELTA_CONCURRENT", "ConcurrentModification", "DELTA_PROTOCOL_CHANGED", "DELTA_METADATA_CHANGED")
+CONFLICT = ("DELTA_CONCURRENT", "ConcurrentModification", "DELTA_PROTOCOL_CHANGED", "DELTA_METADATA_CHANGED")
 _ATTEMPTS = 4
 
 
@@ -85,7 +85,7 @@ def _published(table: Table, note: Mapping[str, Any], commit: Callable[[], None]
             break
         except (PySparkException, Py4JJavaError) as error:  # a MERGE says it in Java's words
             # of two racing publishers one gets a conflict, often the newer: it tries again, and the fence decides
-            if attempt == _ATTEMPTS or not any(sign in str(error) for sign in _CONFLICT):
+            if attempt == _ATTEMPTS or not any(sign in str(error) for sign in CONFLICT):
                 raise
             log.warning("publish conflict, attempt=%d", attempt)
             time.sleep(0.2 * attempt)
@@ -134,6 +134,30 @@ def rollback(table: Table, *, run_id: str | None = None) -> tuple[Commit, int]:
     }
     version = replace_all(table, table.read(target.version), sequence=next_sequence(commits), note=note)
     return target, version
+
+
+def published_table(tables: Tables, pipeline: str, *, run_id: str | None = None) -> Table:
+    """The table that a pipeline publishes to: the one with the run, or that of its newest publication.
+
+    What kind of table it is a model's signature decides when a run opens (`pinning`), and the commit says afterwards.
+    Raises InputError if the pipeline has published to none.
+    """
+    newest: tuple[datetime, Table] | None = None
+    for table in (tables.table(name) for name in PUBLISHED):
+        runs = [c for c in table.commits() if _is_of(c, pipeline)] if table.exists() else []
+        named = next((c for c in runs if run_id in (None, c.note.get("run_id"))), None)
+        if named is not None and (newest is None or named.at > newest[0]):
+            newest = (named.at, table)
+    if newest is None:
+        place = f"{tables.table(PUBLISHED[0]).location} or {PUBLISHED[1]}"
+        if run_id is not None:
+            raise InputError(f"Pipeline {pipeline} has not published run {run_id} to {place}.")
+        raise InputError(f"Pipeline {pipeline} has published nothing to {place} yet. Make it with: scoreline run")
+    return newest[1]
+
+
+def _is_of(commit: Commit, pipeline: str) -> bool:
+    return commit.kind == "publish" and commit.note.get("pipeline", pipeline) == pipeline
 
 
 def _rollback_target(table: Table, commits: Sequence[Commit], run_id: str | None) -> Commit:

@@ -169,6 +169,7 @@ def publish_staged(
     manifest, lineage = staging.manifest, staging.manifest.lineage
     note = {
         "kind": "publish",
+        "pipeline": context.settings.name,
         "run_id": manifest.run_id,
         "base_version": lineage.target_version,
         "model": lineage.model,
@@ -182,10 +183,13 @@ def publish_staged(
     target, staged, sequence = target_of(context, lineage), staging.table.read(), manifest.sequence
     rows = _finished(target, manifest, staged.where(F.col("outcome") == "scored"))
     if manifest.whole_table:
-        everyone = rows.unionByName(_kept(target, lineage, staged)) if figures["failed"] else rows
+        everyone = (
+            rows.unionByName(_kept(target, lineage, staged), allowMissingColumns=True) if figures["failed"] else rows
+        )
         return replace_all(target, everyone, sequence=sequence, note=note)
     if manifest.reasons.get("doubled"):
-        return replace_all(target, rows.unionByName(_others(target, lineage, staged)), sequence=sequence, note=note)
+        everyone = rows.unionByName(_others(target, lineage, staged), allowMissingColumns=True)
+        return replace_all(target, everyone, sequence=sequence, note=note)
     some = rows.withColumn("_left", F.lit(False))
     if figures.get("left"):
         leaving = _finished(target, manifest, staged.where(F.col("outcome") == "left"))
@@ -197,7 +201,9 @@ def _finished(target: Table, manifest: Manifest, staged: DataFrame) -> DataFrame
     """Staged rows with the lineage columns of the published table, in its order."""
     lineage = manifest.lineage
     own = {USER_ID, BUCKET, *(field.name for field in schema.scored_columns())}
-    outputs = [F.col(quoted(name)) for name in target.read().columns if name not in own]
+    # a column that somebody else has added to the table is theirs to fill
+    names = [name for name in target.read().columns if name not in own and name in staged.columns]
+    outputs = [F.col(quoted(name)) for name in names]
     return staged.select(
         USER_ID,
         BUCKET,

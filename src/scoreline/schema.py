@@ -22,6 +22,7 @@ ADDED_AT = "added_at"
 UPDATED_AT = "updated_at"
 SCORED_AT = "scored_at"
 RECOMMENDATIONS = "recommendations"
+PUBLISHED = ("recommendations", "predictions")  # lists of a recommender, outputs of any other model
 
 _SPARK: dict[KeyType, T.DataType] = {"long": T.LongType(), "string": T.StringType()}
 _ARROW: dict[KeyType, pa.DataType] = {"long": pa.int64(), "string": pa.string()}

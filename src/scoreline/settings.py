@@ -322,8 +322,10 @@ class Settings(Section):
     @property
     def home(self) -> Path:
         """The local folder for what is not a Delta table: MLflow's embedded store, the lock, fetched models."""
-        if self.tables.root and "://" not in self.tables.root:
-            return Path(self.tables.root).expanduser().absolute()
+        # one place, and one lock in it, however the folder is spelled
+        root = (self.tables.root or "://").removeprefix("file://").removeprefix("file:")
+        if "://" not in root:
+            return Path(root).expanduser().absolute()
         return Path.home() / ".scoreline" / self.name
 
     @property

@@ -105,20 +105,24 @@ def find_run(context: Context, run_id: str) -> Staging:
 def _found(table: Table) -> Staging | None:
     if not table.exists():
         return None
-    notes = [commit.note for commit in table.commits() if "slice" in commit.note]
-    manifest = next((note["manifest"] for note in notes if "manifest" in note), None)
+    notes = [commit.note for commit in table.commits() if isinstance(commit.note.get("slice"), int)]
+    manifest = next((found for note in notes if (found := _manifest(note.get("manifest")))), None)
     if manifest is None:
         return None
-    return Staging(table, _manifest(manifest), frozenset(int(note["slice"]) for note in notes))
+    return Staging(table, manifest, frozenset(note["slice"] for note in notes))
 
 
 def _table(context: Context, pinned: Mapping[str, Any]) -> Table:
     return context.tables.table(PREFIX + fingerprint(pinned))
 
 
-def _manifest(found: Mapping[str, Any]) -> Manifest:
-    slices = tuple(Slice(s["number"], tuple(s["buckets"]), s["users"]) for s in found["slices"])
-    return Manifest(**{**found, "slices": slices, "lineage": Lineage(**found["lineage"])})
+def _manifest(said: Any) -> Manifest | None:
+    """What a note says of a run; None if it says nothing, or was written by another version of ours."""
+    try:
+        slices = tuple(Slice(s["number"], tuple(s["buckets"]), s["users"]) for s in said["slices"])
+        return Manifest(**{**said, "slices": slices, "lineage": Lineage(**said["lineage"])})
+    except (KeyError, TypeError):
+        return None
 
 
 def stage(table: Table, rows: DataFrame, *, number: int, manifest: Manifest | None) -> None:

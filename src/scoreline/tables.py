@@ -118,6 +118,18 @@ class Table:
         finally:
             self.spark.catalog.dropTempView(view)
 
+    def upsert(self, rows: DataFrame, key: str, *, update: bool = True) -> None:
+        """Insert rows whose `key` is not there and, if `update`, replace those that are: the columns of `rows` only."""
+        columns = [quoted(name) for name in rows.columns]
+        assignments = ", ".join(f"{column} = new.{column}" for column in columns)
+        values = ", ".join(f"new.{column}" for column in columns)
+        self.merge(
+            rows,
+            f"old.{quoted(key)} = new.{quoted(key)}",
+            *([f"WHEN MATCHED THEN UPDATE SET {assignments}"] if update else []),
+            f"WHEN NOT MATCHED THEN INSERT ({', '.join(columns)}) VALUES ({values})",
+        )
+
     def delete(self, where: str) -> None:
         self.spark.sql(f"DELETE FROM {self.identifier} WHERE {where}")
 

@@ -14,6 +14,7 @@ from scoreline.lookup import Line, Status, UserView
 from scoreline.maintenance import Maintained
 from scoreline.plan import MEANING, Plan
 from scoreline.registry import Promotion
+from scoreline.repair import RepairReport
 from scoreline.run import RunReport
 from scoreline.teach import Taught
 from scoreline.undo import RollbackReport
@@ -197,6 +198,12 @@ def examined(checks: list[Check]) -> str:
 def maintained(report: Maintained) -> str:
     lines = [f"  {name:<16} {files:>6,} files" for name, files in report.files.items()]
     return "\n".join([*lines, *([f"{report.removed} leftover(s) of dead runs removed"] if report.removed else [])])
+
+
+def repaired(report: RepairReport) -> str:
+    if not report.users:
+        return f"Each user has one row; nothing was changed (user_history version {report.version})."
+    return f"{report.users:,} users had more rows than one and have one now (user_history version {report.version})."
 
 
 def user(view: UserView, *, most: int | None = None) -> str:

@@ -7,11 +7,12 @@ from scoreline.context import Context
 from scoreline.errors import InputError, RunFailed, ScorelineError
 from scoreline.export import ExportReport, export
 from scoreline.lock import exclusive
-from scoreline.publish import rollback
+from scoreline.publish import published_table, rollback
 from scoreline.records import record
 from scoreline.registry import pin
+from scoreline.schema import RECOMMENDATIONS
 from scoreline.settings import Settings
-from scoreline.tables import explained
+from scoreline.tables import Table, explained
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,7 @@ def roll_back(context: Context, *, run_id: str | None = None) -> RollbackReport:
     meanwhile, RunFailed if the table is back and the database is not.
     """
     with exclusive(context.settings, "run"), explained("the rollback failed"):
-        name = "recommendations" if context.settings.input is None else "predictions"
-        table = context.tables.existing(name, made_by="scoreline run")
+        table = published_table(context.tables, context.settings.name, run_id=run_id)
         target, version = rollback(table, run_id=run_id)
     note = target.note
     restored = str(note.get("run_id"))
@@ -60,7 +60,7 @@ def roll_back(context: Context, *, run_id: str | None = None) -> RollbackReport:
         target.version,
         version,
         table.location,
-        _exported(context, table.location),
+        _exported(context, table),
         _next_version(context.settings, str(note.get("model"))),
     )
 
@@ -73,13 +73,13 @@ def _next_version(settings: Settings, model: str) -> str | None:
     return found.version if found.name == model else None
 
 
-def _exported(context: Context, table: str) -> ExportReport | None:
-    if context.settings.export is None or context.settings.input is not None:
+def _exported(context: Context, table: Table) -> ExportReport | None:
+    if context.settings.export is None or table.name != RECOMMENDATIONS:
         return None
     try:
         return export(context)
     except ScorelineError as error:
         raise RunFailed(
-            f"{table} is back, but the application's database still shows the run that was taken back: {error} Then: "
-            "scoreline export (not rollback, which would go back one run more)."
+            f"{table.location} is back, but the application's database still shows the run that was taken back: "
+            f"{error} Then: scoreline export (not rollback, which would go back one run more)."
         ) from None

@@ -123,7 +123,7 @@ def test_the_whole_way_from_events_to_rollback(terminal: Terminal, tmp_path: Pat
         (["show", "Anna"], "user ids of this pipeline are whole numbers (keys.user_id: long), found 'Anna'"),
         (["export", "--set", "export=null"], "The configuration has no export section"),
         (["export"], "recommendations yet. Make it with: scoreline run"),
-        (["rollback"], "recommendations yet. Make it with: scoreline run"),
+        (["rollback"], "recommendations or predictions yet. Make it with: scoreline run"),
         (["runn"], "No such command 'runn'"),
         (["run", "--sett", "a=b"], "No such option"),
     ],

@@ -9,11 +9,14 @@ import pytest
 from pyspark.sql import functions as F
 
 from builders import NOW, write_events
-from jobs.truth import expected, published
+from jobs.truth import expected, histories, published
 from scoreline import run as run_module
 from scoreline.commits import Commit
-from scoreline.errors import Superseded
+from scoreline.doctor import _table
+from scoreline.errors import InputError, Superseded
 from scoreline.ingest import ingest_events
+from scoreline.publish import published_table
+from scoreline.repair import repair_histories
 from scoreline.run import plan_run, run
 from scoreline.undo import roll_back
 
@@ -147,3 +150,77 @@ def test_a_plan_makes_no_table(filled: Any) -> None:
     _, plan = plan_run(filled())
     assert plan.reasons == {"new": 60}
     assert not table(filled()).exists()
+
+
+def test_columns_that_others_add_stay_theirs(ran: Any, registry: Any, tmp_path: Path) -> None:
+    spark = table(ran()).spark
+    for name in ("user_history", "recommendations", "quarantine"):
+        spark.sql(f"ALTER TABLE {ran().tables.table(name).identifier} ADD COLUMNS (theirs string)")
+    spark.sql(f"UPDATE {table(ran()).identifier} SET theirs = 'x' WHERE user_id IN (7, 9)")
+    news = [(user, 33, 5, 1_780_000_000) for user in (7, 500, 501, 502, 503, 504)] + [("bad", 1, 1, 1)]
+    report = ingest_events(
+        ran(now=NOW + HOUR),
+        write_events(tmp_path / "n.csv", news),
+    )
+    assert (report.users_changed, report.rows_bad) == (6, 1)
+    run(ran(now=NOW + HOUR))
+    assert published(ran()) == expected(ran(), registry.films["1"], k=5)
+    kept = table(ran()).read().where("theirs IS NOT NULL").select("user_id").collect()
+    assert sorted(row[0] for row in kept) == [7, 9]
+    run(ran("films/2", now=NOW + 2 * HOUR))  # all of the table at once
+    assert published(ran()) == expected(ran(), registry.films["2"], k=5)
+
+
+def test_two_first_ingests_at_once_give_each_user_one_row(
+    pipeline: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have seen an empty table, on two hosts; one appends while the other is about to."""
+    from contextlib import nullcontext
+
+    from scoreline import ingest
+
+    one = write_events(tmp_path / "one.csv", [(1, 10, 5, 1_700_000_000), (2, 10, 5, 1_700_000_000)])
+    two = write_events(tmp_path / "two.csv", [(2, 11, 5, 1_700_000_001), (3, 11, 5, 1_700_000_001)])
+    monkeypatch.setattr("scoreline.ingest.exclusive", lambda *_: nullcontext())
+    real = ingest._merge
+
+    def late(*args: Any) -> Any:
+        monkeypatch.setattr(ingest, "_merge", real)
+        ingest_events(pipeline(), two)
+        return real(*args)
+
+    monkeypatch.setattr(ingest, "_merge", late)
+    ingest_events(pipeline(now=NOW + HOUR), one)
+    rows = pipeline().tables.table("user_history").read().select("user_id", "item_ids").collect()
+    assert sorted((row[0], row[1]) for row in rows) == [(1, [10]), (2, [10, 11]), (3, [11])]
+
+
+def test_a_doubled_history_is_found_and_repaired(ran: Any, registry: Any, tmp_path: Path) -> None:
+    history = ran().tables.table("user_history")
+    before = histories(ran())
+    rows = history.read().where("user_id IN (7, 8)")
+    older = rows.withColumns({n: F.slice(n, 1, 2) for n in ("item_ids", "weights", "event_times")})
+    older.write.format("delta").mode("append").save(history.location)
+    assert [check.found for check in _table(ran(), "user_history") if check.verdict == "bad"] == [
+        "2 users have two rows"
+    ]
+    assert repair_histories(ran(now=NOW + HOUR)).users == 2
+    assert (history.read().count(), histories(ran())) == (60, before)
+    assert repair_histories(ran(now=NOW + HOUR)).users == 0
+    assert [check.verdict for check in _table(ran(), "user_history")] == ["ok"]
+    assert run(ran(now=NOW + 2 * HOUR)).state == "nothing_due"
+
+
+def test_a_rollback_takes_the_table_that_the_pipeline_has_published_to(ran: Any, tmp_path: Path) -> None:
+    """Another pipeline over the same tables has published predictions, and this one has not."""
+    first = published(ran())
+    run(ran("films/2", now=NOW + HOUR))
+    other = ran().tables.table("predictions")
+    note = json.dumps({"kind": "publish", "pipeline": "other", "run_id": "theirs", "base_version": 0})
+    for _ in range(2):
+        table(ran()).read().write.format("delta").mode("append").option("userMetadata", note).save(other.location)
+    assert published_table(ran().tables, "other").name == "predictions"
+    assert roll_back(ran(now=NOW + 2 * HOUR)).table == table(ran()).location
+    assert published(ran()) == first
+    with pytest.raises(InputError, match="Pipeline test has not published run theirs"):
+        roll_back(ran(), run_id="theirs")

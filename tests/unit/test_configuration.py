@@ -91,3 +91,11 @@ def test_an_override_that_makes_no_sense_is_refused(conf: Path, override: str) -
 def test_the_shipped_configurations_are_valid() -> None:
     files = sorted((Path(__file__).parents[2] / "conf").glob("*.yaml"))
     assert [load_settings(f).name for f in files] == [f.stem for f in files]
+
+
+def test_a_folder_is_one_place_however_it_is_spelled(tmp_path: Path) -> None:
+    from builders import settings
+
+    spellings = (str(tmp_path), f"{tmp_path}/", f"file://{tmp_path}", f"file:{tmp_path}")
+    assert {settings(root).home for root in spellings} == {tmp_path}
+    assert settings("s3://bucket/tables").home != tmp_path
