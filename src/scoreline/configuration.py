@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from scoreline.errors import ConfigurationError
 from scoreline.overrides import apply
-from scoreline.redaction import is_secret_name, remember
+from scoreline.redaction import is_secret_name, redacted, remember, remember_in, secrets_in
 from scoreline.settings import Settings
 
 M = TypeVar("M", bound=BaseModel)
@@ -36,6 +36,7 @@ def load_settings(
     apply(tree, overrides)
     require_references(tree, path)
     expanded = expand(tree, os.environ if environment is None else environment, path)
+    _remember_all(expanded)
     try:
         return Settings.model_validate(expanded)
     except ValidationError as error:
@@ -45,6 +46,7 @@ def load_settings(
 def load_kind(path: Path, kinds: Mapping[str, type[M]], *, variables: Mapping[str, str]) -> M:
     """Read another of our YAML files, whose key `kind` says by which model; `variables` win over the environment."""
     expanded = expand(_read(path), {**os.environ, **variables}, path)
+    _remember_all(expanded)
     if (model := kinds.get(str(expanded.get("kind")))) is None:
         raise ConfigurationError(f"{path}: kind: expected {' or '.join(kinds)}, found {expanded.get('kind')!r}.")
     try:
@@ -94,14 +96,26 @@ def require_references(value: Any, path: Path | str, place: tuple[str, ...] = ()
     if isinstance(value, dict):
         for key, child in value.items():
             require_references(child, path, (*place, str(key)))
-    elif isinstance(value, str) and "${" not in value:
-        # a URL's password, or a Spark setting that is named like one
-        in_url = re.search(r"://[^\s/@:]*:([^\s/@]+)@", value)
-        if in_url or (place[:1] == ("spark",) and is_secret_name(place[-1]) and value not in ("true", "false")):
-            raise ConfigurationError(
-                f"{path}: {'.'.join(place)}: a secret stands in the file (not shown). Put it into an environment "
-                "variable and write its name: ${NAME}."
-            )
+    elif isinstance(value, list):
+        for child in value:
+            require_references(child, path, place)
+    elif not isinstance(value, bool) and isinstance(value, str | int) and _literal_secret(str(value), place):
+        raise ConfigurationError(
+            f"{path}: {'.'.join(place)}: a secret stands in the file (not shown). Put it into an environment "
+            "variable and write its name: ${NAME}."
+        )
+
+
+def _literal_secret(value: str, place: tuple[str, ...]) -> bool:
+    # what a reference leaves in the file is its default
+    written = _ENV.sub(lambda match: match[2] or "", value)
+    if place[:1] == ("spark",):
+        named = is_secret_name(place[-1]) and written not in ("", "true", "false")
+        return named or bool(secrets_in(written))
+    # pairs count where they are a URL's: a query in SQL, or a path, may well name a column `token`
+    if written.startswith("jdbc:"):
+        return bool(secrets_in(written))
+    return "://" in written and bool(secrets_in(written, named=False) or secrets_in(written.partition("?")[2]))
 
 
 def expand(value: Any, environment: Mapping[str, str], path: Path | str) -> Any:
@@ -126,12 +140,20 @@ def expand(value: Any, environment: Mapping[str, str], path: Path | str) -> Any:
     return _ENV.sub(replaced, value)
 
 
+def _remember_all(value: Any) -> None:
+    if isinstance(value, dict | list):
+        for child in value.values() if isinstance(value, dict) else value:
+            _remember_all(child)
+    elif isinstance(value, str) and ("://" in value or value.startswith("jdbc:")):
+        remember_in(value)
+
+
 def _explain(error: ValidationError, path: Path | str, model: type[BaseModel]) -> str:
     lines = []
     for problem in error.errors(include_url=False):
         where = ".".join(str(part) for part in problem["loc"]) or "the file"
         lines.append(f"{path}: {where}: {_sentence(problem, model)}")
-    return "\n".join(lines)
+    return redacted("\n".join(lines))
 
 
 def _sentence(problem: Any, model: type[BaseModel]) -> str:
