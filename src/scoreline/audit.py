@@ -150,12 +150,14 @@ def users_gate(users: int, before: int, limits: AuditSettings) -> list[Gate]:
 def judge(found: Mapping[str, Any], limits: AuditSettings, *, whole_table: bool = True) -> list[Gate]:
     """All gates of a run. `found` has the summed figures, `wanted` (users) and those of the sample.
 
+    `among`: of how many users a few may fail.
+
     A run for everybody has to score somebody. One for a few may find that just those fail again whom the budget lets
     fail: they are due each night, and nobody is to be woken for them.
     """
     wanted = int(found["wanted"])
     scored, failed = int(found["scored"]), int(found["failed"])
-    tolerated = limits.tolerated(wanted)
+    tolerated = limits.tolerated(wanted, found.get("among", wanted if whole_table else None))
     everybody = f"{wanted}, the users that are due"
     gates = [
         Gate("users scored or failed", scored + failed, everybody, scored + failed == wanted),

@@ -3,7 +3,7 @@
 Everything needed is in the staged run's manifest, so that a person can also publish a run that the audit refused.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,14 +30,14 @@ def target_of(context: Context, lineage: Lineage) -> Table:
 def audit_figures(context: Context, staging: Staging, counted: Mapping[str, int]) -> dict[str, Any]:
     """The counts of the run completed by figures about users, items and scores.
 
-    Items and scores come from a sample: all staged users where these are few, else whole buckets of them. Raises
-    NotUnique if a user is staged twice.
+    Items and scores come from a sample of at most `audit.sample_users` users; what is compared is compared with the
+    rows of the same users. Raises NotUnique if a user is staged twice.
     """
     manifest, most = staging.manifest, context.settings.audit.sample_users
     staged = staging.table.read()
-    figures: dict[str, Any] = {"wanted": manifest.to_score, **counted}
+    figures: dict[str, Any] = {"wanted": manifest.to_score, "among": manifest.judged_among, **counted}
     few = sum(counted.get(outcome, 0) for outcome in ("scored", "failed", "left")) <= most
-    sample, replaced, different = _looked_at(staged, *_samples(context, staging, staged, most), few=few)
+    sample, replaced, different = _looked_at(staged, *_samples(context, staging, staged, most, few=few), few=few)
     figures["distinct_users"] = different
     if different < counted.get("scored", 0) + counted.get("failed", 0):
         raise _twice(staged.where(F.col("outcome") != "left"), manifest.lineage.input)
@@ -45,8 +45,8 @@ def audit_figures(context: Context, staging: Staging, counted: Mapping[str, int]
         return figures
     if RECOMMENDATIONS not in staged.columns:
         return figures | _tabular_figures(sample, replaced)
-    scores = (_flat(sample.column("scores")), _flat(replaced.column("scores")))
-    return figures | audit.item_figures(sample) | audit.overlap_figures(sample, replaced) | audit.score_figures(*scores)
+    shift = _shifts(sample, replaced, ["scores"], _flat)
+    return figures | audit.item_figures(sample) | audit.overlap_figures(sample, replaced) | shift
 
 
 def _twice(users: DataFrame, name: str) -> NotUnique:
@@ -58,18 +58,27 @@ def _twice(users: DataFrame, name: str) -> NotUnique:
     )
 
 
-def _samples(context: Context, staging: Staging, staged: DataFrame, most: int) -> tuple[DataFrame, DataFrame]:
-    """Staged and published rows of the same buckets; no condition where these are all there are."""
+def _samples(
+    context: Context, staging: Staging, staged: DataFrame, most: int, *, few: bool
+) -> tuple[DataFrame, DataFrame]:
+    """The staged rows that are looked at, of at most `most` users, and the published rows of these users.
+
+    A hash of the user's id chooses, in the buckets that `_sample` names; `few`: all that is staged. A table with so few
+    rows needs no condition, which would cost more than it saves.
+    """
     manifest, lineage = staging.manifest, staging.manifest.lineage
+    inside = F.col(BUCKET).isin(_sample(manifest, most))
+    looked_at = staged
+    if not few:
+        scored = staged.where(inside & (F.col("outcome") == "scored"))
+        looked_at = scored.orderBy(F.xxhash64(F.col(USER_ID), F.lit("audit")), USER_ID).limit(most)
     if not lineage.target_version:  # created by this run
-        published = staged.limit(0)
-    else:
-        published = target_of(context, lineage).read(lineage.target_version)
-    buckets = _sample(manifest, most)
-    if len(buckets) == manifest.buckets:
-        return staged, published
-    inside = F.col(BUCKET).isin(buckets)
-    return staged.where(inside), published.where(inside)
+        return looked_at, staged.limit(0)
+    published = target_of(context, lineage).read(lineage.target_version)
+    if manifest.complete and manifest.users + manifest.reasons.get("left", 0) <= most:
+        return looked_at, published
+    users = F.broadcast(looked_at.select(USER_ID))
+    return looked_at, published.where(inside).join(users, on=USER_ID, how="left_semi")
 
 
 def _looked_at(
@@ -81,7 +90,7 @@ def _looked_at(
     they are, and Delta looks at the statistics of all files for any filter.
     """
     columns = [F.col(USER_ID), *_columns(staged, published)]
-    new = (staged if few else sampled.where(F.col("outcome") == "scored")).select("outcome", *columns)
+    new = sampled.select("outcome", *columns)
     samples = new.withColumn("_new", F.lit(True)).unionByName(
         published.select(F.lit(None).cast("string").alias("outcome"), *columns, F.lit(False).alias("_new"))
     )
@@ -117,15 +126,27 @@ def _flat(lists: pa.ChunkedArray) -> np.ndarray[Any, Any]:
 def _tabular_figures(new: pa.Table, old: pa.Table) -> dict[str, Any]:
     """The widest shift of any floating-point output."""
     names = [name for name in new.column_names if name not in (USER_ID, "outcome", "_new", "_different")]
-    if not names:
-        return {}
-    found = [audit.score_figures(_known(new[name]), _known(old[name])) for name in names]
-    shifts = [one["score_psi"] for one in found if one["score_psi"] is not None]
-    return {"score_psi": max(shifts, default=None), "not_finite": sum(one["not_finite"] for one in found)}
+    return _shifts(new, old, names, _known) if names else {}
+
+
+def _shifts(
+    new: pa.Table, old: pa.Table, names: Sequence[str], values: Callable[[pa.ChunkedArray], np.ndarray[Any, Any]]
+) -> dict[str, Any]:
+    """The widest shift of scores among the users that both have, and how many scores of all the new are not finite."""
+    again = new.filter(pc.is_in(new[USER_ID], value_set=old[USER_ID].combine_chunks()))
+    before = old.filter(pc.is_in(old[USER_ID], value_set=new[USER_ID].combine_chunks()))
+    shifts = [audit.score_figures(values(again[name]), values(before[name]))["score_psi"] for name in names]
+    return {
+        "score_psi": max((shift for shift in shifts if shift is not None), default=None),
+        "not_finite": sum(int((~np.isfinite(values(new[name]))).sum()) for name in names),
+    }
 
 
 def _sample(manifest: Manifest, users: int) -> list[int]:
-    """Buckets, spread over the run, in which the table has about `users` users, due or not: all that is read."""
+    """Buckets, spread over the run, in which the table has about `users` users, due or not: all that is read.
+
+    At least one, however many users that has: what of it reaches the driver is bounded by `_samples`.
+    """
     buckets = [bucket for part in manifest.slices for bucket in part.buckets]
     wanted = max(1, manifest.buckets * users // max(manifest.users, 1))
     step = max(1, len(buckets) // wanted)

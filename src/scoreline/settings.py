@@ -262,7 +262,9 @@ class AuditSettings(Section):
     """Limits outside of which a run is not published. None switches a limit off; those in `warn` only warn."""
 
     max_failed_share: Fraction = 0.001
-    max_failed_floor: int = Field(default=5, ge=0, description="so many failures are always tolerated")
+    max_failed_floor: int = Field(
+        default=5, ge=0, description="so many failures are tolerated, up to a tenth of the users"
+    )
     max_empty_share: Fraction | None = 0.01
     max_short_share: Fraction | None = Field(default=None, description="of lists with fewer than scoring.k items")
     max_fallback_share: Fraction | None = None
@@ -282,9 +284,13 @@ class AuditSettings(Section):
     )
     sample_users: int = Field(default=20_000, ge=1, description="users read for what is measured on lists and scores")
 
-    def tolerated(self, users: int) -> int:
-        """How many of so many users may fail."""
-        return max(self.max_failed_floor, int(self.max_failed_share * users))
+    def tolerated(self, users: int, among: int | None = None) -> int:
+        """How many of so many users may fail; of `among` users in all the floor is at most a tenth, None for no bound.
+
+        A few who fail each night may be all that are due; where a tenth of everybody fails, the model is broken.
+        """
+        floor = self.max_failed_floor if among is None else min(self.max_failed_floor, among // 10)
+        return max(floor, int(self.max_failed_share * users))
 
 
 class ExportSettings(Section):

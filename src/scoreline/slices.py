@@ -46,7 +46,7 @@ def stage_slices(context: Context, opened: Opened, staging: Staging, due: Due, p
 
 
 def _require_in_budget(context: Context, staging: Staging, so_far: Mapping[str, int]) -> None:
-    failed, tolerated = so_far.get("failed", 0), context.settings.audit.tolerated(staging.manifest.to_score)
+    failed, tolerated = so_far.get("failed", 0), _tolerated(context, staging)
     if failed > tolerated:
         raise AuditRefused(
             f"Run {staging.manifest.run_id} was stopped: {failed} users have failed so far, expected at most "
@@ -55,12 +55,16 @@ def _require_in_budget(context: Context, staging: Staging, so_far: Mapping[str, 
         )
 
 
+def _tolerated(context: Context, staging: Staging) -> int:
+    return context.settings.audit.tolerated(staging.manifest.to_score, staging.manifest.judged_among)
+
+
 def _scored_and_staged(
     context: Context, opened: Opened, staging: Staging, part: Slice, due: Due, *, first: bool
 ) -> Mapping[str, Any]:
     """Score and stage a slice; if a Python worker dies of it, once more in a sandbox that finds out by which user."""
     whole_table = staging.manifest.whole_table
-    guard = replace(opened.pinned.task.guard, failures=context.settings.audit.tolerated(staging.manifest.to_score))
+    guard = replace(opened.pinned.task.guard, failures=_tolerated(context, staging))
     try:
         rows = scored_slice(context, opened, part, due, whole_table=whole_table, guard=guard)
         return _staged(staging, rows, part.number, _inside(part), first=first)

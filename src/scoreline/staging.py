@@ -70,6 +70,11 @@ class Manifest:
     def to_score(self) -> int:
         return sum(part.users for part in self.slices)
 
+    @property
+    def judged_among(self) -> int:
+        """Of how many users a few may fail: of the table's, or of the run's if it takes a part of those who are due."""
+        return self.users if self.complete else self.to_score
+
 
 @dataclass(frozen=True)
 class Staging:

@@ -9,7 +9,9 @@ from chispa import assert_df_equality
 from pyspark.sql import functions as F
 
 from builders import NOW, write_events
+from jobs.conftest import events_of
 from jobs.truth import expected, histories, published
+from scoreline import release
 from scoreline.errors import AuditRefused, InputError, RunInProgress, Superseded
 from scoreline.ingest import ingest_events
 from scoreline.lock import exclusive
@@ -18,6 +20,7 @@ from scoreline.plan import REASONS
 from scoreline.publish import replace_some
 from scoreline.run import plan_run, run
 from scoreline.staging import Staging
+from scoreline.tables import collected
 from scoreline.undo import roll_back
 
 HOUR = timedelta(hours=1)
@@ -104,6 +107,34 @@ def test_the_result_does_not_depend_on_slices_or_batches(ran: Any) -> None:
     report = run(ran(scoring={"k": 5, "slice_users": 7}, now=NOW + HOUR), everyone=True)
     assert report.reasons == {"asked": 60}
     assert published(ran()) == whole
+
+
+def test_scores_are_compared_with_those_of_the_same_users(ran: Any) -> None:
+    """A part of the users is scored again by the same model: nothing has moved, whatever the others' scores are."""
+    report = run(ran(now=NOW + HOUR), everyone=True, fraction=0.25)
+    assert 0 < report.figures["scored"] < 30
+    assert report.figures["overlap_users"] == report.figures["scored"]
+    assert (report.figures["score_psi"], report.figures["overlap_at_k"]) == (0.0, 1.0)
+
+
+def test_a_bucket_with_more_users_than_the_sample_is_not_looked_at_as_a_whole(
+    pipeline: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What reaches the driver is bounded in rows: of one bucket with 60 users, 20 new rows and their 20 old ones."""
+    made = pipeline(histories={"buckets": 1}, audit={"sample_users": 20})
+    ingest_events(made, write_events(tmp_path / "e.csv", events_of()))
+    run(made)
+    reached: list[int] = []
+
+    def seen(rows: Any) -> Any:
+        reached.append(collected(rows).num_rows)
+        return collected(rows)
+
+    monkeypatch.setattr(release, "collected", seen)
+    report = run(pipeline(histories={"buckets": 1}, audit={"sample_users": 20}, now=NOW + HOUR), everyone=True)
+    assert (report.figures["sampled_users"], report.figures["overlap_users"]) == (20, 20)
+    assert reached == [20 + 20 + 1]
+    assert (report.figures["score_psi"], report.figures["overlap_at_k"]) == (0.0, 1.0)
 
 
 def test_users_the_model_knows_nothing_of_get_the_fallback(filled: Any, tmp_path: Path) -> None:

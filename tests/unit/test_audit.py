@@ -75,6 +75,21 @@ def test_failures_below_the_floor_are_tolerated_in_small_tables() -> None:
     assert all(gate.passed for gate in gates)
 
 
+@pytest.mark.parametrize(
+    ("users", "failed", "refused"),
+    [(8, 1, True), (8, 2, True), (9, 1, True), (10, 1, False), (10, 2, True), (49, 5, True), (60, 5, False)],
+)
+def test_a_model_that_fails_for_more_than_a_tenth_is_refused_in_small_tables(
+    users: int, failed: int, refused: bool
+) -> None:
+    found = {**FINE, "wanted": users, "scored": users - failed, "failed": failed}
+    assert any(gate.refuses for gate in judge(found, AuditSettings())) is refused
+    part_of_it = judge({**found, "among": users}, AuditSettings(), whole_table=False)
+    assert any(gate.refuses for gate in part_of_it) is refused
+    few_of_many = judge({**found, "among": 100_000}, AuditSettings(), whole_table=False)
+    assert not any(gate.refuses for gate in few_of_many)
+
+
 def test_item_figures_of_a_sample() -> None:
     found = item_figures(lists({1: [10, 20], 2: [10], 3: [10, 30], 4: []}))
     assert found == {"sampled_users": 4, "distinct_items": 3, "top_item_share": 0.75}
