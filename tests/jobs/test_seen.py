@@ -108,3 +108,12 @@ def test_a_model_that_takes_the_users_id_has_its_seen_items_counted(pipeline: An
     allowed = _with_model(pipeline(histories=SHORT, scoring={"k": 5, "exclude_seen": False}), tmp_path / "model")
     assert run(allowed).figures["seen"] == 0
     assert published(allowed) == {1: [1, 2, 3, 4, 5], 2: [1, 2, 3, 4, 5]}
+
+
+def test_a_table_made_before_is_scored_as_it_is(filled: Any, registry: Any) -> None:
+    made = filled()
+    table = made.tables.table("user_history")
+    before = table.read().drop("older_item_ids").localCheckpoint()
+    before.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(table.location)
+    run(made)
+    assert published(made) == expected(made, registry.films["1"], k=5)
