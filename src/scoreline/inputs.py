@@ -9,12 +9,12 @@ from pyspark.sql import functions as F
 from scoreline import schema
 from scoreline.commits import LOOKED_AT, Commit
 from scoreline.context import Context
-from scoreline.errors import InputError
+from scoreline.errors import InputError, RunFailed
 from scoreline.histories import bucket_of
 from scoreline.ingest import quarantine_bad
 from scoreline.row_hash import row_hash
 from scoreline.schema import BUCKET, HISTORY_HASH, OLDER, USER_ID
-from scoreline.settings import InputSettings
+from scoreline.settings import InputSettings, fingerprint
 from scoreline.sources import RAW, SOURCE
 from scoreline.tables import Table, count, explained, quoted, quoted_name
 
@@ -33,6 +33,15 @@ class Inputs:
     rows: DataFrame
     commits: Sequence[Commit] = ()
     unkeyed: DataFrame | None = None
+    files: str | None = None
+
+    def require_same_files(self) -> None:
+        """Raise RunFailed if files without versions have changed since they were opened."""
+        if self.files is not None and self.files != _files_of(self.rows, self.name):
+            raise RunFailed(
+                f"The files of input {self.name} have changed while the run read them; nothing was published. Run "
+                "again when they are complete, or use a Delta table, whose versions stay."
+            )
 
 
 def open_inputs(context: Context) -> Inputs:
@@ -61,7 +70,20 @@ def _features(context: Context, given: InputSettings) -> Inputs:
     bucket = bucket_of(key, context.settings.histories.buckets)
     features = [F.col(quoted(c)) for c in found.columns if c != given.key]
     rows = found.where(key.isNotNull()).select(key.alias(USER_ID), bucket.alias(BUCKET), *features)
-    return Inputs(given.path or given.table or "", version, rows, unkeyed=found.where(key.isNull()))
+    files = _files_of(found, name) if version is None else None
+    return Inputs(given.path or given.table or "", version, rows, unkeyed=found.where(key.isNull()), files=files)
+
+
+def _files_of(rows: DataFrame, name: str) -> str:
+    """A hash over path, size and modification time of each file that is read; nothing of what is in it."""
+    with explained(f"the files of {name} could not be listed"):
+        paths = sorted(set(rows.inputFiles()))
+        if not paths:
+            return fingerprint([])
+        listed = rows.sparkSession.read.format("binaryFile").option("recursiveFileLookup", "true").load(paths)
+        one = F.xxhash64("path", "length", F.col("modificationTime").cast("double"))
+        found = listed.agg(F.count(F.lit(1)), F.bit_xor(one), F.sum("length")).first()
+    return fingerprint(list(found or ()))
 
 
 def _opened(context: Context, given: InputSettings, name: str) -> tuple[int | None, DataFrame]:

@@ -60,7 +60,7 @@ class Opened:
         return {
             "scoreline": __version__,
             "target": [self.target.location, self.target_version],
-            "inputs": [self.inputs.name, self.inputs.version],
+            "inputs": [self.inputs.name, self.inputs.version, self.inputs.files],
             "model": [self.pinned.model.name, self.pinned.model.version, self.pinned.model.source_uri],
             "rules": self.rules.hash,
             "selection": [self.fraction, self.wanted.everyone, age.total_seconds() if age else None],

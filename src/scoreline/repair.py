@@ -9,6 +9,7 @@ from pyspark.sql import functions as F
 
 from scoreline.context import Context
 from scoreline.histories import merged
+from scoreline.ingest import history_table
 from scoreline.lock import exclusive
 from scoreline.schema import USER_ID
 from scoreline.tables import count, explained
@@ -33,7 +34,8 @@ def repair_histories(context: Context) -> RepairReport:
     Doing it twice changes nothing. It is one commit, which makes the next run compare all keys.
     """
     with exclusive(context.settings, "ingest"), explained("the histories could not be repaired"):
-        table = context.tables.existing("user_history", made_by="scoreline ingest --events FILE")
+        context.tables.existing("user_history", made_by="scoreline ingest --events FILE")
+        table = history_table(context)  # with the columns that it has today
         version = table.version()
         rows, shape = table.read(version), context.settings.histories
         users = doubled(rows).persist(StorageLevel.MEMORY_AND_DISK)

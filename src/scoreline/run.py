@@ -179,6 +179,7 @@ def _staged_and_published(
         with explained(f"run {run_id} failed"):
             quarantined = quarantine_unkeyed(context, opened.inputs)
             counted = stage_slices(context, opened, staging, due, progress)
+            opened.inputs.require_same_files()
             clock.lap("score")
             figures = {**audit_figures(context, staging, counted), "quarantined": quarantined}
         clock.lap("audit")

@@ -8,12 +8,12 @@ fails that row, and forks again behind it.
 import faulthandler
 import mmap
 import os
+import select
 import signal
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import BinaryIO
 
 import pyarrow as pa
 
@@ -25,6 +25,7 @@ Write = Callable[[pa.RecordBatch], None]
 
 _NUMBER = struct.Struct("q")
 _END = -1
+_LOOK_MS = 50  # so often it is looked whether a silent child is still alive
 
 
 class ChildDied(Exception):
@@ -88,26 +89,69 @@ def _answers(work: Callable[[Write], None], seconds: float | None) -> Iterator[p
         os.close(source)
         _be_child(work, sink)
     os.close(sink)
-    whole = False
+    with suppress(OSError):  # the child does it, too: whoever is first
+        os.setpgid(child, child)
+    answers = _Answers(source, child)
     try:
-        with os.fdopen(source, "rb") as pipe:
-            while (size := _size(pipe)) is not None:
-                if size == _END:
-                    whole = True
-                    break
-                answer = pipe.read(size)
-                if len(answer) < size:
-                    break
-                yield pa.ipc.open_stream(answer).read_next_batch()
+        while (answer := answers.next()) is not None:
+            yield answer
     finally:
-        _, status = os.waitpid(child, 0)
-    if not whole:
+        os.close(source)
+        with suppress(ProcessLookupError):  # what the model has forked would go on without it
+            os.killpg(child, signal.SIGKILL)
+        status = answers.ended()
+    if not answers.whole:
         raise _death(status, seconds)
 
 
-def _size(pipe: BinaryIO) -> int | None:
-    head = pipe.read(_NUMBER.size)
-    return int(_NUMBER.unpack(head)[0]) if len(head) == _NUMBER.size else None
+class _Answers:
+    """What a child writes, until it says that it is through or is dead: a helper of its own may keep the pipe open."""
+
+    def __init__(self, source: int, child: int) -> None:
+        self.whole = False
+        self._source, self._child = source, child
+        self._status: int | None = None
+        self._poll = select.poll()
+        self._poll.register(source, select.POLLIN | select.POLLHUP)
+
+    def next(self) -> pa.RecordBatch | None:
+        """The next batch; None if there is none any more."""
+        head = self._read(_NUMBER.size)
+        if len(head) < _NUMBER.size:
+            return None
+        size = int(_NUMBER.unpack(head)[0])
+        if size == _END:
+            self.whole = True
+            return None
+        answer = self._read(size)
+        return pa.ipc.open_stream(answer).read_next_batch() if len(answer) == size else None
+
+    def ended(self) -> int:
+        """The status that the child ended with."""
+        if self._status is None:
+            _, self._status = os.waitpid(self._child, 0)
+        return self._status
+
+    def _read(self, size: int) -> bytes:
+        """So many bytes, fewer if no more can come."""
+        parts: list[bytes] = []
+        while size > 0:
+            if not self._poll.poll(_LOOK_MS):
+                if self._is_dead():
+                    break
+                continue
+            if not (part := os.read(self._source, size)):
+                break
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
+
+    def _is_dead(self) -> bool:
+        if self._status is None:
+            ended, status = os.waitpid(self._child, os.WNOHANG)
+            self._status = status if ended else None
+            return False  # what it wrote at last is still to be read
+        return True
 
 
 def _be_child(work: Callable[[Write], None], sink: int) -> None:
@@ -119,6 +163,8 @@ def _be_child(work: Callable[[Write], None], sink: int) -> None:
             stream.write_batch(batch)
         _send(sink, answer.getvalue())
 
+    with suppress(OSError):
+        os.setpgid(0, 0)
     faulthandler.disable()  # the parent says how it died
     with suppress(BaseException):
         work(write)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from builders import NOW
-from scoreline.errors import InputError
+from scoreline.errors import InputError, RunFailed
 from scoreline.registry import quiet_mlflow
 from scoreline.run import plan_run, run
 from scoreline.tables import collected
@@ -157,3 +157,36 @@ def test_a_customer_who_is_there_twice_is_refused_until_the_table_is_mended(shop
 def test_no_table_of_features_says_where_it_was_looked_for(shop: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no Delta table here"):
         run(shop(input={"path": str(tmp_path / "elsewhere"), "key": "customer"}))
+
+
+def test_files_without_versions_that_change_are_not_taken_up_and_not_published(
+    shop: Any, churn: Any, spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run dies after it has staged, and the files are written anew; then they change while a run reads them."""
+    from scoreline import run as run_module
+
+    files = tmp_path / "files"
+
+    def write(frame: pd.DataFrame) -> None:
+        spark.createDataFrame(frame).coalesce(1).write.mode("overwrite").parquet(str(files))
+
+    def made(hours: int) -> Any:
+        return shop(input={"path": str(files), "format": "parquet", "key": "customer"}, now=NOW + hours * HOUR)
+
+    first, second = customers().head(20), customers().head(20).assign(visits=0)
+    write(first)
+    monkeypatch.setattr(run_module, "publish_staged", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        run(made(0))
+    monkeypatch.undo()
+    write(second)
+    report = run(made(1))
+    assert (report.resumed_slices, report.figures["scored"]) == (0, 20)
+    found = predictions(made(1)).sort_values("user_id")["prediction"].tolist()
+    assert found == churn.predict(second.sort_values("customer")[FEATURES]).tolist()
+    real = run_module.stage_slices
+    monkeypatch.setattr(run_module, "stage_slices", lambda *a, **k: (real(*a, **k), write(customers().head(30)))[0])
+    write(first)
+    with pytest.raises(RunFailed, match="have changed while the run read them; nothing was published"):
+        run(made(2))
+    assert predictions(made(2)).sort_values("user_id")["prediction"].tolist() == found

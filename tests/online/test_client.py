@@ -255,6 +255,18 @@ def test_every_decision_is_observed() -> None:
     assert seen == [found]
 
 
+@pytest.mark.parametrize("given", [None, [1], "text", 7, {1: 2}])
+def test_whatever_it_is_given_it_decides(given: Any) -> None:
+    """Nor does somebody who only looks on, and fails, change that."""
+
+    def fails(_: Authorization) -> None:
+        raise ZeroDivisionError
+
+    with FraudClient(ClientSettings(url=f"http://127.0.0.1:{free_port()}/invocations"), observe=fails) as client:
+        found = client.authorize(given)
+    assert (found.decision, found.decision_source, found.cause) == ("review", "fallback", "invalid_transaction")
+
+
 def test_fallbacks_are_counted() -> None:
     from prometheus_client import REGISTRY
 

@@ -4,6 +4,7 @@ import json
 import math
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -182,3 +183,11 @@ def test_a_broken_or_slow_challenger_does_not_matter(scorer: Build, payment: Pay
     assert decisions == {"allow"}
     assert "failed" in outcomes
     assert len(outcomes) == 50
+
+
+def test_an_observer_that_raises_changes_no_answer(scorer: Build, payment: Payment) -> None:
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError
+
+    watched = replace(scorer(), observers=(fails,))
+    assert watched.answers([payment()]) == scorer().answers([payment()])

@@ -1,3 +1,4 @@
+import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -8,7 +9,7 @@ import pytest
 from online.conftest import World
 from scoreline.errors import InputError
 from scoreline.online.features import CARD_COLUMNS, TERMINAL_COLUMNS
-from scoreline.online.snapshot import Snapshot, SnapshotSource, publish, write_snapshot
+from scoreline.online.snapshot import Snapshot, SnapshotSource, publish, remove_old, write_snapshot
 
 
 def write(path: Path, *, figure: float = 1.0, day: int = 1) -> Path:
@@ -87,3 +88,50 @@ def test_a_snapshot_of_another_format_is_refused(tmp_path: Path) -> None:
     other.close()
     with pytest.raises(InputError, match="has format 'another'"):
         Snapshot(tmp_path / "a.sqlite")
+
+
+def test_an_older_snapshot_does_not_replace_a_newer_one_unless_the_name_was_removed(tmp_path: Path) -> None:
+    name = tmp_path / "current.sqlite"
+    old, new = write(tmp_path / "a.sqlite"), write(tmp_path / "b.sqlite", day=2)
+    publish(new, name)
+    source = SnapshotSource(name, recheck_s=0)
+    good = source.current()
+    publish(old, name)
+    assert source.current() is good
+    name.unlink()
+    assert source.current() is None
+    publish(old, name)
+    back = source.current()
+    assert back is not None
+    assert back.as_of == Snapshot(old).as_of
+
+
+def test_an_error_that_passes_is_tried_again(tmp_path: Path) -> None:
+    """As after too many open files, or a stale handle: the file is the same, and can be read a moment later."""
+    name = tmp_path / "current.sqlite"
+    publish(write(tmp_path / "a.sqlite"), name)
+    source = SnapshotSource(name, recheck_s=0)
+    good = source.current()
+    newer = write(tmp_path / "b.sqlite", day=2)
+    content, stat = newer.read_bytes(), newer.stat()
+    newer.chmod(0o644)
+    newer.write_bytes(b"x" * len(content))
+    os.utime(newer, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    publish(newer, name)
+    assert source.current() is good
+    newer.write_bytes(content)
+    os.utime(newer, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    found = source.current()
+    assert found is not None
+    assert found is not good
+
+
+def test_old_snapshots_are_removed_and_the_one_in_use_is_not(tmp_path: Path) -> None:
+    name = tmp_path / "current.sqlite"
+    for day in range(1, 6):
+        write(tmp_path / f"features-2026-03-0{day}.sqlite", day=day)
+    publish(tmp_path / "features-2026-03-01.sqlite", name)
+    remove_old(tmp_path, name, keep=2)
+    assert sorted(path.name for path in tmp_path.glob("features-*")) == [
+        f"features-2026-03-0{day}.sqlite" for day in (1, 4, 5)
+    ]

@@ -82,9 +82,20 @@ class FraudClient:
         )
 
     def authorize(self, transaction: Mapping[str, Any]) -> Authorization:
-        """Decide on one transaction; never raises, never takes much longer than the deadline."""
-        found = self._authorize(dict(transaction))
-        self.observe(found)
+        """Decide on one transaction; never raises, whatever it is given, nor takes much longer than the deadline."""
+        try:
+            given = dict(transaction) if isinstance(transaction, Mapping) else None
+        except Exception:  # a mapping of somebody's own
+            given = None
+        if given is None:
+            reasons = ("invalid:not_an_object",)
+            found = self._without_model({}, "invalid_transaction", at_least="review", reasons=reasons)
+        else:
+            found = self._authorize(given)
+        try:
+            self.observe(found)
+        except Exception as error:  # what only looks on decides nothing
+            _log.error("observer error=%s", type(error).__name__)
         return found
 
     def _authorize(self, transaction: dict[str, Any]) -> Authorization:

@@ -1,5 +1,6 @@
 """What the jobs read and write: transactions in; features and their snapshot out, or the batch pipeline's input."""
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,9 +20,13 @@ from scoreline.online.nightly import (
     terminal_features,
     with_counters,
 )
-from scoreline.online.snapshot import publish, write_snapshot
+from scoreline.online.snapshot import publish, remove_old, write_snapshot
+from scoreline.storage import folders, remove
 
-__all__ = ["build_features", "midnight", "write_payments"]
+__all__ = ["KEPT_DAYS", "build_features", "midnight", "write_payments"]
+
+KEPT_DAYS = 7
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 def midnight(day: str) -> datetime:
@@ -39,7 +44,8 @@ def midnight(day: str) -> datetime:
 def build_features(spark: SparkSession, *, transactions: str, as_of: datetime, tables: str, snapshots: Path) -> Path:
     """Write the two feature tables of that midnight and the snapshot the server reads; the snapshot's path.
 
-    Both tables and the snapshot are new files under the date, so that a rerun replaces and nothing is half visible.
+    Both tables and the snapshot are new files under the date, so that a rerun replaces and nothing is half visible. The
+    newest `KEPT_DAYS` days of each are kept.
     """
     labelled = check_columns(_read(spark, transactions), wanted=LABELLED, what=transactions)
     day = as_of.date().isoformat()
@@ -53,6 +59,12 @@ def build_features(spark: SparkSession, *, transactions: str, as_of: datetime, t
         terminals=((row[0], row[1:]) for row in _ordered(spark, terminals, "terminal_id", TERMINAL_COLUMNS)),
     )
     publish(written, snapshots / "current.sqlite")
+    remove_old(snapshots, snapshots / "current.sqlite", keep=KEPT_DAYS)
+    for kind in ("card_features", "terminal_features"):
+        days = sorted(name for name in folders(spark, f"{tables}/{kind}") if _DAY.fullmatch(name))
+        for old in days[:-KEPT_DAYS]:
+            if old != day:  # made anew just now, for whoever needs it
+                remove(spark, f"{tables}/{kind}/{old}")
     return written
 
 

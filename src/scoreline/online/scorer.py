@@ -76,7 +76,10 @@ class Scorer:
             found = self._judged(rows)
         seconds = time.perf_counter() - began
         for observe in self.observers:
-            observe(found, seconds)
+            try:
+                observe(found, seconds)
+            except Exception as error:  # what only looks on decides nothing
+                _log.error("observer error=%s", type(error).__name__)
         return found
 
     def _judged(self, rows: Sequence[object]) -> list[Answer]:

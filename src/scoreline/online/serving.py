@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -51,6 +52,7 @@ class Server:
         self._wake, self._stop, self._swap = threading.Event(), False, False
         self._process: subprocess.Popen[bytes] | None = None
         self.serving: FetchedModel | None = None
+        self._challenger: Path | None = None
 
     def start(self) -> None:
         """Fetch the model and start the server; returns before it answers (`wait_until_ready`)."""
@@ -91,21 +93,49 @@ class Server:
             return False
         if self.settings.server.workers < 2:
             raise ConfigurationError("a swap without a gap needs server.workers of 2 or more, found 1")
-        trial = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", _TRIAL, str(model.folder)],
-            env=self._trial_environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if trial.returncode != 0:
-            last = (trial.stderr.strip().splitlines() or ["no message"])[-1]
-            raise RunFailed(f"{model.version} does not load, so the old version goes on: {last}")
+        self._try_out(model)
         publish(model.folder, self.name)
         self._process.send_signal(signal.SIGHUP)
-        self.serving = model
+        before, self.serving = self.serving, model
         _log.warning("swapping_to=%s sha256=%s", model.version, model.sha256)
+        self._remove_others(keep=[model, *([before] if before else [])])
         return True
+
+    def _try_out(self, model: FetchedModel) -> None:
+        """Load a model in a process of its own, for as long as a worker may take; a stop of the server ends it."""
+        command = [sys.executable, "-W", "ignore", "-c", _TRIAL, str(model.folder)]
+        trial = subprocess.Popen(
+            command, env=self._trial_environment(), stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+        deadline = time.monotonic() + self.settings.server.start_timeout_s
+        said: list[str] = []
+        reader = threading.Thread(target=lambda: said.extend(trial.stderr or ()), daemon=True)
+        reader.start()
+        try:
+            while trial.poll() is None and time.monotonic() < deadline and not self._stop:
+                time.sleep(0.1)
+        finally:
+            ended = trial.poll()
+            with suppress(ProcessLookupError):
+                os.killpg(trial.pid, signal.SIGKILL)
+            trial.wait()
+            reader.join(timeout=1)
+        if ended == 0:
+            return
+        if ended is None and self._stop:
+            raise RunFailed("the server is stopped, so no new version is tried")
+        last = f"no answer within {self.settings.server.start_timeout_s} s (server.start_timeout_s)"
+        if ended is not None:
+            last = ([line for line in said if line.strip()] or ["no message"])[-1].strip()
+        raise RunFailed(f"{model.version} does not load, so the old version goes on: {last}")
+
+    def _remove_others(self, *, keep: list[FetchedModel]) -> None:
+        """Fetched versions of the same model that are neither served, nor were before this swap, nor a challenger."""
+        used = {model.folder for model in keep} | ({self._challenger} if self._challenger else set())
+        for folder in {model.folder.parent for model in keep if model.folder.is_relative_to(self.models.resolve())}:
+            for other in folder.iterdir():
+                if other.resolve() not in used and not other.name.startswith("."):
+                    shutil.rmtree(other, ignore_errors=True)
 
     def stop(self) -> int:
         """Let the requests in flight finish, then end every process of the server."""
@@ -180,7 +210,7 @@ class Server:
     def _environment(self) -> dict[str, str]:
         challenger = None
         if self.settings.challenger is not None:
-            challenger = self._fetched(self.settings.challenger.model).folder
+            challenger = self._challenger = self._fetched(self.settings.challenger.model).folder
         return {**self.environ, **_NO_BYTECODE, **environment(self.settings, challenger=challenger)}
 
     def _trial_environment(self) -> dict[str, str]:

@@ -18,7 +18,7 @@ from typing import Final
 from scoreline.errors import InputError
 from scoreline.online.features import CARD_COLUMNS, TERMINAL_COLUMNS
 
-__all__ = ["Snapshot", "SnapshotSource", "publish", "write_snapshot"]
+__all__ = ["Snapshot", "SnapshotSource", "publish", "remove_old", "write_snapshot"]
 
 _log = logging.getLogger(__name__)
 FORMAT: Final = "scoreline-card-features-1"
@@ -117,13 +117,15 @@ class Snapshot:
 class SnapshotSource:
     """The snapshot that a name stands for now; looks again at most every `recheck_s` seconds.
 
-    A new file that cannot be read does not replace a good one: its age then speaks for itself.
+    A new file that cannot be read does not replace a good one, and is tried again at each look: its age then speaks for
+    itself. One that counts up to an earlier moment does not either; who means to go back removes the name first.
     """
 
     def __init__(self, path: Path, *, recheck_s: float = 1.0) -> None:
         self.path = path
         self.recheck_s = recheck_s
         self._seen: tuple[int, int, int] | None = None
+        self._said: tuple[int, int, int] | None = None
         self._snapshot: Snapshot | None = None
         self._next_look = 0.0
         self._lock = threading.Lock()
@@ -141,17 +143,42 @@ class SnapshotSource:
         self._next_look = monotonic() + self.recheck_s
         try:
             stat = self.path.stat()
-            seen = (stat.st_dev, stat.st_ino, stat.st_mtime_ns)
-            if seen != self._seen:
-                self._seen = seen
-                self._snapshot = Snapshot(self.path)
-                _log.info("snapshot=%s as_of=%s", self.path.name, self._snapshot.as_of_text)
-        except OSError:
+        except FileNotFoundError:
             if self._snapshot is not None or self._seen is None:
                 _log.error("snapshot=%s missing", self.path)
             self._seen, self._snapshot = (0, 0, 0), None
+            return
+        except OSError as error:  # a handle that has gone stale, no more handles: it passes
+            _log.error("snapshot=%s unreadable for now: %s", self.path.name, error)
+            return
+        seen = (stat.st_dev, stat.st_ino, stat.st_mtime_ns)
+        if seen != self._seen:
+            self._take(seen)
+
+    def _take(self, seen: tuple[int, int, int]) -> None:
+        try:
+            found = Snapshot(self.path)
         except InputError as error:
-            _log.error("snapshot=%s unreadable: %s", self.path.name, error)
+            self._say_once(seen, f"unreadable: {error}")
+            return
+        if self._snapshot is not None and found.as_of < self._snapshot.as_of:
+            self._say_once(seen, f"as_of={found.as_of_text} is older than {self._snapshot.as_of_text}, which stays")
+            return
+        self._seen, self._snapshot = seen, found
+        _log.info("snapshot=%s as_of=%s", self.path.name, found.as_of_text)
+
+    def _say_once(self, seen: tuple[int, int, int], problem: str) -> None:
+        if seen != self._said:
+            self._said = seen
+            _log.error("snapshot=%s %s", self.path.name, problem)
+
+
+def remove_old(folder: Path, name: Path, *, keep: int) -> None:
+    """Remove all but the `keep` newest snapshots of a folder, by their names' days; never what `name` stands for."""
+    snapshots = sorted(folder.glob("features-*.sqlite"), key=lambda path: path.name)
+    for old in snapshots[:-keep]:
+        if old.resolve() != name.resolve():
+            old.unlink(missing_ok=True)
 
 
 def _write_table(
