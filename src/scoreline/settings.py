@@ -55,6 +55,19 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+# what only a reader of text looks at, and only some of them do
+_READ_BY = {"separator": ("csv",), "quote": ("csv",), "encoding": ("csv",), "fields": ("csv",)}
+
+
+def require_read(given: Section, kind: str) -> None:
+    """Raise ValueError for a key that was set and that no reader of the format `kind` looks at."""
+    for key, formats in _READ_BY.items():
+        if key in given.model_fields_set and kind not in formats:
+            raise ValueError(
+                f"{key} does nothing with format: {kind}, only with {' or '.join(formats)}: remove it, or mend format"
+            )
+
+
 class TablesSettings(Section):
     """Where the Delta tables are: a folder (`root`), or a schema of a catalogue (`catalog: main.movies`)."""
 
@@ -117,8 +130,15 @@ class EventsSettings(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        require_read(self, self.format)
         if self.columns.kind and not self.kinds:
             raise ValueError("columns.kind needs kinds: a weight for each kind of event")
+        if self.kinds is not None and not self.columns.kind:
+            raise ValueError("kinds does nothing without columns.kind, the column that says which kind an event is")
+        if "weight_range" in self.model_fields_set and not (self.columns.weight or self.columns.kind):
+            raise ValueError("weight_range does nothing without columns.weight or columns.kind; all events weigh 1")
+        if "partitions" in self.model_fields_set and not self.table:
+            raise ValueError("partitions does nothing without table, the PostgreSQL table that is read in parts")
         if self.columns.kind and self.columns.weight:
             raise ValueError("give columns.weight or columns.kind, not both")
         if self.query and self.table:
@@ -147,6 +167,11 @@ class ItemsSettings(Section):
     item_id: str
     title: str
     genres: str | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        require_read(self, self.format)
+        return self
 
 
 class HistoriesSettings(Section):
@@ -283,6 +308,12 @@ class AuditSettings(Section):
         default=timedelta(days=7), description="so often all keys are compared, even where the logs say who is due"
     )
     sample_users: int = Field(default=20_000, ge=1, description="users read for what is measured on lists and scores")
+
+    @model_validator(mode="after")
+    def _warns_of_something(self) -> Self:
+        if off := [name for name in self.warn if getattr(self, name) is None]:
+            raise ValueError(f"warn names {', '.join(off)}, which is switched off: give it a limit")
+        return self
 
     def tolerated(self, users: int, among: int | None = None) -> int:
         """How many of so many users may fail; of `among` users in all the floor is at most a tenth, None for no bound.

@@ -1,0 +1,269 @@
+"""Every key of the configuration changes something, or is refused where it would do nothing."""
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+from pyspark.sql import SparkSession
+
+from builders import NOW, context, write_events
+from scoreline import schema
+from scoreline.configuration import load_settings
+from scoreline.context import batch_limits
+from scoreline.errors import ConfigurationError, InputError
+from scoreline.events import checked_events
+from scoreline.ingest import ingest_events
+from scoreline.pinning import _guard
+from scoreline.quiet import registry_of
+from scoreline.schema import Keys
+from scoreline.settings import Settings
+from scoreline.sources import read_source
+from scoreline.teach import histories
+
+TESTS, PACKAGE = Path(__file__).parents[1], Path(__file__).parents[2] / "src" / "scoreline"
+BASE: dict[str, Any] = {
+    "name": "t",
+    "tables": {"root": "unused"},
+    "events": {
+        "columns": {"user_id": "user", "item_id": "item", "time": "at", "weight": "rating"},
+        "weight_range": [0, 10],
+    },
+    "items": {"item_id": "item", "title": "title"},
+    "model": {"uri": "models:/t@champion"},
+}
+
+
+@dataclass(frozen=True)
+class Differs:
+    """Another value, and what is different with it."""
+
+    value: Any
+    seen: Callable[[Settings], Any]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Where the key is read, and the test that shows what it changes (by the name it has there)."""
+
+    module: str
+    test: str
+    word: str | None = None
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What is read from one file differs from that with `base`; `also` is changed with it."""
+
+    value: Any
+    also: tuple[tuple[str, Any], ...] = ()
+    base: tuple[tuple[str, Any], ...] = ()
+
+
+def _schema(s: Settings) -> Any:
+    return schema.recommendations(Keys(user=s.keys.user_id, item=s.keys.item_id), None)
+
+
+_LISTS = schema.user_history(Keys(user="long", item="long"))
+_KINDS = (("events.columns.weight", None), ("events.columns.kind", "kind"))
+
+KEYS: dict[str, Differs | Shown | Rows] = {
+    "name": Differs("other", lambda s: s.experiment),
+    "tables.root": Differs("elsewhere", lambda s: s.home),
+    "tables.catalog": Shown("tables", "jobs/test_catalog.py"),
+    "mlflow.tracking_uri": Differs("http://x", lambda s: s.tracking_uri),
+    "mlflow.registry_uri": Differs("http://x", lambda s: registry_of(s.tracking_uri, s.mlflow.registry_uri)),
+    "mlflow.experiment": Differs("other", lambda s: s.experiment),
+    "keys.user_id": Differs("string", _schema),
+    "keys.item_id": Differs("string", _schema),
+    "events.format": Rows("json"),
+    "events.separator": Rows(";"),
+    "events.quote": Rows("'"),
+    "events.encoding": Rows("ISO-8859-1"),
+    "events.fields": Rows(["user", "item", "rating", "at", "kind"]),
+    "events.columns.user_id": Rows("item"),
+    "events.columns.item_id": Rows("user"),
+    "events.columns.time": Rows("rating"),
+    "events.columns.weight": Rows("item"),
+    "events.columns.kind": Rows("kind", (("events.columns.weight", None), ("events.kinds", {"play": 2}))),
+    "events.time": Rows("epoch_millis"),
+    "events.weight_range": Rows([0, 3]),
+    "events.kinds": Rows({"play": 3}, _KINDS, (*_KINDS, ("events.kinds", {"play": 7}))),
+    "events.not_before": Rows(2024),
+    "events.future_tolerance": Rows("9000d"),
+    "events.query": Shown("ingest", "spark/test_ingest.py"),
+    "events.table": Shown("ingest", "databases/test_postgres_ingest.py"),
+    "events.partitions": Shown("ingest", "databases/test_postgres_mark.py"),
+    "events.max_bad_share": Shown("ingest", "spark/test_ingest.py"),
+    "items.format": Rows("json"),
+    "items.separator": Rows(";"),
+    "items.quote": Rows("'"),
+    "items.encoding": Rows("ISO-8859-1"),
+    "items.fields": Rows(["item", "title", "rating", "at", "kind"]),
+    "items.item_id": Shown("ingest", "jobs/test_cli.py"),
+    "items.title": Shown("ingest", "jobs/test_cli.py"),
+    "items.genres": Shown("ingest", "../conf/movies.yaml"),
+    "histories.max_items": Shown("ingest", "spark/test_ingest.py"),
+    "histories.buckets": Shown("ingest", "spark/test_ingest.py"),
+    "input.path": Shown("inputs", "jobs/test_tabular.py"),
+    "input.table": Shown("inputs", "jobs/test_tabular.py"),
+    "input.format": Shown("inputs", "jobs/test_tabular.py"),
+    "input.key": Shown("inputs", "jobs/test_tabular.py"),
+    "model.uri": Shown("pinning", "jobs/test_cli.py"),
+    "model.sha256": Shown("pinning", "faults/test_tampered_models.py"),
+    "model.require_digest": Shown("pinning", "faults/test_tampered_models.py"),
+    "model.allow": Shown("pinning", "faults/test_tampered_models.py"),
+    "model.train.estimator": Shown("teach", "unit/models/test_training.py"),
+    "model.train.params": Shown("teach", "unit/models/test_parameters.py"),
+    "model.train.split.by": Shown("teach", "unit/models/test_training.py"),
+    "model.train.split.holdout": Shown("teach", "unit/models/test_evaluation.py", "held_out"),
+    "model.train.split.seed": Shown("teach", "unit/models/test_evaluation.py"),
+    "model.train.metric": Shown("teach", "unit/models/test_registry.py"),
+    "model.train.promote_margin": Shown("teach", "unit/models/test_registry.py", "margin"),
+    "model.train.min_test_users": Shown("teach", "jobs/test_cli.py"),
+    "model.train.max_users": Shown("teach", "spark/test_every_key.py"),
+    "model.folder": Differs("elsewhere", lambda s: s.model_folder),
+    "model.shared": Shown("pinning", "faults/alone/test_killed_workers.py"),
+    "scoring.k": Shown("rules", "jobs/test_run.py"),
+    "scoring.exclude_seen": Shown("rules", "jobs/test_seen.py"),
+    "scoring.allowed_items": Shown("rules", "jobs/test_run.py"),
+    "scoring.blocked_items": Shown("rules", "jobs/test_run.py"),
+    "scoring.params": Shown("rules", "online/test_parity.py"),
+    "scoring.max_age": Shown("opening", "jobs/test_run.py"),
+    "scoring.slice_users": Shown("opening", "jobs/test_run.py"),
+    "scoring.batch_rows": Differs(9, lambda s: batch_limits(_LISTS, s.scoring)),
+    "scoring.batch_mib": Differs(9, lambda s: batch_limits(_LISTS, s.scoring)),
+    "scoring.batch_timeout": Differs("9m", lambda s: _guard(s.scoring)),
+    "scoring.row_timeout": Differs("9m", lambda s: _guard(s.scoring)),
+    "scoring.worker_memory_share": Differs(0.9, lambda s: _guard(s.scoring)),
+    "audit.max_failed_share": Differs(0.9, lambda s: s.audit.tolerated(1_000)),
+    "audit.max_failed_floor": Differs(9, lambda s: s.audit.tolerated(1_000)),
+    **{
+        f"audit.{name}": Shown("settings", "faults/test_audit_refuses.py")
+        for name in (
+            "max_empty_share", "max_short_share", "max_fallback_share", "max_top_item_share", "min_distinct_items",
+            "min_overlap", "max_overlap", "max_psi", "min_users_share", "warn",
+        )
+    },
+    "audit.verify_every": Shown("opening", "jobs/test_strangers.py"),
+    "audit.sample_users": Shown("release", "jobs/test_run.py"),
+    "export.url": Shown("export", "jobs/test_export.py"),
+    "export.table": Shown("export", "jobs/test_export.py"),
+    "spark": Shown("context", "unit/test_configuration.py"),
+}  # fmt: skip
+
+
+def _leaves(model: type[BaseModel], at: tuple[str, ...] = ()) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        kinds = getattr(field.annotation, "__args__", (field.annotation,))
+        sections = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if sections:
+            yield from _leaves(sections[0], (*at, name))
+        else:
+            yield ".".join((*at, name))
+
+
+def _changed(tmp_path: Path, *changes: tuple[str, Any]) -> Settings:
+    tree = copy.deepcopy(BASE)
+    for key, value in changes:
+        node: Any = tree
+        *sections, last = key.split(".")
+        for section in sections:
+            node = node.setdefault(section, {})
+        node[last] = value
+    path = tmp_path / "t.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    return load_settings(path)
+
+
+def test_every_key_has_its_entry() -> None:
+    assert sorted(KEYS) == sorted(_leaves(Settings))
+
+
+@pytest.mark.parametrize("key", [key for key, entry in KEYS.items() if isinstance(entry, Differs)])
+def test_another_value_gives_something_else(key: str, tmp_path: Path) -> None:
+    entry = KEYS[key]
+    assert isinstance(entry, Differs)
+    assert entry.seen(_changed(tmp_path, (key, entry.value))) != entry.seen(_changed(tmp_path))
+
+
+def test_what_other_tests_show_is_read_where_it_is_said_and_named_in_the_test() -> None:
+    wrong = []
+    for key, entry in KEYS.items():
+        if isinstance(entry, Shown):
+            name = key.rsplit(".", maxsplit=1)[-1]
+            code, test = (PACKAGE / f"{entry.module}.py").read_text(), (TESTS / entry.test).read_text()
+            if name not in code or (entry.word or name) not in test:
+                wrong.append((key, entry))
+    assert [key for key, _ in wrong] == []
+
+
+LINES = """user,item,rating,at,kind
+1,2,5,1700000000,play
+2,3,"4",1700000001,play
+3,'4',5,1700000001,like
+4,5,5,1900000000,café
+"""
+
+
+def _read(spark: SparkSession, path: Path, made: Settings, section: str) -> Any:
+    try:
+        if section == "items":
+            assert made.items is not None
+            return [tuple(row) for row in read_source(spark, str(path), made.items, [made.items.item_id]).collect()]
+        assert made.events is not None
+        rows = read_source(spark, str(path), made.events, made.events.source_columns())
+        keys = Keys(user=made.keys.user_id, item=made.keys.item_id)
+        found = checked_events(rows, made.events, keys, now=NOW).collect()
+        return sorted(str(tuple(row)) for row in found)
+    except InputError as error:
+        return str(error)
+
+
+def test_what_is_read_from_a_file_depends_on_every_key_of_its_section(spark: SparkSession, tmp_path: Path) -> None:
+    file = tmp_path / "lines.csv"
+    file.write_text(LINES, encoding="utf-8")
+    same, known = [], dict[tuple[str, str], Any]()
+    for key, entry in KEYS.items():
+        if not isinstance(entry, Rows):
+            continue
+        section = key.split(".", maxsplit=1)[0]
+        before = (section, str(entry.base))
+        if before not in known:
+            known[before] = _read(spark, file, _changed(tmp_path, *entry.base), section)
+        if _read(spark, file, _changed(tmp_path, *entry.also, (key, entry.value)), section) == known[before]:
+            same.append(key)
+    assert same == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ([("events.kinds", {"a": 1})], "events: kinds does nothing without columns.kind"),
+        ([("events.partitions", 4)], "events: partitions does nothing without table"),
+        ([("events.columns.weight", None)], "events: weight_range does nothing without columns.weight or columns.kind"),
+        *[
+            ([(f"{section}.format", kind), (f"{section}.{key}", value)], f"{section}: {key} does nothing with")
+            for section in ("events", "items")
+            for kind in ("json", "parquet", "delta")
+            for key, value in (("separator", ";"), ("quote", ""), ("encoding", "UTF-8"), ("fields", ["user"]))
+        ],
+        ([("audit.warn", ["max_psi"])], "audit: warn names max_psi, which is switched off"),
+    ],
+)  # fmt: skip
+def test_a_key_that_would_do_nothing_is_refused(changes: list[tuple[str, Any]], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        _changed(tmp_path, *changes)
+
+
+def test_a_sample_of_users_is_smaller(spark: SparkSession, tmp_path: Path) -> None:
+    file = write_events(tmp_path / "events.csv", [(user, 1, 1, 1_700_000_000) for user in range(40)])
+    made = context(spark, tmp_path / "tables")
+    ingest_events(made, file)
+    model = {"uri": "models:/t@champion", "train": {"max_users": 10}}
+    some = histories(context(spark, tmp_path / "tables", model=model)).column("user_id").to_pylist()
+    assert set(some) < set(histories(made).column("user_id").to_pylist()) == set(range(40))
