@@ -57,7 +57,7 @@ def test_the_mapper_scores_as_a_run_does(filled: Any, registry: Any, tmp_path: P
     _, task, schema, _ = pickle.loads((tmp_path / TASK).read_bytes())
     scoring, audit = made.settings.scoring, made.settings.audit
     limits = (scoring.batch_timeout.total_seconds(), scoring.row_timeout.total_seconds(), scoring.worker_memory_share)
-    assert task.guard == Guard(audit.tolerated(60), *limits)
+    assert task.guard == Guard(audit.tolerated(60, 60), *limits)
     # one budget for all batches of the task, not one for each
     told = replace(task, guard=replace(task.guard, failures=0), params={"k": "not a number"})
     codes = [row for b in score_lines(replace(told, model_path=str(tmp_path / "model")), schema, io.BytesIO(lines),

@@ -43,7 +43,7 @@ def write_files(context: Context, folder: Path) -> MapReduceFiles:
         for path in sorted(source.rglob("*")):
             packed.write(path, path.relative_to(source))
     users = rows.count()
-    guard = replace(task.guard, failures=context.settings.audit.tolerated(users))
+    guard = replace(task.guard, failures=context.settings.audit.tolerated(users, users))
     # a mapper compares what it gets with what was packed here, whether or not the version was promoted
     task = replace(task, model_path=MODEL, digest=task.digest or digest(source), guard=guard)
     made = (__version__, task, to_arrow_schema(rows.schema), context.settings.scoring.batch_rows)
