@@ -6,7 +6,7 @@ Spark-free. A model is loaded once per Python worker and shared by all its tasks
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from scoreline.digest import verify
+from scoreline.models.contract import UNNAMED
 
 Call = Callable[[pa.RecordBatch, Mapping[str, Any]], pa.RecordBatch]
 
@@ -90,9 +91,7 @@ def _unwrapped(model: Any) -> Any:
 def _from_arrow(found: Any, outputs: pa.Schema) -> pa.RecordBatch:
     if not isinstance(found, pa.RecordBatch):
         raise BadOutput("WRONG_TYPE", f"predict_arrow returned {type(found).__name__}, not a RecordBatch")
-    missing = [name for name in outputs.names if name not in found.schema.names]
-    if missing:
-        raise BadOutput("MISSING_OUTPUT", f"predict_arrow returned no column {', '.join(missing)}")
+    _require_names(outputs.names, found.schema.names)
     return pa.RecordBatch.from_arrays([_cast(found.column(f.name), f) for f in outputs], schema=outputs)
 
 
@@ -106,18 +105,21 @@ def _by_pandas(model: Any, batch: pa.RecordBatch, params: Mapping[str, Any], out
 
 
 def _columns(found: Any, outputs: pa.Schema) -> dict[str, Any]:
+    """The outputs by name; by position only where the signature has no names, or the answer has none."""
     import pandas as pd
 
     names = outputs.names
     if isinstance(found, pd.DataFrame):
-        if len(names) == found.shape[1] and set(names) != set(found.columns):
+        unnamed = found.columns.equals(pd.RangeIndex(found.shape[1]))
+        only = found.shape[1] == 1  # there is nothing to mistake it for
+        if (unnamed or only or _has_no_names(outputs)) and found.shape[1] == len(names):
             return {name: found.iloc[:, i] for i, name in enumerate(names)}
-        if missing := [name for name in names if name not in found.columns]:
-            raise BadOutput("MISSING_OUTPUT", f"the model returned no column {', '.join(missing)}")
+        _require_names(names, found.columns)
         return {name: found[name] for name in names}
     if isinstance(found, dict):
-        if missing := [name for name in names if name not in found]:
-            raise BadOutput("MISSING_OUTPUT", f"the model returned no column {', '.join(missing)}")
+        if _has_no_names(outputs) and len(found) == len(names):
+            return dict(zip(names, found.values(), strict=True))
+        _require_names(names, found)
         return found
     values = np.asarray(found) if not isinstance(found, pd.Series) else found
     if getattr(values, "ndim", 1) == 2:
@@ -130,6 +132,20 @@ def _columns(found: Any, outputs: pa.Schema) -> dict[str, Any]:
     if len(names) != 1:
         raise BadOutput("MISSING_OUTPUT", f"the model returned one column, its signature has {', '.join(names)}")
     return {names[0]: values}
+
+
+def _has_no_names(outputs: pa.Schema) -> bool:
+    return bool({key.encode(): value.encode() for key, value in UNNAMED.items()} == outputs.metadata)
+
+
+def _require_names(names: Sequence[str], there: Iterable[Any]) -> None:
+    given = [str(name) for name in there]
+    if missing := [name for name in names if name not in given]:
+        raise BadOutput(
+            "MISSING_OUTPUT",
+            f"the model returned no column {', '.join(missing)}: it returned {', '.join(given) or 'none'}, its "
+            f"signature has {', '.join(names)}",
+        )
 
 
 def _array(values: Any) -> pa.Array:

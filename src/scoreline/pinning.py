@@ -13,7 +13,7 @@ from scoreline.digest import verify
 from scoreline.engine import is_shipped
 from scoreline.errors import InputError
 from scoreline.inputs import Inputs
-from scoreline.models.contract import Contract, check_contract
+from scoreline.models.contract import Contract, check_contract, check_output_names
 from scoreline.rules import Rules
 from scoreline.schema import BUCKET, HISTORY_HASH, USER_ID
 from scoreline.score import OLDER, SOURCE, Guard, ScoringTask
@@ -51,6 +51,9 @@ def pin_model(context: Context, inputs: Inputs, rules: Rules) -> Pinned:
     columns = to_arrow_schema(inputs.rows.schema)
     contract = check_contract(registry.signature(path), columns)
     output_fields = None if contract.kind == "recommender" else _fields(contract)
+    if output_fields is not None:
+        own = [*schema.staged(context.keys, []), *schema.recommendations(context.keys, [])]
+        check_output_names(contract.outputs, [field.name for field in own])
     seen = _seen(context, contract, rules)
     task = ScoringTask(
         model_path=str(path),

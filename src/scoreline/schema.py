@@ -96,7 +96,7 @@ def scored_columns() -> list[T.StructField]:
 
 def recommendations(keys: Keys, outputs: list[T.StructField] | None = None) -> T.StructType:
     """One row per user. `outputs` are the columns a model that is no recommender returns."""
-    found = outputs or [_field(RECOMMENDATIONS, recommended(keys), "best first, ties by item id")]
+    found = [_field(RECOMMENDATIONS, recommended(keys), "best first, ties by item id")] if outputs is None else outputs
     return T.StructType(
         [
             _field(USER_ID, keys.user_type, "the user", nullable=False),
@@ -109,7 +109,7 @@ def recommendations(keys: Keys, outputs: list[T.StructField] | None = None) -> T
 
 def staged(keys: Keys, outputs: list[T.StructField] | None = None) -> T.StructType:
     """What a slice of a run writes before the audit: results, failures and departures in one pass."""
-    found = outputs or [_field(RECOMMENDATIONS, recommended(keys), "best first, ties by item id")]
+    found = [_field(RECOMMENDATIONS, recommended(keys), "best first, ties by item id")] if outputs is None else outputs
     return T.StructType(
         [
             _field(USER_ID, keys.user_type, "the user", nullable=False),

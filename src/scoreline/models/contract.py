@@ -1,5 +1,6 @@
 """What a model asks for and gives, read from its MLflow signature and checked against a table's columns."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -8,7 +9,7 @@ import pyarrow as pa
 
 from scoreline.errors import InputError
 
-__all__ = ["Contract", "check_contract"]
+__all__ = ["UNNAMED", "Contract", "check_contract", "check_output_names"]
 
 _HOW_TO_LOG = (
     "log it with one, mlflow.pyfunc.log_model(..., signature=mlflow.models.infer_signature(inputs, outputs, params))"
@@ -23,6 +24,8 @@ _SIMPLE = {
     "binary": pa.binary(),
     "datetime": pa.timestamp("us", "UTC"),
 }
+UNNAMED = {"scoreline.names": "none"}  # of a signature whose outputs have no names: they are taken by position
+_NOT_STORED = " ,;{}()\n\t="
 # What MLflow converts by itself without losing anything: from a column's type to a signature's.
 _WIDENING = {
     pa.int32(): {pa.int8(), pa.int16(), pa.uint8(), pa.uint16()},
@@ -112,7 +115,33 @@ def _outputs(schema: Any) -> pa.Schema:
     names = [spec.name for spec in schema.inputs]
     if len(types) != len(names) or not all(names):
         names = ["prediction"] if len(types) == 1 else [f"prediction_{place}" for place in range(len(types))]
+        return pa.schema(list(zip(names, types, strict=True)), metadata=UNNAMED)
     return pa.schema(list(zip(names, types, strict=True)))
+
+
+def check_output_names(outputs: pa.Schema, reserved: Iterable[str]) -> None:
+    """Raise InputError for an output that cannot be a column of the table: no row has been read by then.
+
+    Names of columns differ by more than case; `reserved` are those that the table has already.
+    """
+    taken = {name.lower() for name in reserved}
+    seen: dict[str, str] = {}
+    for name in outputs.names:
+        low = name.lower()
+        if low in taken:
+            raise _refused(name, f"the table has a column {low} of its own")
+        if low in seen:
+            raise _refused(name, f"it differs from output {seen[low]!r} by nothing, or by case only")
+        if wrong := sorted({character for character in name if character in _NOT_STORED}):
+            raise _refused(name, f"Delta stores no column with {' or '.join(map(repr, wrong))} in its name")
+        seen[low] = name
+
+
+def _refused(name: str, why: str) -> InputError:
+    return InputError(
+        f"the model's output {name!r} cannot be a column of the predictions: {why}. Rename it: log the model again "
+        "with outputs of other names, and a signature that says so"
+    )
 
 
 def _types_of(spec: Any) -> list[pa.DataType]:

@@ -1,0 +1,62 @@
+"""A model's outputs are taken by their names; by position only where there are no names."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from scoreline.engine import BadOutput, _columns
+from scoreline.errors import InputError
+from scoreline.models.contract import UNNAMED, check_output_names
+
+FRAUD = pa.schema([("p_fraud", pa.float64()), ("p_legit", pa.float64())])
+PLAIN = pa.schema([("prediction_0", pa.float64()), ("prediction_1", pa.float64())], metadata=UNNAMED)
+
+
+def taken(found: Any, outputs: pa.Schema) -> dict[str, list[float]]:
+    columns = _columns(found, outputs)
+    return {name: list(columns[name]) for name in outputs.names}
+
+
+@pytest.mark.parametrize(
+    ("found", "outputs"),
+    [
+        pytest.param(pd.DataFrame({"p_legit": [0.9], "p_fraud": [0.1]}), FRAUD, id="in another order"),
+        pytest.param(pd.DataFrame({"p_legit": [0.9], "other": [7.0], "p_fraud": [0.1]}), FRAUD, id="and one more"),
+        pytest.param({"p_legit": [0.9], "p_fraud": [0.1]}, FRAUD, id="a dict"),
+        pytest.param(pd.DataFrame([[0.1, 0.9]]), FRAUD, id="a frame without names"),
+        pytest.param(np.array([[0.1, 0.9]]), FRAUD, id="a matrix"),
+        pytest.param(pd.DataFrame({"a": [0.1], "b": [0.9]}), PLAIN, id="a signature without names"),
+    ],
+)
+def test_outputs_are_found(found: Any, outputs: pa.Schema) -> None:
+    assert list(taken(found, outputs).values()) == [[0.1], [0.9]]
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        pd.DataFrame({"p_legit": [0.99], "probability_fraud": [0.01]}),
+        pd.DataFrame({"a": [0.99], "b": [0.01]}),
+        {"p_legit": [0.99], "probability_fraud": [0.01]},
+    ],
+)
+def test_half_an_answer_is_none(found: Any) -> None:
+    with pytest.raises(BadOutput, match=r"no column p_fraud.*: it returned .*, its signature has p_fraud, p_legit"):
+        taken(found, FRAUD)
+
+
+@pytest.mark.parametrize(
+    ("names", "why"),
+    [
+        (["user_id"], "the table has a column user_id of its own"),
+        (["Bucket"], "the table has a column bucket of its own"),
+        (["Y", "y"], "it differs from output 'Y' by nothing, or by case only"),
+        (["sepal length (cm)"], r"Delta stores no column with ' ' or '\(' or '\)' in its name"),
+    ],
+)
+def test_an_output_that_can_be_no_column_is_refused(names: list[str], why: str) -> None:
+    with pytest.raises(InputError, match=f"{why}. Rename it: "):
+        check_output_names(pa.schema([(name, pa.float64()) for name in names]), ["user_id", "bucket"])
