@@ -32,7 +32,8 @@ PLACES = [
 ]  # fmt: skip
 FREE = [
     "model.uri='models:/films@other'", "scoring.k=50", "scoring.max_age=36h", "scoring.params.depth=3",
-    "audit.min_users_share=0", "audit.warn=[max_empty_share]", "model.train.estimator=popularity", "model.train.params={}",
+    "audit.min_users_share=0", "audit.warn=[max_empty_share]",
+    "model.train.estimator=popularity", "model.train.params={}",
     "spark.sql.shuffle.partitions=4", "spark.executor.memory=8g", " scoring.slice_users =5",
 ]  # fmt: skip
 
