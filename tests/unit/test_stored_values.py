@@ -1,0 +1,43 @@
+"""What tables and logs already hold stays readable: another value would make everybody due, or lose what is staged."""
+
+from dataclasses import asdict
+
+import pyarrow as pa
+
+from scoreline.plan import Slice
+from scoreline.rules import Rules
+from scoreline.settings import fingerprint
+from scoreline.staging import PREFIX, Lineage, Manifest, _manifest
+
+MANIFEST = Manifest(
+    run_id="r1",
+    sequence=3,
+    started_at="2026-07-01T03:00:00+00:00",
+    slices=(Slice(0, (0, 1), 5),),
+    reasons={"new": 5},
+    whole_table=True,
+    complete=True,
+    users=5,
+    buckets=64,
+    lineage=Lineage("recommendations", 0, "films", "1", "user_history", 1, "abc", 20),
+)
+
+
+def test_the_hash_of_rules() -> None:
+    assert Rules(20, True, None, None).hash == "6d343821a864f6a1"
+    assert Rules(20, True, pa.array([1, 2]), pa.array(["a"]), {"depth": 3}).hash == "3dfccd37c85eaec3"
+
+
+def test_the_name_of_staging() -> None:
+    assert PREFIX + fingerprint({"target": ["t", 1], "k": 20}) == "_staging_c45762f469c1e068"
+
+
+def test_the_note_of_a_run_is_read_again_and_one_of_another_version_is_none() -> None:
+    said = asdict(MANIFEST)
+    assert sorted(said) == [
+        "buckets", "compared", "complete", "fraction", "lineage", "reasons", "run_id", "sequence", "slices",
+        "started_at", "users", "whole_table",
+    ]  # fmt: skip
+    assert _manifest(said) == MANIFEST
+    assert _manifest({key: value for key, value in said.items() if key != "sequence"}) is None
+    assert _manifest(None) is None
