@@ -156,6 +156,7 @@ def history_table(context: Context) -> Table:
     skipping = {"delta.dataSkippingStatsColumns": f"{USER_ID},{BUCKET},{UPDATED_AT}"}
     if table.exists():
         table.add_column(schema.older_items(context.keys))
+        table.add_column(schema.since_first())
     table.create(schema.user_history(context.keys), {BUCKETS_PROPERTY: buckets, **skipping})
     found = table.properties().get(BUCKETS_PROPERTY, buckets)
     if found != buckets:

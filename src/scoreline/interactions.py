@@ -1,6 +1,6 @@
 """Histories as one long list of events on the driver, and the temporal split of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -23,8 +23,9 @@ SplitBy = Literal["time", "user"]
 class Interactions:
     """Events sorted by user, in the order of the history; memory is 20 bytes an event.
 
-    users, items: int32 indexes. weights: float32. times: int64, microseconds since 1970 in UTC. user_ids: one per
-    user; None: the number of the row.
+    users, items: int32 indexes. weights: float32. times: int64, microseconds since 1970 in UTC; each item of a user
+    stands once, with its newest time. user_ids: one per user; None: the number of the row. firsts: the time of the
+    first event of the item; None: no item was met twice.
     """
 
     catalogue: Catalogue
@@ -34,10 +35,13 @@ class Interactions:
     weights: npt.NDArray[np.float32]
     times: npt.NDArray[np.int64]
     user_ids: pa.ChunkedArray | None = None
+    firsts: npt.NDArray[np.int64] | None = None
 
     @classmethod
     def from_histories(cls, table: pa.Table) -> "Interactions":
-        """From columns `item_ids`, `weights` and `event_times` (lists of timestamps), maybe `user_id`; a row per user.
+        """From columns `item_ids`, `weights` and `event_times` (lists of timestamps); a row per user.
+
+        Also `user_id`, and `since_first_us` (see `schema.user_history`), if they are there.
 
         Raises `InputError` if a column is missing, an id or time is null, or there is no event at all.
         """
@@ -57,7 +61,9 @@ class Interactions:
             )
         micros = pc.cast(times, pa.timestamp("us", times.type.tz)).cast(pa.int64()).to_numpy()
         user_ids = table["user_id"] if "user_id" in table.column_names else None
-        return cls(catalogue, table.num_rows, histories.users, histories.items, histories.weights, micros, user_ids)
+        firsts = _firsts(table, histories, micros)
+        parts = (histories.users, histories.items, histories.weights, micros)
+        return cls(catalogue, table.num_rows, *parts, user_ids, firsts)
 
     def __len__(self) -> int:
         """Number of events."""
@@ -65,8 +71,13 @@ class Interactions:
 
     def where(self, keep: npt.NDArray[np.bool_]) -> "Interactions":
         """These events only, of the same users and items."""
-        parts = (self.users[keep], self.items[keep], self.weights[keep], self.times[keep])
-        return Interactions(self.catalogue, self.user_count, *parts, self.user_ids)
+        return self.take(np.flatnonzero(keep))
+
+    def take(self, events: npt.NDArray[np.int64]) -> "Interactions":
+        """These events, in this order, of the same users and items."""
+        parts = (self.users[events], self.items[events], self.weights[events], self.times[events])
+        firsts = None if self.firsts is None else self.firsts[events]
+        return Interactions(self.catalogue, self.user_count, *parts, self.user_ids, firsts)
 
     def histories(self) -> Histories:
         """One history per user, empty for users without an event."""
@@ -83,6 +94,25 @@ class Interactions:
         """Days before the newest event, in the order of the matrix's entries."""
         micros: npt.NDArray[np.int64] = self.times.max(initial=0) - self.times
         return (micros / 86_400e6).astype(np.float32)
+
+    def cut(
+        self, late: npt.NDArray[np.bool_], by: SplitBy, *, again: bool = False
+    ) -> "tuple[Interactions, Interactions]":
+        """What was known before the cut, and the `late` events after it.
+
+        An item that its user had met before the cut and met again after it was known: it stands before the cut with its
+        first time, the weight being that of the newest event, since those between are not kept. It is no news after it
+        either, but where items may be recommended `again`.
+        """
+        if self.firsts is None or not late.any():
+            return self.where(~late), self.where(late)
+        opened = np.full(self.user_count, self.times[late].min() if by == "time" else np.iinfo(np.int64).max)
+        if by == "user":
+            np.minimum.at(opened, self.users[late], self.times[late])
+        known = late & (self.firsts < opened[self.users])
+        then = replace(self, times=np.where(known, self.firsts, self.times)).where(~late | known)
+        ordered = then.take(np.lexsort((np.arange(len(then)), then.times, then.users)))
+        return ordered, self.where(late if again else late & ~known)
 
     def tied(self) -> float:
         """The share of neighbours in a history that have the same time: 1 if times say nothing about an order."""
@@ -125,6 +155,24 @@ class Interactions:
         items = _hashed(_values(self.catalogue.ids))
         odd = np.uint64(0x9E3779B97F4A7C15)  # of splitmix64: spreads whatever is multiplied by it
         return _hashed((users[self.users[events]] * odd + items[self.items[events]]) * odd + np.uint64(seed))
+
+
+def _firsts(table: pa.Table, histories: Histories, times: npt.NDArray[np.int64]) -> npt.NDArray[np.int64] | None:
+    """The time of the first event of each entry; None where all items of all users were met once."""
+    if "since_first_us" not in table.column_names:
+        return None
+    spans = table["since_first_us"].combine_chunks()
+    if spans.null_count == len(spans):
+        return None
+    given = np.repeat(spans.is_valid().to_numpy(zero_copy_only=False), np.diff(histories.offsets))
+    values = spans.flatten().to_numpy(zero_copy_only=False)
+    if given.sum() != len(values):
+        raise InputError(
+            f"histories have {len(values)} since_first_us for {given.sum()} items: ingest the events again"
+        )
+    firsts = times.copy()
+    firsts[given] -= values
+    return firsts
 
 
 def _values(ids: pa.Array | pa.ChunkedArray) -> npt.NDArray[Any]:

@@ -18,6 +18,7 @@ USER_ID = "user_id"
 BUCKET = "bucket"
 HISTORY_HASH = "history_hash"
 OLDER = "older_item_ids"
+SINCE_FIRST = "since_first_us"
 ADDED_AT = "added_at"
 UPDATED_AT = "updated_at"
 SCORED_AT = "scored_at"
@@ -66,14 +67,24 @@ def user_history(keys: Keys) -> T.StructType:
             _field("added_at", T.TimestampType(), "when ingest first met the user, UTC"),
             _field("updated_at", T.TimestampType(), "when ingest last changed the row, UTC"),
             older_items(keys),
+            since_first(),
         ]
     )
 
 
 def older_items(keys: Keys) -> T.StructField:
-    """The last column, since tables that were made before it have it added."""
+    """One of the last columns: tables that were made before there were these have them added."""
     comment = "items seen before those of item_ids (histories.max_items), ascending, each once; null if there are none"
     return _field(OLDER, T.ArrayType(keys.item_type), comment)
+
+
+def since_first() -> T.StructField:
+    """How long before its newest event an item was first met; added like `older_items`."""
+    comment = (
+        "microseconds from the first event of each item, or from the oldest of event_times if that is later and items "
+        "were cut off, to its newest; null if no item came twice"
+    )
+    return _field(SINCE_FIRST, T.ArrayType(T.LongType()), comment)
 
 
 def recommended(keys: Keys) -> T.ArrayType:

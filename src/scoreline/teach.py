@@ -11,7 +11,7 @@ from scoreline import registry
 from scoreline.context import Context
 from scoreline.errors import ConfigurationError, InputError
 from scoreline.rules import read_rules
-from scoreline.schema import USER_ID
+from scoreline.schema import SINCE_FIRST, USER_ID
 from scoreline.settings import Settings
 from scoreline.tables import collected, explained
 from scoreline.training import Asked, TrainingReport, train
@@ -68,7 +68,7 @@ def train_model(context: Context, *, promote: bool = True, force: bool = False) 
 
 
 def histories(context: Context) -> pa.Table:
-    """`user_id, item_ids, weights, event_times` of all users, or of a sample by bucket, on the driver."""
+    """The arrays of `user_history` with `user_id`, of all users or of a sample by bucket, on the driver."""
     table = context.tables.existing("user_history", made_by="scoreline ingest --events FILE")
     rows = table.read()
     most = context.settings.model.train.max_users
@@ -77,7 +77,9 @@ def histories(context: Context) -> pa.Table:
         share = min(1.0, most / max(1, rows.count()))
         rows = rows.where(F.col("bucket") < max(1, int(share * context.settings.histories.buckets)))
     with explained("user_history could not be read"):
-        found = collected(rows.select(USER_ID, "item_ids", "weights", "event_times"))
+        # a table that an earlier version made, and no ingest has touched since, knows no first times
+        first = [SINCE_FIRST] if SINCE_FIRST in rows.columns else []
+        found = collected(rows.select(USER_ID, "item_ids", "weights", "event_times", *first))
     if found.num_rows == 0:
         raise InputError(f"{table.location} has no user in it yet. Ingest first: scoreline ingest --events FILE")
     return found

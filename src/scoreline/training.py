@@ -43,8 +43,9 @@ class Asked:
     def split(self, events: Interactions) -> Split:
         """The events before and after the cut."""
         late = events.held_out(self.split_by, self.holdout, seed=self.seed)
+        before, after = events.cut(late, self.split_by, again=not self.exclude_seen)
         rules = Rules.of(1, exclude_seen=True, allowed=self.allowed, blocked=self.blocked, catalogue=events.catalogue)
-        return Split(events.where(~late), events.where(late), self.exclude_seen, rules.eligible)
+        return Split(before, after, self.exclude_seen, rules.eligible)
 
     def __str__(self) -> str:
         whose = "all" if self.split_by == "time" else "each user’s"

@@ -16,6 +16,7 @@ from builders import NOW, context, write_events
 from scoreline.errors import ConfigurationError, InputError
 from scoreline.ingest import ingest_events
 from scoreline.schema import HISTORY_HASH
+from scoreline.teach import histories as train_histories
 
 T0 = 1_700_000_000
 
@@ -104,11 +105,35 @@ def test_a_table_made_before_learns_what_was_cut_when_its_events_come_again(
     table = made.tables.table("user_history")
     # as an earlier version left it: no such column, and a hash of the arrays alone
     arrays = F.xxhash64("item_ids", "weights", "event_times")
-    old = table.read().drop("older_item_ids").withColumn(HISTORY_HASH, arrays).localCheckpoint()
+    old = table.read().drop("older_item_ids", "since_first_us").withColumn(HISTORY_HASH, arrays).localCheckpoint()
     old.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(table.location)
+    assert "since_first_us" not in train_histories(made).column_names
     report = ingest_events(made, source)
     assert (report.users_changed, report.items_beyond) == (1, 1)
     assert_df_equality(histories_of(made), now, ignore_row_order=True, ignore_nullable=True, ignore_metadata=True)
+
+
+def test_first_times_are_kept_whatever_the_order_of_the_pieces(spark: SparkSession, tmp_path: Path) -> None:
+    dice = random.Random(4)
+    events = [(dice.randint(1, 12), dice.randint(1, 30), 1, T0 + dice.randint(0, 60)) for _ in range(150)]
+    events += [(user, item, 1, T0 + item) for user in (50, 51) for item in range(3)]
+    made = context(spark, tmp_path / "t")
+    for piece in range(2):
+        ingest_events(made, write_events(tmp_path / f"{piece}.csv", dice.sample(events, 60) + events[piece::2]))
+    times: dict[tuple[int, int], list[int]] = {}
+    for user, item, _, at in events:
+        times.setdefault((user, item), []).append(at)
+    for row in histories_of(made).collect():
+        spans = [max(at) - min(at) for at in (times[row["user_id"], item] for item in row["item_ids"])]
+        assert row["since_first_us"] == ([span * 1_000_000 for span in spans] if any(spans) else None)
+    whole = made.tables.table("user_history")
+    before = whole.read().where("user_id = 50").collect()[0].asDict()
+    later = context(spark, tmp_path / "t", now=NOW + timedelta(hours=1))
+    assert ingest_events(later, write_events(tmp_path / "late.csv", [(50, 2, 1, T0 - 7)])).users_changed == 1
+    after = whole.read().where("user_id = 50").collect()[0].asDict()
+    assert before["since_first_us"] is None
+    assert after == before | {"since_first_us": [0, 0, 9_000_000]}, "by neither hash nor stamp is anybody due for that"
+    assert ingest_events(made, write_events(tmp_path / "again.csv", events)).users_changed == 0
 
 
 def _replayed(events: list[tuple[int, int, int, int]], *, max_items: int) -> dict[int, tuple[list[int], list[float]]]:

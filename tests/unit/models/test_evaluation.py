@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from scoreline.errors import InputError
 from scoreline.evaluation import difference, evaluate
-from scoreline.interactions import Interactions
+from scoreline.interactions import Interactions, SplitBy
 from scoreline.models.artifacts import FittedModel
 from scoreline.models.item_neighbours import ItemNeighbours
 from scoreline.models.popularity import Popularity
@@ -135,6 +135,35 @@ def test_events_of_one_moment_are_split_at_random_whatever_their_ids_and_rows() 
         assert {(int(u), int(i)) for u, i in zip(owners, shuffled.items[again], strict=True)} == pairs
         other = events.held_out(by, 0.2, seed=1)  # type: ignore[arg-type]
         assert 0.1 < (late & other).sum() / 400 < 0.35
+
+
+def watched_again(*rows: list[tuple[int, int, int]]) -> pa.Table:
+    """One user per argument, given as (item, first day, newest day)."""
+    table = histories(*[[(item, newest) for item, _, newest in row] for row in rows])
+    spans = [[(newest - first) * DAY for _, first, newest in row] for row in rows]
+    column = pa.array([row if any(row) else None for row in spans], pa.list_(pa.int64()))
+    return table.append_column("since_first_us", column)
+
+
+@pytest.mark.parametrize("by", ["time", "user"])
+def test_what_was_met_before_the_cut_and_again_after_it_is_known_and_no_hit(by: SplitBy) -> None:
+    rows = [(2, 2, 2), (3, 4, 4), (1, 1, 100)], [(3, 1, 1), (1, 2, 2)], [(1, 90, 90), (2, 95, 100)]
+    events = Interactions.from_histories(watched_again(*rows))
+    late = events.times >= 90 * DAY
+    before, after = events.cut(late, by)
+    assert before.users.tolist() == [0, 0, 0, 1, 1]
+    assert before.items.tolist() == [0, 1, 2, 2, 0], "at its first time"
+    assert before.times.tolist() == [1 * DAY, 2 * DAY, 4 * DAY, 1 * DAY, 2 * DAY]
+    assert (after.users.tolist(), after.items.tolist()) == ([2, 2], [0, 1])
+    _, where_seen_items_come_again = events.cut(late, by, again=True)
+    assert where_seen_items_come_again.users.tolist() == [0, 2, 2]
+
+
+def test_histories_in_which_nothing_was_met_again_are_split_as_they_are() -> None:
+    events = Interactions.from_histories(watched_again([(1, 1, 1), (2, 9, 9)], [(2, 3, 3)]))
+    late = events.held_out("time", 0.4)
+    assert events.firsts is None
+    assert [part.items.tolist() for part in events.cut(late, "time")] == [[0, 1], [1]]
 
 
 def test_ties_at_the_cut_leave_what_is_clearly_before_and_after_it() -> None:
