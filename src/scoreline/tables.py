@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -26,6 +26,7 @@ from scoreline.commits import Commit
 from scoreline.errors import InputError, RunFailed, ScorelineError
 from scoreline.settings import TablesSettings
 
+_ABANDONED = timedelta(minutes=10)  # far above what the slowest store takes for a first commit
 _PROPERTIES = {"delta.enableDeletionVectors": "true", "delta.dataSkippingNumIndexedCols": "2"}
 
 
@@ -62,7 +63,9 @@ class Table:
         statement = f"CREATE TABLE IF NOT EXISTS {self.identifier} ({columns}) USING DELTA TBLPROPERTIES ({pairs})"
         self.spark.sql(statement)
         if not (self.in_catalog or self._appears()):
-            # Spark takes a log without a commit for a table; its maker is dead
+            # Spark takes a log without a commit for a table; on this machine the lock says that its maker is dead
+            if is_shared(self.location):
+                self._require_abandoned()
             storage.remove(self.spark, f"{self.location}/_delta_log")
             self.spark.sql(statement)
 
@@ -75,6 +78,16 @@ class Table:
         except AnalysisException:
             if field.name not in self.read().columns:  # else somebody else has just done it
                 raise
+
+    def _require_abandoned(self) -> None:
+        """Raise RunFailed for a log without a commit that was touched lately: elsewhere somebody may be making it."""
+        age = datetime.now(UTC) - self.touched_at().astimezone(UTC)
+        if age < _ABANDONED:
+            raise RunFailed(
+                f"{self.location} has a log without a commit, touched {age.total_seconds():.0f} s ago: another host "
+                f"may be making the table just now, or was killed at it. Nothing was done. Run again; after "
+                f"{_ABANDONED.total_seconds() / 60:.0f} minutes without a commit it is made anew."
+            )
 
     def _appears(self, *, seconds: float = 2) -> bool:
         """Whether the table is there, or somebody who has just begun makes it."""
@@ -204,6 +217,11 @@ class Tables:
         if not table.exists():
             raise InputError(f"There is no table {table.location} yet. Make it with: {made_by}")
         return table
+
+
+def is_shared(location: str) -> bool:
+    """Whether other machines may write there, where no lock of this one is seen."""
+    return "://" in location and not location.startswith("file:")
 
 
 def _absolute(root: str) -> str:

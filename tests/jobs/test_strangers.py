@@ -1,6 +1,9 @@
 """Beside other writers: whoever they leave due is found by the next run, and nobody is there twice."""
 
 import json
+import os
+import shutil
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,13 +14,17 @@ from pyspark.sql import functions as F
 from builders import NOW, write_events
 from jobs.truth import expected, histories, published
 from scoreline import run as run_module
+from scoreline import schema
+from scoreline import tables as tables_module
 from scoreline.commits import Commit
 from scoreline.doctor import _table
-from scoreline.errors import InputError, Superseded
+from scoreline.errors import InputError, RunFailed, Superseded
 from scoreline.ingest import ingest_events
 from scoreline.publish import published_table
 from scoreline.repair import repair_histories
 from scoreline.run import plan_run, run
+from scoreline.settings import TablesSettings
+from scoreline.tables import Tables
 from scoreline.undo import roll_back
 
 HOUR = timedelta(hours=1)
@@ -224,3 +231,29 @@ def test_a_rollback_takes_the_table_that_the_pipeline_has_published_to(ran: Any,
     assert published(ran()) == first
     with pytest.raises(InputError, match="Pipeline test has not published run theirs"):
         roll_back(ran(), run_id="theirs")
+
+
+def test_a_log_that_another_host_has_just_begun_is_not_removed(
+    filled: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On shared storage, which may be slow: the first commit comes seconds later."""
+    made = filled()
+    fields = schema.recommendations(made.keys)
+    other = Tables(made.spark, TablesSettings(root=str(tmp_path / "other"))).table("recommendations")
+    other.create(fields)
+    monkeypatch.setattr(tables_module, "is_shared", lambda _: True)
+    log = Path(table(made).location, "_delta_log")
+    log.mkdir(parents=True)
+    with pytest.raises(RunFailed, match=r"log without a commit, touched .* another host may be making the table"):
+        table(made).create(fields)
+    shutil.copy(Path(other.location, "_delta_log", f"{0:020}.json"), log)
+    table(made).create(fields)
+    assert [c.version for c in table(made).commits()] == [0]
+    assert table(made).detail()["id"] == other.detail()["id"]
+    table(made).drop()
+    log.mkdir(parents=True)
+    long_ago = time.time() - 3_600
+    for folder in (log, log.parent):
+        os.utime(folder, (long_ago, long_ago))
+    table(made).create(fields)
+    assert table(made).detail()["id"] != other.detail()["id"]
