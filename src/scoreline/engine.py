@@ -139,8 +139,11 @@ def _has_no_names(outputs: pa.Schema) -> bool:
 
 
 def _require_names(names: Sequence[str], there: Iterable[Any]) -> None:
-    given = [str(name) for name in there]
-    if missing := [name for name in names if name not in given]:
+    found = list(there)
+    given = [str(name) for name in found]
+    if twice := [name for name in names if found.count(name) > 1]:
+        raise BadOutput("MISSING_OUTPUT", f"the model returned column {twice[0]} more than once: {', '.join(given)}")
+    if missing := [name for name in names if name not in found]:
         raise BadOutput(
             "MISSING_OUTPUT",
             f"the model returned no column {', '.join(missing)}: it returned {', '.join(given) or 'none'}, its "

@@ -70,7 +70,7 @@ def _bounds(column: str, kind: KeyType) -> list[Column]:
     fine = ~F.col(MALFORMED)
     return [
         _rule(f"{column} is longer than {LONGEST_ID} characters", fine & (F.length(column) > LONGEST_ID)),
-        _rule(f"{column} has a control character", fine & F.col(column).rlike(r"\p{Cc}")),
+        _rule(f"{column} has a control character", fine & F.col(column).rlike(r"[\p{Cc}&&[^\t]]")),
     ]
 
 

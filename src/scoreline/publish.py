@@ -151,7 +151,7 @@ def published_table(tables: Tables, pipeline: str, *, run_id: str | None = None)
     if newest is None:
         place = f"{tables.table(PUBLISHED[0]).location} or {PUBLISHED[1]}"
         if run_id is not None:
-            raise InputError(f"Pipeline {pipeline} has not published run {run_id} to {place}.")
+            raise InputError(f"No run {run_id} was published by pipeline {pipeline} to {place}.")
         raise InputError(f"Pipeline {pipeline} has published nothing to {place} yet. Make it with: scoreline run")
     return newest[1]
 

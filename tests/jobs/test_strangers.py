@@ -229,7 +229,7 @@ def test_a_rollback_takes_the_table_that_the_pipeline_has_published_to(ran: Any,
     assert published_table(ran().tables, "other").name == "predictions"
     assert roll_back(ran(now=NOW + 2 * HOUR)).table == table(ran()).location
     assert published(ran()) == first
-    with pytest.raises(InputError, match="Pipeline test has not published run theirs"):
+    with pytest.raises(InputError, match="No run theirs was published by pipeline test"):
         roll_back(ran(), run_id="theirs")
 
 

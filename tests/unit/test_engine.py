@@ -48,6 +48,15 @@ def test_half_an_answer_is_none(found: Any) -> None:
         taken(found, FRAUD)
 
 
+def test_a_column_that_is_there_twice_or_is_called_by_a_number_is_none() -> None:
+    twice = pd.DataFrame([[0.1, 0.2, 0.9]], columns=["p_fraud", "p_fraud", "p_legit"])
+    with pytest.raises(BadOutput, match="column p_fraud more than once: p_fraud, p_fraud, p_legit"):
+        taken(twice, FRAUD)
+    numbers = pa.schema([("1", pa.float64()), ("x", pa.float64())])
+    with pytest.raises(BadOutput, match="no column 1: it returned 1, x, 2"):
+        taken(pd.DataFrame([[0.1, 0.2, 0.3]], columns=[1, "x", 2]), numbers)
+
+
 @pytest.mark.parametrize(
     ("names", "why"),
     [
