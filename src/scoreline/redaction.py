@@ -75,9 +75,10 @@ def remember_in(text: str) -> None:
     """Never again show the secrets of a URL or a setting."""
     for secret in secrets_in(text):
         remember(secret)
-        if "@" in secret:  # whoever reads it up to the first @ takes the rest for a host, and names that
+        if "@" in secret:  # whoever reads it up to one @ or another takes some of the rest for a host, and names that
             pieces = secret.split("@")
-            for piece in [*pieces, *("@".join(pieces[i:]) for i in range(1, len(pieces))), *re.split("[@:/?]", secret)]:
+            runs = ["@".join(pieces[i:j]) for i in range(len(pieces)) for j in range(i + 1, len(pieces) + 1)]
+            for piece in [*runs, *re.split("[@:/?]", secret)]:
                 remember(piece)
 
 
