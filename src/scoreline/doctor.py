@@ -16,13 +16,18 @@ from scoreline.repair import doubled
 from scoreline.schema import PUBLISHED
 from scoreline.settings import Settings
 from scoreline.staging import PREFIX, SCRATCH
-from scoreline.tables import Table, count
+from scoreline.tables import count
 
 Verdict = Literal["ok", "warn", "bad"]
 
 _LITTLE_SPACE = 2 << 30
 _MANY_FILES = 200
 _OLD = timedelta(days=1)
+# what to do where a user has more rows than one
+_ONE_ROW_EACH = {
+    "user_history": "scoreline repair puts them together.",
+    **dict.fromkeys(PUBLISHED, "scoreline run --verify gives each one row."),
+}
 _TABLES = ("user_history", "recommendations", "predictions", "quarantine", "scoring_errors", "items", "runs")
 
 
@@ -132,15 +137,8 @@ def _table(context: Context, name: str) -> Iterator[Check]:
         yield Check(f"table {name}", "warn", said, "Many small files make every run slower: scoreline optimize.")
     else:
         yield Check(f"table {name}", "ok", said)
-    if name == "user_history" and (twice := count(doubled(table.read()))):
-        yield Check(name, "bad", f"{twice:,} users have two rows", "scoreline repair puts them together.")
-    if name in PUBLISHED:
-        yield from _published(table)
-
-
-def _published(table: Table) -> Iterator[Check]:
-    if twice := count(doubled(table.read())):
-        yield Check(table.name, "bad", f"{twice:,} users have two rows", "scoreline run --verify gives each one row.")
+    if name in _ONE_ROW_EACH and (twice := count(doubled(table.read()))):
+        yield Check(name, "bad", f"{twice:,} users have two rows", _ONE_ROW_EACH[name])
 
 
 def _leftovers(context: Context) -> Iterator[Check]:

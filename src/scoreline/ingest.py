@@ -20,13 +20,12 @@ from scoreline.events import bad, checked_events, good, tried
 from scoreline.histories import histories, merged
 from scoreline.lock import exclusive
 from scoreline.postgres_source import PostgresTable
-from scoreline.publish import CONFLICT
 from scoreline.redaction import without_credentials
 from scoreline.schema import BUCKET, OLDER, UPDATED_AT, USER_ID
 from scoreline.settings import EventsSettings
 from scoreline.sources import MALFORMED, RAW, SOURCE, Database, read_source
 from scoreline.storage import is_remote
-from scoreline.tables import Table, commit_settings, count, explained
+from scoreline.tables import Table, commit_settings, count, explained, is_conflict
 
 BUCKETS_PROPERTY = "scoreline.buckets"
 
@@ -243,7 +242,7 @@ def _first(context: Context, history: Table, incoming: DataFrame, note: Mapping[
     try:
         history.write(files, "append", options)
     except (PySparkException, Py4JJavaError) as error:
-        if not any(sign in str(error) for sign in CONFLICT):
+        if not is_conflict(error):
             raise
     ours = made_by(history.commits(limit=LOOKED_AT), note["attempt"])
     return ours.version if ours else None

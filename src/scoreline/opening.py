@@ -125,9 +125,10 @@ def open_run(context: Context, *, fraction: float, everyone: bool, verify: bool 
     pinned = pin_model(context, inputs, rules)
     inputs = hashed(inputs, pinned.task.inputs)
     target = context.tables.table(pinned.target_name)
+    commits: list[Commit] = []
     if create or target.exists():
         target.create(schema.recommendations(context.keys, pinned.output_fields))
-    commits = newest_commits(target) if create or target.exists() else []
+        commits = newest_commits(target)
     if _behind(inputs, commits):
         # a run that has published since we looked had newer input: with ours we would take its rows back
         inputs = hashed(open_inputs(context), pinned.task.inputs)

@@ -20,12 +20,11 @@ from pyspark.sql import DataFrame
 from scoreline.commits import LOOKED_AT, Commit, made_by, shown
 from scoreline.errors import InputError, Superseded
 from scoreline.schema import PUBLISHED, USER_ID
-from scoreline.tables import Table, Tables, commit_settings, quoted
+from scoreline.tables import Table, Tables, commit_settings, is_conflict, quoted
 
 log = logging.getLogger(__name__)
 
 APP = "scoreline/publish"
-CONFLICT = ("DELTA_CONCURRENT", "ConcurrentModification", "DELTA_PROTOCOL_CHANGED", "DELTA_METADATA_CHANGED")
 _ATTEMPTS = 4
 
 
@@ -85,7 +84,7 @@ def _published(table: Table, note: Mapping[str, Any], commit: Callable[[], None]
             break
         except (PySparkException, Py4JJavaError) as error:  # a MERGE says it in Java's words
             # of two racing publishers one gets a conflict, often the newer: it tries again, and the fence decides
-            if attempt == _ATTEMPTS or not any(sign in str(error) for sign in CONFLICT):
+            if attempt == _ATTEMPTS or not is_conflict(error):
                 raise
             log.warning("publish conflict, attempt=%d", attempt)
             time.sleep(0.2 * attempt)

@@ -26,6 +26,7 @@ from scoreline.commits import Commit
 from scoreline.errors import InputError, RunFailed, ScorelineError
 from scoreline.settings import TablesSettings
 
+_CONFLICT = ("DELTA_CONCURRENT", "ConcurrentModification", "DELTA_PROTOCOL_CHANGED", "DELTA_METADATA_CHANGED")
 _ABANDONED = timedelta(minutes=10)  # far above what the slowest store takes for a first commit
 _PROPERTIES = {"delta.enableDeletionVectors": "true", "delta.dataSkippingNumIndexedCols": "2"}
 
@@ -217,6 +218,11 @@ class Tables:
         if not table.exists():
             raise InputError(f"There is no table {table.location} yet. Make it with: {made_by}")
         return table
+
+
+def is_conflict(error: Exception) -> bool:
+    """Whether a commit failed since another writer's was faster; a MERGE says it in Java's words."""
+    return any(sign in str(error) for sign in _CONFLICT)
 
 
 def is_shared(location: str) -> bool:
