@@ -1,7 +1,6 @@
 """A MariaDB of our own: started by a user that is not root, on loopback, and stopped at the end."""
 
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from databases.server import owner
+from databases.server import free_port, owner
 
 
 @contextmanager
@@ -24,9 +23,7 @@ def mariadb() -> Iterator[str]:
         pytest.skip(
             "MariaDB is not installed: apt-get install mariadb-server-core, or the program mariadbd on the PATH"
         )
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    port = free_port()
     with tempfile.TemporaryDirectory(prefix="scoreline-mariadb-") as folder:
         user = owner(Path(folder))
         (data := Path(folder) / "data").mkdir()

@@ -1,5 +1,6 @@
 """Tables as runs publish them, written down: and changes as an export makes them of two versions."""
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +8,21 @@ import pyarrow as pa
 
 from builders import NOW, context
 from scoreline.destinations import Change, Shown
-from scoreline.publish import replace_all
+from scoreline.publish import next_sequence, replace_all
 from scoreline.schema import Keys, recommendations
 
 Rows = list[tuple[Any, ...]]
 Lists = dict[Any, list[Any]]
+
+
+def asked(file: Path, statement: str) -> Rows:
+    """What a SQLite database answers."""
+    connection = sqlite3.connect(file)
+    try:
+        with connection:
+            return connection.execute(statement).fetchall()
+    finally:
+        connection.close()
 
 
 class Pipeline:
@@ -37,7 +48,7 @@ class Pipeline:
         ]
         values = [tuple(row[field.name] for field in fields) for row in rows]
         made = self.context.spark.createDataFrame(values, fields).coalesce(1)
-        sequence = 1 + max((int(c.note.get("sequence", 0)) for c in self.table.commits()), default=0)
+        sequence = next_sequence(self.table.commits())
         replace_all(self.table, made, sequence=sequence, note={"kind": "publish", "run_id": f"run-{self.runs}"})
 
     def shown(self) -> Rows:

@@ -29,9 +29,7 @@ def postgres() -> Iterator[str]:
         pytest.skip(
             "PostgreSQL is not installed: apt-get install postgresql, or the programs initdb and pg_ctl on the PATH"
         )
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    port = free_port()
     with tempfile.TemporaryDirectory(prefix="scoreline-postgres-") as folder:
         user = owner(Path(folder))
         password = Path(folder) / "password"
@@ -54,6 +52,12 @@ def postgres() -> Iterator[str]:
             yield f"postgresql://app:s3cret-Of-The-Test@127.0.0.1:{port}/postgres"
         finally:
             _run(user, folder, str(where / "pg_ctl"), "-D", data, "-m", "immediate", "stop")
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
 def owner(folder: Path) -> str | None:

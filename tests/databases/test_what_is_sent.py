@@ -1,14 +1,13 @@
 """An export sends what the table says now, whatever the database showed and whatever happens meanwhile."""
 
 import shutil
-import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
 
-from databases.published import Lists, Pipeline, Rows
+from databases.published import Lists, Pipeline, asked
 from scoreline import text
 from scoreline.destinations.sql import SqlDestination
 from scoreline.errors import InputError
@@ -22,15 +21,7 @@ ANOTHER = "what the database showed is not from this table as it is now"
 
 @pytest.fixture
 def database(tmp_path: Path) -> Any:
-    def asked(statement: str = ALL) -> Rows:
-        connection = sqlite3.connect(tmp_path / "serving.db")
-        try:
-            with connection:
-                return connection.execute(statement).fetchall()
-        finally:
-            connection.close()
-
-    return asked
+    return lambda statement=ALL: asked(tmp_path / "serving.db", statement)
 
 
 @pytest.fixture

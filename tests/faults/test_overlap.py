@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 
 from builders import NOW, write_events
 from faults.tally import Tally
+from jobs.races import just_before, without_locks
 from jobs.truth import expected, published
 from scoreline import run as run_module
 from scoreline.context import Context
@@ -30,19 +31,8 @@ READS = 20  # for each race, at least
 
 def waking_up_late(monkeypatch: pytest.MonkeyPatch, meanwhile: Any) -> None:
     """Just before the next run publishes, something else happens."""
-    real = run_module.publish_staged
-
-    def late(*args: Any, **options: Any) -> Any:
-        monkeypatch.setattr(run_module, "publish_staged", real)
-        meanwhile()
-        return real(*args, **options)
-
-    monkeypatch.setattr(run_module, "publish_staged", late)
-    # as on shared storage, where the lock of one machine is not seen by another
-    from contextlib import nullcontext
-
-    for module in ("scoreline.run", "scoreline.undo"):
-        monkeypatch.setattr(f"{module}.exclusive", lambda *_: nullcontext())
+    just_before(monkeypatch, run_module, "publish_staged", meanwhile)
+    without_locks(monkeypatch)
 
 
 @pytest.mark.slow  # `make faults`

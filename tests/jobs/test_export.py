@@ -1,6 +1,5 @@
 """The application's database shows what the table shows, and never half of it."""
 
-import sqlite3
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import pytest
 
 from builders import NOW, write_events
+from databases.published import Rows, asked
 from scoreline.errors import ConfigurationError, InputError, RunFailed
 from scoreline.export import export
 from scoreline.ingest import ingest_events
@@ -15,7 +15,6 @@ from scoreline.run import run
 from scoreline.undo import roll_back
 
 HOUR = timedelta(hours=1)
-Rows = list[tuple[Any, ...]]
 ALL = "SELECT user_id, rank, item_id, score, source FROM recommendations ORDER BY 1, 2"
 
 
@@ -33,15 +32,7 @@ def in_table(made: Any) -> Rows:
 def database(tmp_path: Path) -> Any:
     """SQL on the serving database: `database("SELECT ...")` gives the rows."""
 
-    def asked(statement: str = ALL) -> Rows:
-        connection = sqlite3.connect(tmp_path / "serving.db")
-        try:
-            with connection:
-                return connection.execute(statement).fetchall()
-        finally:
-            connection.close()
-
-    return asked
+    return lambda statement=ALL: asked(tmp_path / "serving.db", statement)
 
 
 @pytest.fixture

@@ -12,9 +12,10 @@ import pytest
 from pyspark.sql import functions as F
 
 from builders import NOW, write_events
+from jobs.races import just_before, without_locks
 from jobs.truth import expected, histories, published
+from scoreline import ingest, publish, schema
 from scoreline import run as run_module
-from scoreline import schema
 from scoreline import tables as tables_module
 from scoreline.commits import Commit
 from scoreline.doctor import _table
@@ -34,23 +35,11 @@ def table(made: Any) -> Any:
     return made.tables.table("recommendations")
 
 
-def meanwhile(monkeypatch: pytest.MonkeyPatch, act: Any) -> None:
-    """Just before the next run publishes, something else happens."""
-    real = run_module.publish_staged
-
-    def late(*args: Any, **options: Any) -> Any:
-        monkeypatch.setattr(run_module, "publish_staged", real)
-        act()
-        return real(*args, **options)
-
-    monkeypatch.setattr(run_module, "publish_staged", late)
-
-
 def test_users_whom_a_stranger_deletes_while_a_run_scores_are_found_by_the_next(
     ran: Any, registry: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     ingest_events(ran(now=NOW + HOUR), write_events(tmp_path / "n.csv", [(7, 33, 5, 1_780_000_000)]))
-    meanwhile(monkeypatch, lambda: table(ran()).delete("user_id < 6"))
+    just_before(monkeypatch, run_module, "publish_staged", lambda: table(ran()).delete("user_id < 6"))
     assert run(ran(now=NOW + HOUR)).state == "published"
     assert len(published(ran())) == 55
     report = run(ran(now=NOW + 2 * HOUR))
@@ -95,21 +84,10 @@ def test_a_rollback_goes_to_what_readers_saw_before_not_to_a_run_that_was_taken_
 
 def test_a_run_that_publishes_during_a_rollback_is_not_wiped(ran: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rollback has read the log, on another host; it says so and changes nothing."""
-    from contextlib import nullcontext
-
-    from scoreline import publish
-
     run(ran("films/2", now=NOW + HOUR))
-    real = publish.replace_all
-    for module in ("scoreline.run", "scoreline.undo"):
-        monkeypatch.setattr(f"{module}.exclusive", lambda *_: nullcontext())
-
-    def late(*args: Any, **options: Any) -> Any:
-        monkeypatch.setattr(publish, "replace_all", real)
-        run(ran("films/2", now=NOW + 2 * HOUR, scoring={"k": 4}))
-        return real(*args, **options)
-
-    monkeypatch.setattr(publish, "replace_all", late)
+    without_locks(monkeypatch)
+    newer = ran("films/2", now=NOW + 2 * HOUR, scoring={"k": 4})
+    just_before(monkeypatch, publish, "replace_all", lambda: run(newer))
     with pytest.raises(Superseded, match="a newer run or rollback has published"):
         roll_back(ran(now=NOW + 3 * HOUR))
     assert {len(items) for items in published(ran()).values()} == {4}
@@ -117,13 +95,10 @@ def test_a_run_that_publishes_during_a_rollback_is_not_wiped(ran: Any, monkeypat
 
 def test_a_host_whose_clock_is_ahead_does_not_undo_a_rollback(ran: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run began before the rollback; its clock says that it began after it."""
-    from contextlib import nullcontext
-
     first = published(ran())
     run(ran("films/2", now=NOW + HOUR))
-    for module in ("scoreline.run", "scoreline.undo"):
-        monkeypatch.setattr(f"{module}.exclusive", lambda *_: nullcontext())
-    meanwhile(monkeypatch, lambda: roll_back(ran(now=NOW + 2 * HOUR)))
+    without_locks(monkeypatch)
+    just_before(monkeypatch, run_module, "publish_staged", lambda: roll_back(ran(now=NOW + 2 * HOUR)))
     with pytest.raises(Superseded, match="a newer run or rollback has published"):
         run(ran("films/2", now=NOW + 3 * HOUR), everyone=True)
     assert published(ran()) == first
@@ -182,21 +157,10 @@ def test_two_first_ingests_at_once_give_each_user_one_row(
     pipeline: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both have seen an empty table, on two hosts; one appends while the other is about to."""
-    from contextlib import nullcontext
-
-    from scoreline import ingest
-
     one = write_events(tmp_path / "one.csv", [(1, 10, 5, 1_700_000_000), (2, 10, 5, 1_700_000_000)])
     two = write_events(tmp_path / "two.csv", [(2, 11, 5, 1_700_000_001), (3, 11, 5, 1_700_000_001)])
-    monkeypatch.setattr("scoreline.ingest.exclusive", lambda *_: nullcontext())
-    real = ingest._merge
-
-    def late(*args: Any) -> Any:
-        monkeypatch.setattr(ingest, "_merge", real)
-        ingest_events(pipeline(), two)
-        return real(*args)
-
-    monkeypatch.setattr(ingest, "_merge", late)
+    without_locks(monkeypatch, "scoreline.ingest")
+    just_before(monkeypatch, ingest, "_merge", lambda: ingest_events(pipeline(), two))
     ingest_events(pipeline(now=NOW + HOUR), one)
     rows = pipeline().tables.table("user_history").read().select("user_id", "item_ids").collect()
     assert sorted((row[0], row[1]) for row in rows) == [(1, [10]), (2, [10, 11]), (3, [11])]
