@@ -1,8 +1,8 @@
 """Are a peer's lists right? Each is compared with float64 brute force over all items.
 
-A list is `right` (the same items in the same order, ties by item id), `rounding` (as good at each place to 1e-5 of
-the score: float32 swapped neighbours), or wrong: `seen` (an item that the user has seen), `short` (fewer items than
-there are, or a repeated one), `other` (worse items), `missing` (no list at all).
+A list is `right` (the same items in the same order, scores rounded to float32, ties by item id), `rounding` (as good
+at each place to 1e-5 of the score: float32 swapped neighbours), or wrong: `seen` (an item that the user has seen),
+`short` (fewer items than there are, or a repeated one), `other` (worse items), `missing` (no list at all).
 """
 
 from collections.abc import Mapping
@@ -43,7 +43,7 @@ def verdict(scores: np.ndarray, seen: np.ndarray, found: np.ndarray | None, *, k
         return "missing"
     if np.isin(found, seen).any():
         return "seen"
-    allowed = scores.copy()
+    allowed = scores.astype(np.float32)  # what is published: two that round to the same are a tie
     allowed[seen] = -np.inf
     best = _best(allowed, min(k, len(scores) - len(seen)))
     if np.array_equal(best, found):

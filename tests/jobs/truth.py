@@ -29,7 +29,7 @@ def expected(
     blocked: frozenset[Any] = frozenset(),
     users: Container[Any] | None = None,
 ) -> dict[Any, list[Any]]:
-    """For each user the k best unseen items by score, ties by id; completed by popularity where too few are touched."""
+    """For each user the k best unseen items by score as published, ties by id; then by popularity."""
     catalogue = model.catalogue.ids.to_pylist()
     place = {item: index for index, item in enumerate(catalogue)}
     popular = popularity_order(model)
@@ -49,12 +49,13 @@ def _best(
     items: Any, catalogue: Any, place: Any, estimator: Any, popular: Any, k: int, blocked: frozenset[Any]
 ) -> list[Any]:
     similar = estimator.similarities_.astype(np.float64)
-    scores = np.zeros(len(catalogue) + 1)  # one more for the padding of the neighbours
+    sums = np.zeros(len(catalogue) + 1)  # one more for the padding of the neighbours
     for after, item in zip(reversed(range(len(items))), items, strict=True):
         if item in place:
             half_life = estimator.history_half_life or np.inf
             faded = np.float64(np.float32(2.0 ** (-after / half_life)))
-            scores[estimator.neighbours_[place[item]]] += faded * similar[place[item]]
+            sums[estimator.neighbours_[place[item]]] += faded * similar[place[item]]
+    scores = sums.astype(np.float32)
     forbidden = {place[i] for i in [*items, *blocked] if i in place}
     touched = [i for i in np.flatnonzero(scores[:-1] > 0) if i not in forbidden]
     best = sorted(touched, key=lambda i: (-scores[i], i))[:k]

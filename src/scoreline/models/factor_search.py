@@ -5,8 +5,9 @@ one matrix product that stays inside the cache; a user is done as soon as ‖use
 K-th score found (Cauchy-Schwarz). Users still searching are packed together again before each tile.
 
 Matrix products in float32 round differently with the shape of the block, so they only *select*: everything
-within twice the rounding error of the K-th score is kept, scored again in float64 in a fixed order, and
-ranked by that, ties by item id. The lists are those of a float64 brute force, whoever else is in the batch.
+within twice the rounding error of the K-th score is kept, scored again in float64 in a fixed order, rounded to
+the float32 that is published, and ranked by that, ties by item id. The lists are those of a float64 brute force
+whose scores are rounded, whoever else is in the batch; whoever sorts what is published has them again.
 
 Sources: a dot product of f terms, in any order, is off by at most γ_f · ‖u‖‖v‖, γ_f = f·ε / (1 - f·ε)
 (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., eq. 3.5). Search by norm: Teflioudi et al.,
@@ -32,6 +33,7 @@ Ints = npt.NDArray[np.int32]
 Longs = npt.NDArray[np.int64]
 
 _UNIT_ROUNDOFF = 2.0**-24
+_SUBNORMAL = 2.0**-149  # how far apart float32's smallest numbers are
 _UNDERFLOW = 2.0**-125  # what a product may lose, in absolute terms, below float32's normal range
 _LOWEST = np.float32(-(2.0**100))  # below every score, above the -inf of what must not be recommended
 
@@ -76,15 +78,16 @@ class _Batch:
 
     A rank counts the eligible items in search order; `open_places` are their places, None if all are eligible.
     `kth` (float64[n]) is at most the K-th largest float32 score found, -inf before there are K; `lower` (float32[n])
-    is what a score must reach to matter. Both only grow. `cells` and `flags` are room for a block of scores: fresh
-    memory for each tile would cost page faults.
+    is what a score must reach to matter. Both only grow. `slack` (float64[n]) is the error of a matrix product and of
+    rounding what is published. `scales` (float64[n], powers of two) undo the scaling of `vectors`. `cells` and `flags`
+    are room for a block of scores: fresh memory for each tile would cost page faults.
     """
 
     items: NormSortedItems
     open_places: Ints | None
     k: int
     vectors: Floats
-    exponents: Ints
+    scales: Doubles
     lengths: Doubles
     slack: Doubles
     kth: Doubles
@@ -101,10 +104,11 @@ class _Batch:
         lengths = np.sqrt(np.square(vectors, dtype=np.float64).sum(axis=1)) * (1 + 1e-12)
         first = 0 if open_places is None else open_places[:1]
         largest = float(np.max(items.norms[first], initial=0.0))
-        slack = 1.01 * (rank + 4) * _UNIT_ROUNDOFF * lengths * largest + rank * _UNDERFLOW
+        scales = np.ldexp(1.0, exponents)
+        slack = 1.01 * (rank + 4) * _UNIT_ROUNDOFF * lengths * largest + rank * _UNDERFLOW + _SUBNORMAL / scales
         kth, lower = np.full(count, -np.inf), np.full(count, _LOWEST)
         cells, flags = np.empty(_BLOCK_CELLS, np.float32), np.empty(_BLOCK_CELLS, np.bool_)
-        return cls(items, open_places, k, vectors, exponents, lengths, slack, kth, lower, cells, flags)
+        return cls(items, open_places, k, vectors, scales, lengths, slack, kth, lower, cells, flags)
 
     @property
     def ranks(self) -> int:
@@ -166,8 +170,8 @@ def best_items(
     """The `k` items of largest inner product with each row of `users`; all eligible unseen ones if fewer.
 
     users: float32[n, f]. seen_items: what must not be recommended, user by user, -1 ignored. eligible: bool
-    per item, None for all. Scores are float64 dot products summed in a fixed order, given as float32. A user
-    of zeros has no preference and gets no list.
+    per item, None for all. Scores are float64 dot products summed in a fixed order, rounded to float32; lists are
+    sorted by those, ties by item. A user of zeros has no preference and gets no list.
     """
     if not np.isfinite(users).all():
         raise InputError("a user's vector is not finite: the weights of the history are too large")
@@ -182,9 +186,7 @@ def best_items(
         batch = _Batch.begin(items, users[first:last], open_places, k)
         seen_users = np.repeat(np.arange(last - first, dtype=np.int32), np.diff(seen_offsets[first : last + 1]))
         found = _search(batch, seen_users, seen_ranks[seen_offsets[first] : seen_offsets[last]])
-        lists = _rank_exactly(batch, found)
-        scores = np.ldexp(lists.scores, np.repeat(batch.exponents, lists.lengths))
-        parts.append(TopK(lists.offsets, lists.items, scores))
+        parts.append(_rank_exactly(batch, found))
     return TopK.concatenate(parts)
 
 
@@ -308,17 +310,19 @@ def _tighten(batch: _Batch, found: _Candidates, active: Ints) -> tuple[_Candidat
 
 
 def _rank_exactly(batch: _Batch, found: _Candidates) -> TopK:
-    """The best of the candidates by their float64 scores (of the scaled users), ties by item."""
+    """The best of the candidates by their float64 scores, rounded as they are published, ties by item."""
     found = found.where(found.scores >= batch.lower[found.users])
     keys = (found.users.astype(np.int64) << 32) | batch.items.items[batch.places(found.ranks)]
     keys.sort(kind="stable")  # they come tile by tile, users ascending: runs that only need merging
     users, items = (keys >> 32).astype(np.int32), (keys & 0xFFFFFFFF).astype(np.int32)
     scores = batch.items.scores(batch.vectors, users=users, places=batch.items.places[items])
-    return best_per_user(users, items, scores, user_count=len(batch.vectors), k=batch.k)
+    scores *= batch.scales[users]
+    return best_per_user(users, items, scores.astype(np.float32), user_count=len(batch.vectors), k=batch.k)
 
 
 def _as_candidates(batch: _Batch, lists: TopK) -> _Candidates:
     """Candidates again, with scores that are at least as close to the exact ones as a matrix product's."""
     users = np.repeat(np.arange(len(lists), dtype=np.int32), lists.lengths)
-    ranks = batch.ranks_of(batch.items.places[lists.items])
-    return _Candidates(users, ranks, lists.scores)
+    places = batch.items.places[lists.items]
+    scores = batch.items.scores(batch.vectors, users=users, places=places)
+    return _Candidates(users, batch.ranks_of(places), scores.astype(np.float32))

@@ -131,8 +131,10 @@ class ItemNeighbours(Estimator):
         exclude_seen: bool = True,
         eligible: npt.NDArray[np.bool_] | None = None,
     ) -> TopK:
-        """The `k` best items for each user, completed with popular ones at score 0 where fewer are related.
+        """The `k` best items for each user, completed with popular ones where fewer are related.
 
+        Scores of related items are positive. Those of added ones are negative and say how popular they are: minus the
+        place among all items by number of users, as a share. Lists are sorted by score, ties by item.
         A user to whom no item is related (no liked or known item, or all related ones excluded) gets no list.
         """
         excluded_offsets, excluded_items = histories.excluded(exclude_seen)

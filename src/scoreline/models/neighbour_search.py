@@ -22,7 +22,8 @@ Doubles = npt.NDArray[np.float64]
 _CELLS_AT_ONCE = 1 << 16  # float64 sums of one group of users: 512 KB
 _EVENTS_AT_ONCE = 4096  # longer histories are added up in pieces of this length, always cut at the same places
 _LEAST_GROUPS = 512
-_SMALLEST = np.nextafter(0, 1)
+_LOWEST = np.float32(-np.inf)
+_SMALLEST = np.nextafter(np.float32(0), np.float32(1))  # products are float32, so no positive sum is smaller
 
 
 def best_neighbours(
@@ -41,7 +42,8 @@ def best_neighbours(
 
     neighbours: int32[items, width], padded with the number of items; similarities: float32, same shape.
     offsets, items, strengths: the batch's histories, items of -1 ignored; excluded_offsets, excluded_items: what
-    must not come, user by user. Each product is rounded to float32, the sum is float64. Ties by item.
+    must not come, user by user. Each product is rounded to float32, the sum is float64, and rounded to the float32
+    that is published before it is compared. Ties by item.
     """
     count = len(offsets) - 1
     closed = None if eligible is None else np.flatnonzero(~eligible)
@@ -57,13 +59,14 @@ def best_neighbours(
         ] = 0.0  # item -1 hits the padding's column
         if closed is not None:
             sums[:, closed] = 0.0
-        bound = np.maximum(kth_at_least(sums[:, :-1], k, least_groups=_LEAST_GROUPS), _SMALLEST)
+        kth = kth_at_least(sums[:, :-1], k, least_groups=_LEAST_GROUPS).astype(np.float32)
+        bound = np.maximum(np.nextafter(kth, _LOWEST), _SMALLEST)  # what rounds to the K-th is its tie
         user, item = np.nonzero(sums[:, :-1] >= bound[:, None])
         users_found.append(user + first)
         items_found.append(item)
         scores_found.append(sums[user, item])
     users, found = np.concatenate(users_found), np.concatenate(items_found).astype(np.int32)
-    return best_per_user(users, found, np.concatenate(scores_found), user_count=count, k=k)
+    return best_per_user(users, found, np.concatenate(scores_found).astype(np.float32), user_count=count, k=k)
 
 
 def _groups(offsets: Longs, items: int) -> Iterator[tuple[int, int]]:

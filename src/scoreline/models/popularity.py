@@ -1,5 +1,6 @@
 """What most users watched: the baseline of every evaluation, and the fallback for users without a signal."""
 
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -10,7 +11,7 @@ from scoreline.models.estimator import Estimator
 from scoreline.models.histories import Histories
 from scoreline.models.topk import TopK
 
-__all__ = ["Popularity", "completed", "first_unseen"]
+__all__ = ["Popularity", "by_popularity", "completed", "first_unseen"]
 
 
 class Popularity(Estimator):
@@ -25,9 +26,7 @@ class Popularity(Estimator):
 
     def fit(self, matrix: sp.csr_matrix, ages: npt.NDArray[np.float32] | None = None) -> Self:
         """Count the users of each item; `matrix` is users x items, stored entries are events."""
-        counts = np.bincount(matrix.indices, minlength=matrix.shape[1])
-        self.popularity_ = counts.astype(np.float32)
-        self.order_ = np.argsort(-counts, kind="stable").astype(np.int32)
+        self.popularity_, self.order_ = by_popularity(np.bincount(matrix.indices, minlength=matrix.shape[1]))
         return self
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
@@ -55,6 +54,12 @@ class Popularity(Estimator):
         wanted = np.full(len(histories), k, dtype=np.int64)
         lists = first_unseen(self.order_, users, items, wanted=wanted, eligible=eligible)
         return TopK(lists.offsets, lists.items, self.popularity_[lists.items])
+
+
+def by_popularity(counts: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+    """Scores of items that so many users have, and the items in the order of these scores, ties by item."""
+    scores = counts.astype(np.float32)
+    return scores, np.argsort(-scores, kind="stable").astype(np.int32)
 
 
 def first_unseen(
@@ -100,7 +105,11 @@ def completed(
     exclude_seen: bool,
     eligible: npt.NDArray[np.bool_] | None,
 ) -> TopK:
-    """`lists` with the first free items of `order`, at score 0, behind those `where` marks, up to `k`."""
+    """`lists` with the first free items of `order` behind those `where` marks, up to `k`.
+
+    An added item's score is minus its place in `order` as a share of all: below 0, so that a list whose own scores are
+    positive stays sorted by what it shows, score descending, ties by item.
+    """
     wanted = np.where(where, np.maximum(k - lists.lengths, 0), 0)
     if not wanted.any():
         return lists
@@ -113,4 +122,7 @@ def completed(
     known = np.flatnonzero((wanted[users] > 0) & (items >= 0))
     known = known[np.argsort(users[known], kind="stable")]
     more = first_unseen(order, users[known], items[known], wanted=wanted, eligible=eligible)
-    return lists.followed_by(more)
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(1, len(order) + 1)
+    scores = (-place[more.items] / max(len(order), 1)).astype(np.float32)
+    return lists.followed_by(replace(more, scores=scores))

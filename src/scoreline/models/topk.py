@@ -74,7 +74,7 @@ def empty_topk(users: int) -> TopK:
 def best_per_user(
     users: npt.NDArray[np.integer],
     items: npt.NDArray[np.int32],
-    scores: npt.NDArray[np.float64],
+    scores: npt.NDArray[AnyFloat],
     *,
     user_count: int,
     k: int,
@@ -82,7 +82,7 @@ def best_per_user(
     """The `k` best candidates of each user; all of them where there are fewer.
 
     users, items, scores: one entry per candidate, sorted by (user, item), each pair once; scores are not NaN.
-    Candidates are compared in float64, so two that only look equal as float32 keep their true order.
+    They are compared as they are given: float32 is what will be published, and ties of that are broken by item.
     """
     counts = np.bincount(users, minlength=user_count)
     starts = np.concatenate([[0], np.cumsum(counts)])
@@ -100,7 +100,7 @@ def best_per_user(
         taken = np.arange(order.shape[1]) < lengths[short, None]
         places = (offsets[short, None] + np.arange(order.shape[1]))[taken]
         chosen[places] = (order + starts[short, None])[taken]
-    return TopK(offsets, items[chosen], scores[chosen].astype(np.float32))
+    return TopK(offsets, items[chosen], scores[chosen].astype(np.float32, copy=False))
 
 
 def kth_at_least(scores: npt.NDArray[AnyFloat], k: int, *, least_groups: int = 1) -> npt.NDArray[AnyFloat]:
@@ -154,7 +154,7 @@ def _padded(
     return np.where(columns < counts[:, None], scores[entries], scores.dtype.type(-np.inf))
 
 
-def _best_of_many(scores: npt.NDArray[np.float64], k: int) -> npt.NDArray[np.int64]:
+def _best_of_many(scores: npt.NDArray[AnyFloat], k: int) -> npt.NDArray[np.int64]:
     """Places of the `k` largest, equal ones by ascending place, without sorting all of them."""
     if k < len(scores):
         bound = np.partition(scores, len(scores) - k)[len(scores) - k]

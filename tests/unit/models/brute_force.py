@@ -1,4 +1,4 @@
-"""The truth that the search is held to: every score in float64, every eligible item sorted."""
+"""The truth that the search is held to: every score in float64, rounded as published, every eligible item sorted."""
 
 from itertools import pairwise
 
@@ -25,8 +25,9 @@ def best_of_all(
 
 
 def exact_products(users: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """float64[users, items]: dot products summed factor by factor, so equal items have equal scores."""
-    return np.stack([(items.astype(np.float64) * user).sum(axis=1) for user in users.astype(np.float64)])
+    """float32[users, items]: float64 dot products summed factor by factor (equal items have equal scores), rounded."""
+    exact = np.stack([(items.astype(np.float64) * user).sum(axis=1) for user in users.astype(np.float64)])
+    return exact.astype(np.float32)
 
 
 def offsets_of(rows: list[np.ndarray]) -> np.ndarray:
@@ -35,6 +36,15 @@ def offsets_of(rows: list[np.ndarray]) -> np.ndarray:
 
 def flat(rows: list[np.ndarray]) -> np.ndarray:
     return np.concatenate([np.zeros(0, np.int32), *rows]).astype(np.int32)
+
+
+def in_order(lists: TopK) -> bool:
+    """Whether each list is sorted by what it shows: score descending, then item."""
+    pairs = [
+        list(zip((-lists.scores[a:b]).tolist(), lists.items[a:b].tolist(), strict=True))
+        for a, b in pairwise(lists.offsets)
+    ]
+    return all(own == sorted(own) for own in pairs)
 
 
 def as_lists(lists: TopK) -> list[list[int]]:

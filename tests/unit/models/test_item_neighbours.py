@@ -8,7 +8,7 @@ from scoreline.models import item_neighbours, neighbour_search
 from scoreline.models.histories import Histories
 from scoreline.models.item_neighbours import ItemNeighbours
 from scoreline.models.neighbour_search import best_neighbours
-from unit.models.brute_force import as_lists, flat, offsets_of
+from unit.models.brute_force import as_lists, flat, in_order, offsets_of
 
 
 def slow_lists(
@@ -29,13 +29,13 @@ def slow_lists(
                 for other, similarity in zip(neighbours[item].tolist(), similarities[item], strict=True):
                     total[other] = total.get(other, 0.0) + float(np.float32(similarity) * np.float32(strength))
         allowed = {
-            item: score
+            item: float(np.float32(score))
             for item, score in total.items()
             if item < len(neighbours) and item not in items and score > 0 and (eligible is None or eligible[item])
         }
         best = sorted(allowed, key=lambda item: (-allowed[item], item))[:k]
         lists.append(best)
-        scores.append([float(np.float32(allowed[item])) for item in best])
+        scores.append([allowed[item] for item in best])
     return lists, scores
 
 
@@ -74,6 +74,25 @@ def test_lists_are_those_of_plain_sums(
     lists, scores = slow_lists(neighbours, similarities, rows, weights, k=k, eligible=eligible)
     assert as_lists(found) == lists
     assert found.scores.tolist() == [score for row in scores for score in row]
+
+
+def test_sums_that_are_published_as_one_number_are_ties_of_which_the_smallest_ids_come() -> None:
+    """Whoever sorts what the table shows has the list again: the first two of four items that float64 tells apart."""
+    neighbours = np.tile(np.array([[1, 2, 3, 4]], np.int32), (6, 1))
+    similarities = np.zeros((6, 4), np.float32)
+    similarities[0], similarities[5] = 1, np.array([1, 2, 3, 0]) * 2.0**-40
+    found = best_neighbours(
+        neighbours,
+        similarities,
+        offsets=np.array([0, 2]),
+        items=np.array([0, 5], np.int32),
+        strengths=np.ones(2, np.float32),
+        excluded_offsets=np.array([0, 0]),
+        excluded_items=np.zeros(0, np.int32),
+        k=2,
+        eligible=None,
+    )
+    assert (as_lists(found), found.scores.tolist()) == ([[1, 2]], [1, 1])
 
 
 def test_long_history_is_added_up_alike_in_any_company() -> None:
@@ -119,7 +138,9 @@ def test_few_related_items_are_completed_with_popular_ones() -> None:
     histories = Histories(np.array([0, 1, 2, 2]), np.array([0, 3], np.int32), np.ones(2, np.float32))
     lists = model.recommend(histories, k=4)
     assert as_lists(lists) == [[1, 4, 5, 2], [], []]
-    assert lists.scores[2:].tolist() == [0, 0]
+    # below every related item, by the place among the popular ones: the fourth and the fifth of six
+    assert lists.scores[2:].tolist() == np.array([-4 / 6, -5 / 6], np.float32).tolist()
+    assert in_order(lists)
 
 
 def test_events_below_the_minimum_are_seen_but_not_liked() -> None:

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scoreline.models.histories import Histories
-from scoreline.models.popularity import Popularity, completed
+from scoreline.models.popularity import Popularity, by_popularity, completed
 from scoreline.models.topk import TopK
 from unit.models.brute_force import as_lists, best_of_all, flat, offsets_of
 
@@ -30,6 +30,13 @@ def test_lists_are_the_most_popular_unseen_items(seed: int, k: int, share: float
     assert lists.scores.tolist() == counts[lists.items].tolist()
 
 
+def test_counts_that_are_published_as_one_number_are_ties_by_item() -> None:
+    """Scores are float32: 16,777,217 users and one fewer are the same score."""
+    counts = np.array([2**24, 2**24 + 1, 2**24 + 2])
+    scores, order = by_popularity(counts)
+    assert (scores.tolist(), order.tolist()) == ([2.0**24, 2.0**24, 2.0**24 + 2], [2, 0, 1])
+
+
 def test_seen_items_may_come_again_when_asked_for() -> None:
     model = Popularity().fit(sp.csr_matrix(np.array([[1, 1, 0], [0, 1, 1], [0, 1, 1]])))
     histories = Histories(np.array([0, 1]), np.array([1], np.int32), np.ones(1, np.float32))
@@ -44,7 +51,7 @@ def test_short_lists_are_completed_and_empty_ones_are_not() -> None:
     where = lists.lengths > 0
     full = completed(lists, order, histories, where=where, k=2, exclude_seen=True, eligible=None)
     assert as_lists(full) == [[2, 1], [], [0, 1]]
-    assert full.scores.tolist() == [5, 0, 4, 3]
+    assert full.scores.tolist() == [5, -0.75, 4, 3]  # the third of four
 
 
 def test_arrays_bring_the_model_back() -> None:

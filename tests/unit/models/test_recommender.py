@@ -49,6 +49,14 @@ def test_every_user_gets_k_unseen_items_best_first(recommender: Recommender) -> 
         assert scores == sorted(scores, reverse=True)
 
 
+def test_a_list_is_sorted_by_what_it_shows(recommender: Recommender) -> None:
+    """Score descending, then item id, down to the last item of the catalogue: related, completed and fallback ones."""
+    answer = recommender.predict_arrow(batch([100, 101], [105, 111, 119], [], None), {"k": ITEMS})
+    for found, scores in zip(answer.column("item_ids").to_pylist(), answer.column("scores").to_pylist(), strict=True):
+        shown = list(zip([-score for score in scores], found, strict=True))
+        assert shown == sorted(shown)
+
+
 def test_items_seen_before_the_history_do_not_come_and_count_for_nothing_else(recommender: Recommender) -> None:
     """The lists are those of the same history, longest possible, without the older items; fallbacks included."""
     rows, older = [[100, 101], [105], None, [110]], [[102, 103, 999], None, [104], list(range(100, 110))]
