@@ -27,7 +27,7 @@ import spark as sessions
 from job import Job, read_job
 from measure import Stages
 from model import quietly_tracked
-from scoreline.context import Context, open_context
+from scoreline.context import Context, batch_limits, open_context
 from scoreline.opening import find_due, open_run
 from scoreline.plan import Slice
 from scoreline.run import run
@@ -87,6 +87,9 @@ def opened_bare(spark: SparkSession, made: Settings) -> DataFrame:
     opened = open_run(context, fraction=1, everyone=True)
     everybody = Slice(0, tuple(range(made.histories.buckets)), 0)
     guard = opened.pinned.task.guard
+    rows = opened.inputs.rows.select(*opened.pinned.task.columns)
+    for key, value in batch_limits(rows.schema, made.scoring).items():
+        spark.conf.set(key, value)
     return scored_slice(context, opened, everybody, find_due(opened), whole_table=True, guard=guard)
 
 

@@ -5,7 +5,7 @@ from getpass import getuser
 from typing import Any
 
 from scoreline import audit
-from scoreline.context import Context
+from scoreline.context import Context, step
 from scoreline.errors import InputError
 from scoreline.lock import exclusive
 from scoreline.records import record_run
@@ -28,6 +28,7 @@ class AcceptReport:
     version: int
 
 
+@step
 def publish_accepted(context: Context, run_id: str, *, reason: str) -> AcceptReport:
     """Publish the staged rows of a run that the audit refused.
 

@@ -320,6 +320,7 @@ for online_command in COMMANDS:
 
 def entry(arguments: list[str] | None = None) -> None:
     """Run a command; a user's mistake is one message and an exit code, never a stack trace."""
+    guest = _has_session()
     try:
         main.main(args=arguments, prog_name="scoreline", standalone_mode=False)
     except click.exceptions.Exit as done:
@@ -339,7 +340,17 @@ def entry(arguments: list[str] | None = None) -> None:
         click.echo(f"error: {redacted(str(error))}", err=True)
         sys.exit(1)
     finally:
-        _leave()
+        if not guest:
+            _leave()
+
+
+def _has_session() -> bool:
+    """Whether this process has a session already, which is not ours to end."""
+    if "pyspark" not in sys.modules:
+        return False
+    from scoreline.session import existing_session
+
+    return existing_session() is not None
 
 
 def _leave() -> None:

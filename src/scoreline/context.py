@@ -1,7 +1,11 @@
 """What every step is given: the settings, the session, the tables, the clock. Made at the entry points only."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
 
 import pyspark
 from pyspark.sql import SparkSession
@@ -9,7 +13,8 @@ from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_type
 
 from scoreline.schema import Keys
-from scoreline.session import get_session
+from scoreline.session import get_session, settings_of
+from scoreline.session_settings import modifiable, session_settings
 from scoreline.settings import ScoringSettings, Settings
 from scoreline.tables import Tables
 
@@ -18,15 +23,22 @@ _BYTES = "spark.sql.execution.arrow.maxBytesPerBatch"
 _ROWS_WITHOUT_BYTES = 4_096  # of long histories, where Spark counts rows only
 _ANY_BYTES = 2**31 - 1
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 
 @dataclass(frozen=True)
 class Context:
-    """One pipeline at one moment; `now` is the start of the step, in UTC."""
+    """One pipeline at one moment; `now` is the start of the step, in UTC.
+
+    session: the settings that the Spark session has while a step runs.
+    """
 
     settings: Settings
     spark: SparkSession
     tables: Tables
     now: datetime
+    session: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def keys(self) -> Keys:
@@ -37,20 +49,32 @@ class Context:
         """How many partitions a shuffle by user gets."""
         return int(self.spark.conf.get("spark.sql.shuffle.partitions") or 8)
 
-    def size_batches(self, rows: T.StructType) -> None:
-        """Say how much of such rows a worker gets at once, where a session lets us.
+    def sized_batches(self, rows: T.StructType) -> AbstractContextManager[None]:
+        """Inside, a worker gets so much of such rows at once as `scoring` says, where a session lets us.
 
         What the pipeline's `spark` settings say of it stands.
         """
-        for key, value in batch_limits(rows, self.settings.scoring).items():
-            if key not in self.settings.spark and self.spark.conf.isModifiable(key):
-                self.spark.conf.set(key, value)
+        limits = batch_limits(rows, self.settings.scoring)
+        ours = {key: value for key, value in limits.items() if key not in self.settings.spark}
+        return session_settings(self.spark, modifiable(self.spark, ours))
+
+
+def step(work: Callable[Concatenate[Context, P], R]) -> Callable[Concatenate[Context, P], R]:
+    """A step of the pipeline: the session has the context's settings while it runs, and its own afterwards."""
+
+    @wraps(work)
+    def settled(context: Context, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with session_settings(context.spark, context.session):
+            return work(context, *args, **kwargs)
+
+    return settled
 
 
 def open_context(settings: Settings, *, now: datetime | None = None) -> Context:
     """Start or take the session and look at the clock."""
     spark = get_session(f"scoreline {settings.name}", settings.spark)
-    return Context(settings, spark, Tables(spark, settings.tables), now or datetime.now(UTC))
+    tables, session = Tables(spark, settings.tables), settings_of(spark, settings.spark)
+    return Context(settings, spark, tables, now or datetime.now(UTC), session)
 
 
 def batch_limits(rows: T.StructType, scoring: ScoringSettings) -> dict[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from scoreline import registry
-from scoreline.context import Context, open_context
+from scoreline.context import Context, open_context, step
 from scoreline.digest import verify
 from scoreline.errors import ScorelineError
 from scoreline.repair import doubled
@@ -48,11 +48,16 @@ def examine(settings: Settings) -> list[Check]:
     checks += _guarded("Java, Delta and Spark", lambda: _session(settings, context))
     checks += _guarded("registry", lambda: _model(settings))
     for made in context:
-        checks += _guarded("storage", lambda made=made: [_writable(made)])  # type: ignore[misc]
-        for name in _TABLES:
-            checks += _guarded(f"table {name}", lambda made=made, name=name: list(_table(made, name)))  # type: ignore[misc]
-        checks += _guarded("leftovers", lambda made=made: list(_leftovers(made)))  # type: ignore[misc]
+        checks += _tables(made)
     return checks
+
+
+@step
+def _tables(context: Context) -> list[Check]:
+    checks = _guarded("storage", lambda: [_writable(context)])
+    for name in _TABLES:
+        checks += _guarded(f"table {name}", lambda name=name: list(_table(context, name)))  # type: ignore[misc]
+    return checks + _guarded("leftovers", lambda: list(_leftovers(context)))
 
 
 def _guarded(name: str, look: Callable[[], list[Check]]) -> list[Check]:

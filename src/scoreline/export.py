@@ -13,7 +13,7 @@ from functools import partial
 from pyspark.sql import functions as F
 
 from scoreline.commits import Commit, origin
-from scoreline.context import Context
+from scoreline.context import Context, step
 from scoreline.destinations import Change, Destination, Sent, Shown, open_destination
 from scoreline.errors import ConfigurationError, ScorelineError, Superseded
 from scoreline.schema import RECOMMENDATIONS, USER_ID
@@ -41,6 +41,7 @@ class ExportReport:
     everyone: str | None = None
 
 
+@step
 def export(context: Context) -> ExportReport:
     """Bring the database to the newest version of `recommendations`; doing it twice sends nothing the second time.
 

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 from scoreline import schema
 from scoreline.commits import LOOKED_AT, Commit, made_by
-from scoreline.context import Context
+from scoreline.context import Context, step
 from scoreline.errors import ConfigurationError, InputError
 from scoreline.events import bad, checked_events, good, tried
 from scoreline.histories import histories, merged
@@ -51,6 +51,7 @@ class IngestReport:
     users_beyond: int = 0
 
 
+@step
 def ingest_events(context: Context, source: str) -> IngestReport:
     """Read one source, quarantine what is bad, merge the rest into `user_history` in one commit.
 
@@ -121,6 +122,7 @@ def _drift(columns: list[str], commits: Sequence[Commit]) -> tuple[str, ...]:
     return tuple(f"column {name} is {what} since the last ingest" for what, names in said.items() for name in names)
 
 
+@step
 def ingest_items(context: Context, source: str) -> int:
     """Replace the catalogue `items` from a file; returns how many items it has. A bad or repeated id is left out."""
     named = context.settings.items

@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from scoreline.commits import shown
-from scoreline.context import Context
+from scoreline.context import Context, step
 from scoreline.errors import ConfigurationError, InputError
 from scoreline.publish import published_table
 from scoreline.schema import PUBLISHED, RECOMMENDATIONS, USER_ID
@@ -36,6 +36,7 @@ class UserView:
     made_by: str | None
 
 
+@step
 def show_users(context: Context, users: Sequence[str], *, recent: int = 10) -> list[UserView]:
     """Look users up, with the `recent` newest items of their history; raises InputError for an id that is not there."""
     if context.settings.input is not None:
@@ -101,6 +102,7 @@ class Status:
     runs: list[dict[str, Any]]
 
 
+@step
 def status(context: Context, *, last: int = 5) -> Status:
     """The state of the pipeline as the tables tell it."""
     names = (

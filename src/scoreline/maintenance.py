@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from scoreline.context import Context
+from scoreline.context import Context, step
 from scoreline.errors import InputError
 from scoreline.lock import exclusive
 from scoreline.staging import clean_staging
@@ -24,6 +24,7 @@ class Maintained:
     removed: int
 
 
+@step
 def vacuum(context: Context, *, retain: timedelta = LEAST) -> Maintained:
     """Delete files that no version of the last `retain` needs, and what runs left behind that nobody took up.
 
@@ -48,6 +49,7 @@ def vacuum(context: Context, *, retain: timedelta = LEAST) -> Maintained:
     return Maintained(files, removed)
 
 
+@step
 def optimize(context: Context) -> Maintained:
     """Put small files together; rows, runs and rollback stay as they are."""
     files = {}

@@ -7,7 +7,7 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from scoreline.context import Context
+from scoreline.context import Context, step
 from scoreline.histories import merged
 from scoreline.ingest import history_table
 from scoreline.lock import exclusive
@@ -28,6 +28,7 @@ def doubled(history: DataFrame) -> DataFrame:
     return history.groupBy(USER_ID).agg(F.count(F.lit(1)).alias("rows")).where("rows > 1").select(USER_ID)
 
 
+@step
 def repair_histories(context: Context) -> RepairReport:
     """Give each user of `user_history` one row again, with the events of all that there are.
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from scoreline.audit import Gate, judge, users_gate
-from scoreline.context import Context
+from scoreline.context import Context, step
 from scoreline.errors import AuditRefused, InputError, NotUnique, RunFailed, ScorelineError, Superseded
 from scoreline.inputs import quarantine_unkeyed
 from scoreline.lock import exclusive
@@ -52,6 +52,7 @@ class RunReport:
     verification: Verification | None = None
 
 
+@step
 def plan_run(context: Context, *, fraction: float = 1.0, everyone: bool = False) -> tuple[Opened, Plan]:
     """Say what a run would do, without doing it."""
     opened = open_run(context, fraction=fraction, everyone=everyone, create=False)
@@ -59,6 +60,7 @@ def plan_run(context: Context, *, fraction: float = 1.0, everyone: bool = False)
         return opened, count_due(context, opened, find_due(opened))
 
 
+@step
 def run(
     context: Context,
     *,

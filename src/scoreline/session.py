@@ -16,6 +16,7 @@ from pyspark.sql import SparkSession
 from scoreline.errors import ConfigurationError
 from scoreline.jars import delta_coordinate, delta_jars
 from scoreline.java import ensure_java
+from scoreline.session_settings import modifiable
 
 # Settings of a running session. Each has its reason in docs/architecture.md, "The session".
 RUNTIME = {
@@ -44,20 +45,34 @@ LOCAL = {
 }
 
 
-def get_session(app_name: str, extra: Mapping[str, str | int | float | bool] | None = None) -> SparkSession:
-    """The session to work in, with Delta and UTC; `extra` are `spark.*` settings of the pipeline, which win.
+Setting = str | int | float | bool
 
-    An active session is taken with its own static settings and never stopped by us. Raises ConfigurationError when
-    Java or Delta cannot be had, or when the session that exists lacks Delta.
+
+def get_session(app_name: str, extra: Mapping[str, Setting] | None = None) -> SparkSession:
+    """The session to work in, with Delta; `extra` are `spark.*` settings of the pipeline, which win.
+
+    One that exists is taken with its own settings, which stay, and never stopped by us; a step works in it inside
+    `session_settings` with those of `settings_of`. Raises ConfigurationError when Java or Delta cannot be had, when the
+    session that exists lacks Delta, or where rows of damaged files would vanish.
     """
     wanted = {key: _text(value) for key, value in (extra or {}).items()}
-    session = SparkSession.getActiveSession() or _build(app_name, wanted)
-    for key, value in {**RUNTIME, **wanted}.items():
-        if session.conf.isModifiable(key):
-            session.conf.set(key, value)
+    session = existing_session() or _build(app_name, wanted)
     _require_delta(session)
-    _require_whole_files(session)
+    _require_whole_files(session, wanted)
     return session
+
+
+def settings_of(session: SparkSession, extra: Mapping[str, Setting] | None = None) -> dict[str, str]:
+    """What the session has to have while we work in it: ours and those of the pipeline, where it lets us set them."""
+    return modifiable(session, {**RUNTIME, **{key: _text(value) for key, value in (extra or {}).items()}})
+
+
+def existing_session() -> SparkSession | None:
+    """The session of this process, if there is one; another thread than this may have made it."""
+    if (active := SparkSession.getActiveSession()) is not None:
+        return active
+    made = SparkSession._instantiatedSession
+    return made if made is not None and made._sc._jsc is not None else None
 
 
 def submitted() -> bool:
@@ -136,10 +151,10 @@ def _require_delta(session: SparkSession) -> None:
     )
 
 
-def _require_whole_files(session: SparkSession) -> None:
+def _require_whole_files(session: SparkSession, wanted: Mapping[str, str]) -> None:
     """Raise ConfigurationError where Spark would leave out what it cannot read, without a word."""
     for key in ("spark.sql.files.ignoreCorruptFiles", "spark.sql.files.ignoreMissingFiles"):
-        if str(session.conf.get(key, "false")).lower() == "true":
+        if str(wanted.get(key) or session.conf.get(key, "false")).lower() == "true":
             raise ConfigurationError(
                 f"{key} is true: rows of a damaged file would vanish without a word. Set it to false, or leave it out."
             )

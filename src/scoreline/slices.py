@@ -33,7 +33,8 @@ def stage_slices(context: Context, opened: Opened, staging: Staging, due: Due, p
     slices = staging.manifest.slices
     parts: list[Mapping[str, Any]] = [counted(staging)] if staging.done else []
     finished = sum(part.users for part in slices if part.number in staging.done)
-    with progress.work(sum(part.users for part in slices), done=finished) as advance:
+    sized = context.sized_batches(_columns(opened).schema)
+    with sized, progress.work(sum(part.users for part in slices), done=finished) as advance:
         for part in slices:
             if part.number not in staging.done:
                 _require_in_budget(context, staging, audit.added(parts))
@@ -83,9 +84,12 @@ def scored_slice(
     rows = everyone.where(inside) if whole_table else due.to_score(everyone, inside)
     task = replace(opened.pinned.task, guard=guard)
     staged = schema.staged(context.keys, opened.pinned.output_fields)
-    chosen = rows.select(*map(quoted, task.columns))
-    context.size_batches(chosen.schema)
-    return scored(chosen, opened.pinned.shipment, task, staged)
+    return scored(_columns(opened, rows), opened.pinned.shipment, task, staged)
+
+
+def _columns(opened: Opened, rows: DataFrame | None = None) -> DataFrame:
+    """What of the rows the workers read."""
+    return (rows or opened.inputs.rows).select(*map(quoted, opened.pinned.task.columns))
 
 
 def _inside(part: Slice) -> Column:

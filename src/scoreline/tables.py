@@ -24,6 +24,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from scoreline import storage
 from scoreline.commits import Commit
 from scoreline.errors import InputError, RunFailed, ScorelineError
+from scoreline.session_settings import session_settings
 from scoreline.settings import TablesSettings
 
 _CONFLICT = ("DELTA_CONCURRENT", "ConcurrentModification", "DELTA_PROTOCOL_CHANGED", "DELTA_METADATA_CHANGED")
@@ -292,13 +293,8 @@ def commit_settings(
             "spark.databricks.delta.write.txnAppId": app,
             "spark.databricks.delta.write.txnVersion": str(number),
         }
-    for key, value in settings.items():
-        spark.conf.set(key, value)
-    try:
+    with session_settings(spark, settings):
         yield
-    finally:
-        for key in settings:
-            spark.conf.unset(key)
 
 
 @contextmanager

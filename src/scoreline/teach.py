@@ -8,7 +8,7 @@ import pyarrow as pa
 from pyspark.sql import functions as F
 
 from scoreline import registry
-from scoreline.context import Context
+from scoreline.context import Context, step
 from scoreline.errors import ConfigurationError, InputError
 from scoreline.rules import read_rules
 from scoreline.schema import SINCE_FIRST, USER_ID
@@ -28,6 +28,7 @@ class Taught:
     refused: str | None = None
 
 
+@step
 def train_model(context: Context, *, promote: bool = True, force: bool = False) -> Taught:
     """Train, evaluate and register a version, then make it the champion unless it is worse than the present one.
 

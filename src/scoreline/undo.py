@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from scoreline.context import Context
+from scoreline.context import Context, step
 from scoreline.errors import InputError, RunFailed, ScorelineError
 from scoreline.export import ExportReport, export
 from scoreline.lock import exclusive
@@ -33,6 +33,7 @@ class RollbackReport:
     next_version: str | None = None
 
 
+@step
 def roll_back(context: Context, *, run_id: str | None = None) -> RollbackReport:
     """Bring the table back to what `run_id` (default: the run before the current one) had published.
 

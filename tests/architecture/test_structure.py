@@ -60,6 +60,25 @@ def test_one_module_builds_the_session_and_one_touches_the_environment_of_java()
     assert [name for name, code in text.items() if '"JAVA_HOME"] =' in code] == ["java.py"]
 
 
+def test_every_function_that_a_command_gives_a_context_is_a_step() -> None:
+    """So that a session's own settings come back."""
+    commands = [PACKAGE / "cli.py", PACKAGE / "online" / "cli.py", PACKAGE / "demo.py"]
+    called = set().union(*(imports(path) for path in commands))
+    found, missing = 0, []
+    for path in PACKAGE.rglob("*.py"):
+        module = ".".join(("scoreline", *path.relative_to(PACKAGE).with_suffix("").parts))
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if not isinstance(node, ast.FunctionDef) or f"{module}.{node.name}" not in called:
+                continue
+            first = node.args.args[0].annotation if node.args.args else None
+            if isinstance(first, ast.Name) and first.id == "Context":
+                found += 1
+                if "step" not in [d.id for d in node.decorator_list if isinstance(d, ast.Name)]:
+                    missing.append(f"{module}.{node.name}")
+    assert missing == []
+    assert found >= 14
+
+
 def test_jobs_are_arguments_and_one_call() -> None:
     long = {p.name: len(p.read_text().splitlines()) for p in (ROOT / "jobs").glob("*.py")}
     assert {name: lines for name, lines in long.items() if lines > 25} == {}

@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from scoreline import __version__
-from scoreline.context import Context
+from scoreline.context import Context, step
 from scoreline.digest import digest
 from scoreline.mapper import MODEL, TASK
 from scoreline.opening import open_run
@@ -27,6 +27,7 @@ class MapReduceFiles:
     model: str
 
 
+@step
 def write_files(context: Context, folder: Path) -> MapReduceFiles:
     """Write `histories/`, `model.zip` and `task.pickle` into `folder` (local), of the input and model as pinned now.
 

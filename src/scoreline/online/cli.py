@@ -104,11 +104,14 @@ _tables = click.option("--tables", required=True, help="Folder of the feature ta
 def fraud_features(transactions: str, as_of: str, tables: str, snapshots: Path) -> None:
     """Tonight's card and terminal features, as tables and as the snapshot that the server reads (Spark)."""
     from scoreline.online.jobs import build_features, midnight
-    from scoreline.session import get_session
+    from scoreline.session import get_session, settings_of
+    from scoreline.session_settings import session_settings
 
     moment = midnight(as_of)
     spark = get_session("card features")
-    click.echo(build_features(spark, transactions=transactions, as_of=moment, tables=tables, snapshots=snapshots))
+    with session_settings(spark, settings_of(spark)):
+        made = build_features(spark, transactions=transactions, as_of=moment, tables=tables, snapshots=snapshots)
+    click.echo(made)
 
 
 @click.command("fraud-score")

@@ -8,7 +8,7 @@ from pathlib import Path
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
-from scoreline.context import Context
+from scoreline.context import Context, step
 from scoreline.errors import ConfigurationError, InputError
 from scoreline.online.features import CARD_COLUMNS, TERMINAL_COLUMNS
 from scoreline.online.nightly import (
@@ -68,6 +68,7 @@ def build_features(spark: SparkSession, *, transactions: str, as_of: datetime, t
     return written
 
 
+@step
 def write_payments(context: Context, *, transactions: str, tables: str, as_of: datetime) -> int:
     """Write the pipeline's input: all transactions of the day after `as_of` with their figures; how many there are.
 
