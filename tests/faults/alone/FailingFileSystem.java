@@ -3,6 +3,7 @@ package scoreline.faults;
 import java.io.IOException;
 import java.io.OutputStream;
 import java.net.URI;
+import java.util.Arrays;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.apache.hadoop.conf.Configuration;
 import org.apache.hadoop.fs.DelegateToFileSystem;
@@ -14,10 +15,14 @@ import org.apache.hadoop.fs.RawLocalFileSystem;
 import org.apache.hadoop.fs.permission.FsPermission;
 import org.apache.hadoop.util.Progressable;
 
-/** The local file system as failing:///path, whose n-th call fails; writes count, so that files break off in the middle. */
+/**
+ * The local file system as failing:///path, whose n-th call fails; writes count, so that files break off in the middle.
+ * In a JVM with -Dfailing.slow=n each commit of Delta takes n milliseconds until it is seen.
+ */
 public class FailingFileSystem extends RawLocalFileSystem {
   private static final URI NAME = URI.create("failing:///");
   private static final AtomicInteger CALLS = new AtomicInteger();
+  private static final int SLOW = Integer.getInteger("failing.slow", 0);
   private static volatile int failAt = 0;
 
   /** Let the n-th call from now on fail; 0 for none. */
@@ -105,6 +110,13 @@ public class FailingFileSystem extends RawLocalFileSystem {
   @Override
   public boolean rename(Path from, Path to) throws IOException {
     called("rename");
+    if (SLOW > 0 && to.getName().matches("\\d{20}[.]json")) {
+      try {
+        Thread.sleep(SLOW);
+      } catch (InterruptedException error) {
+        throw new IOException(error);
+      }
+    }
     return super.rename(from, to);
   }
 
@@ -117,7 +129,13 @@ public class FailingFileSystem extends RawLocalFileSystem {
   @Override
   public FileStatus[] listStatus(Path path) throws IOException {
     called("list");
-    return super.listStatus(path);
+    return Arrays.stream(super.listStatus(path)).map(FailingFileSystem::plain).toArray(FileStatus[]::new);
+  }
+
+  /** As a store tells it: the local status asks for a file's owner, and knows the scheme file only. */
+  private static FileStatus plain(FileStatus found) {
+    return new FileStatus(found.getLen(), found.isDirectory(), found.getReplication(), found.getBlockSize(),
+        found.getModificationTime(), found.getPath());
   }
 
   /** The same for Hadoop's newer interface, through which Delta writes its log. */
