@@ -10,9 +10,9 @@ from pyspark.sql import functions as F
 from scoreline import registry
 from scoreline.context import Context, step
 from scoreline.errors import ConfigurationError, InputError
-from scoreline.rules import read_rules
+from scoreline.rules import Rules, read_rules
 from scoreline.schema import SINCE_FIRST, USER_ID
-from scoreline.settings import Settings
+from scoreline.settings import Settings, TrainSettings
 from scoreline.tables import collected, explained
 from scoreline.training import Asked, TrainingReport, train
 
@@ -44,16 +44,7 @@ def train_model(context: Context, *, promote: bool = True, force: bool = False) 
         histories(context),
         estimator=wanted.estimator,
         params=dict(wanted.params),
-        asked=Asked(
-            split_by=wanted.split.by,
-            holdout=wanted.split.holdout,
-            seed=wanted.split.seed,
-            metric=wanted.metric,
-            min_test_users=wanted.min_test_users,
-            exclude_seen=rules.exclude_seen,
-            allowed=rules.allowed,
-            blocked=rules.blocked,
-        ),
+        asked=_asked(wanted, rules),
         name=name,
         experiment=settings.experiment,
         data_version=f"user_history version {context.tables.table('user_history').version()}",
@@ -66,6 +57,19 @@ def train_model(context: Context, *, promote: bool = True, force: bool = False) 
         return Taught(training, promote_model(settings, version=training.version, force=force))
     except InputError as error:
         return Taught(training, None, refused=str(error))
+
+
+def _asked(wanted: TrainSettings, rules: Rules) -> Asked:
+    return Asked(
+        split_by=wanted.split.by,
+        holdout=wanted.split.holdout,
+        seed=wanted.split.seed,
+        metric=wanted.metric,
+        min_test_users=wanted.min_test_users,
+        exclude_seen=rules.exclude_seen,
+        allowed=rules.allowed,
+        blocked=rules.blocked,
+    )
 
 
 def histories(context: Context) -> pa.Table:

@@ -1,31 +1,31 @@
 """Every key of the configuration changes something, or is refused where it would do nothing."""
 
 import copy
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from pydantic import BaseModel
 from pyspark.sql import SparkSession
 
 from builders import NOW, context, write_events
-from scoreline import schema
+from keys import Differs, Shown, leaves, not_shown, set_in
+from scoreline import registry, schema
 from scoreline.configuration import load_settings
-from scoreline.context import batch_limits
+from scoreline.context import Context, batch_limits
 from scoreline.errors import ConfigurationError, InputError
 from scoreline.events import checked_events
-from scoreline.ingest import ingest_events
+from scoreline.ingest import ingest_events, ingest_items
 from scoreline.pinning import _guard
 from scoreline.quiet import registry_of
+from scoreline.rules import Rules
 from scoreline.schema import Keys
-from scoreline.settings import Settings
+from scoreline.settings import Settings, TablesSettings
 from scoreline.sources import read_source
-from scoreline.teach import histories
+from scoreline.tables import Tables
+from scoreline.teach import _asked, histories, promote_model
 
-TESTS, PACKAGE = Path(__file__).parents[1], Path(__file__).parents[2] / "src" / "scoreline"
 BASE: dict[str, Any] = {
     "name": "t",
     "tables": {"root": "unused"},
@@ -39,23 +39,6 @@ BASE: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Differs:
-    """Another value, and what is different with it."""
-
-    value: Any
-    seen: Callable[[Settings], Any]
-
-
-@dataclass(frozen=True)
-class Shown:
-    """Where the key is read, and the test that shows what it changes (by the name it has there)."""
-
-    module: str
-    test: str
-    word: str | None = None
-
-
-@dataclass(frozen=True)
 class Rows:
     """What is read from one file differs from that with `base`; `also` is changed with it."""
 
@@ -64,14 +47,34 @@ class Rows:
     base: tuple[tuple[str, Any], ...] = ()
 
 
+@dataclass(frozen=True)
+class Columns:
+    """The catalogue made of one file differs with another column."""
+
+    value: str
+
+
 def _schema(s: Settings) -> Any:
     return schema.recommendations(Keys(user=s.keys.user_id, item=s.keys.item_id), None)
+
+
+def _asked_of(s: Settings) -> Any:
+    return _asked(s.model.train, Rules(k=1, exclude_seen=True, allowed=None, blocked=None, own={}))
+
+
+def _promotes(s: Settings) -> dict[str, Any]:
+    """What the registry is told when a version is promoted."""
+    told: dict[str, Any] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "promote", lambda *_, **options: told.update(options))
+        promote_model(s, version=None, force=False)
+    return told
 
 
 _LISTS = schema.user_history(Keys(user="long", item="long"))
 _KINDS = (("events.columns.weight", None), ("events.columns.kind", "kind"))
 
-KEYS: dict[str, Differs | Shown | Rows] = {
+KEYS: dict[str, Differs | Shown | Rows | Columns] = {
     "name": Differs("other", lambda s: s.experiment),
     "tables.root": Differs("elsewhere", lambda s: s.home),
     "tables.catalog": Shown("tables", "jobs/test_catalog.py"),
@@ -104,9 +107,9 @@ KEYS: dict[str, Differs | Shown | Rows] = {
     "items.quote": Rows("'"),
     "items.encoding": Rows("ISO-8859-1"),
     "items.fields": Rows(["item", "title", "rating", "at", "kind"]),
-    "items.item_id": Shown("ingest", "jobs/test_cli.py"),
-    "items.title": Shown("ingest", "jobs/test_cli.py"),
-    "items.genres": Shown("ingest", "../conf/movies.yaml"),
+    "items.item_id": Columns("rating"),
+    "items.title": Columns("kind"),
+    "items.genres": Columns("kind"),
     "histories.max_items": Shown("ingest", "spark/test_ingest.py"),
     "histories.buckets": Shown("ingest", "spark/test_ingest.py"),
     "input.path": Shown("inputs", "jobs/test_tabular.py"),
@@ -119,12 +122,12 @@ KEYS: dict[str, Differs | Shown | Rows] = {
     "model.allow": Shown("pinning", "faults/test_tampered_models.py"),
     "model.train.estimator": Shown("teach", "unit/models/test_training.py"),
     "model.train.params": Shown("teach", "unit/models/test_parameters.py"),
-    "model.train.split.by": Shown("teach", "unit/models/test_training.py"),
-    "model.train.split.holdout": Shown("teach", "unit/models/test_evaluation.py", "held_out"),
-    "model.train.split.seed": Shown("teach", "unit/models/test_evaluation.py"),
-    "model.train.metric": Shown("teach", "unit/models/test_registry.py"),
-    "model.train.promote_margin": Shown("teach", "unit/models/test_registry.py", "margin"),
-    "model.train.min_test_users": Shown("teach", "jobs/test_cli.py"),
+    "model.train.split.by": Differs("user", _asked_of),
+    "model.train.split.holdout": Differs(0.3, _asked_of),
+    "model.train.split.seed": Differs(7, _asked_of),
+    "model.train.metric": Differs("recall", lambda s: (_asked_of(s), _promotes(s))),
+    "model.train.promote_margin": Differs(0.3, _promotes),
+    "model.train.min_test_users": Differs(7, lambda s: (_asked_of(s), _promotes(s))),
     "model.train.max_users": Shown("teach", "spark/test_every_key.py"),
     "model.folder": Differs("elsewhere", lambda s: s.model_folder),
     "model.shared": Shown("pinning", "faults/alone/test_killed_workers.py"),
@@ -157,31 +160,17 @@ KEYS: dict[str, Differs | Shown | Rows] = {
 }  # fmt: skip
 
 
-def _leaves(model: type[BaseModel], at: tuple[str, ...] = ()) -> Iterator[str]:
-    for name, field in model.model_fields.items():
-        kinds = getattr(field.annotation, "__args__", (field.annotation,))
-        sections = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
-        if sections:
-            yield from _leaves(sections[0], (*at, name))
-        else:
-            yield ".".join((*at, name))
-
-
 def _changed(tmp_path: Path, *changes: tuple[str, Any]) -> Settings:
     tree = copy.deepcopy(BASE)
     for key, value in changes:
-        node: Any = tree
-        *sections, last = key.split(".")
-        for section in sections:
-            node = node.setdefault(section, {})
-        node[last] = value
+        set_in(tree, key, value)
     path = tmp_path / "t.yaml"
     path.write_text(yaml.safe_dump(tree))
     return load_settings(path)
 
 
 def test_every_key_has_its_entry() -> None:
-    assert sorted(KEYS) == sorted(_leaves(Settings))
+    assert sorted(KEYS) == sorted(leaves(Settings))
 
 
 @pytest.mark.parametrize("key", [key for key, entry in KEYS.items() if isinstance(entry, Differs)])
@@ -192,14 +181,7 @@ def test_another_value_gives_something_else(key: str, tmp_path: Path) -> None:
 
 
 def test_what_other_tests_show_is_read_where_it_is_said_and_named_in_the_test() -> None:
-    wrong = []
-    for key, entry in KEYS.items():
-        if isinstance(entry, Shown):
-            name = key.rsplit(".", maxsplit=1)[-1]
-            code, test = (PACKAGE / f"{entry.module}.py").read_text(), (TESTS / entry.test).read_text()
-            if name not in code or (entry.word or name) not in test:
-                wrong.append((key, entry))
-    assert [key for key, _ in wrong] == []
+    assert not_shown(KEYS) == []
 
 
 LINES = """user,item,rating,at,kind
@@ -238,6 +220,21 @@ def test_what_is_read_from_a_file_depends_on_every_key_of_its_section(spark: Spa
         if _read(spark, file, _changed(tmp_path, *entry.also, (key, entry.value)), section) == known[before]:
             same.append(key)
     assert same == []
+
+
+def test_the_catalogue_is_made_of_the_columns_that_are_named(spark: SparkSession, tmp_path: Path) -> None:
+    file = tmp_path / "lines.csv"
+    file.write_text(LINES.replace("café", "genre"), encoding="utf-8")
+
+    def catalogue(*changes: tuple[str, Any]) -> list[str]:
+        made = _changed(tmp_path, ("items.title", "at"), *changes)
+        context = Context(made, spark, Tables(spark, TablesSettings(root=str(tmp_path / "tables"))), NOW)
+        ingest_items(context, str(file))
+        return sorted(map(str, context.tables.table("items").read().collect()))
+
+    before = catalogue()
+    others = {key: catalogue((key, entry.value)) for key, entry in KEYS.items() if isinstance(entry, Columns)}
+    assert [key for key, rows in others.items() if rows == before] == []
 
 
 @pytest.mark.parametrize(
