@@ -125,7 +125,7 @@ KEYS: dict[str, Differs | Shown | Rows | Columns] = {
     "model.train.split.by": Differs("user", _asked_of),
     "model.train.split.holdout": Differs(0.3, _asked_of),
     "model.train.split.seed": Differs(7, _asked_of),
-    "model.train.metric": Differs("recall", lambda s: (_asked_of(s), _promotes(s))),
+    "model.train.metric": Differs("recall_at_20", lambda s: (_asked_of(s), _promotes(s))),
     "model.train.promote_margin": Differs(0.3, _promotes),
     "model.train.min_test_users": Differs(7, lambda s: (_asked_of(s), _promotes(s))),
     "model.train.max_users": Shown("teach", "spark/test_every_key.py"),

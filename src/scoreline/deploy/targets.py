@@ -53,6 +53,14 @@ class Post(Section):
     password: SecretStr | None = None
     token: SecretStr | None = Field(default=None, description="sent as a bearer token")
 
+    @model_validator(mode="after")
+    def _one_login(self) -> Self:
+        if self.password and not self.user:
+            raise ValueError("password does nothing without user")
+        if self.token and self.user:
+            raise ValueError("give token or user, not both: one login is sent")
+        return self
+
 
 class Request(Section):
     """A platform with an interface of its own."""
