@@ -37,7 +37,7 @@ def publish_accepted(context: Context, run_id: str, *, reason: str) -> AcceptRep
     """
     if not reason.strip():
         raise InputError('Say why: --accept "a sentence that somebody can understand in a month".')
-    with exclusive(context.settings, "run"), explained(f"run {run_id} could not be published"):
+    with exclusive(context, "run"), explained(f"run {run_id} could not be published"):
         staging = find_run(context, run_id)
         target = target_of(context, staging.manifest.lineage)
         _require_whole(staging)

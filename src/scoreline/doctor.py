@@ -118,16 +118,10 @@ def _writable(context: Context) -> Check:
     finally:
         table.drop()
     said = f"a table can be written, read and removed beside {table.name}"
-    if found == 1 and table.location.startswith(("s3:", "s3a:")) and not _keeps_writers_apart(context):
+    if found == 1 and not context.tables.keeps_writers_apart():
         advice = "Let one driver at a time write these tables, or set S3DynamoDBLogStore (docs/deploy/storage.md)."
         return Check("storage", "warn", f"{said}; two hosts that commit at once are not kept apart here", advice)
     return Check("storage", "ok" if found == 1 else "bad", said)
-
-
-def _keeps_writers_apart(context: Context) -> bool:
-    """Whether the log store lets exactly one of two commits win."""
-    keys = ("spark.delta.logStore.s3a.impl", "spark.delta.logStore.s3.impl", "spark.delta.logStore.class")
-    return any("DynamoDB" in str(context.spark.conf.get(key, "")) for key in keys)
 
 
 def _table(context: Context, name: str) -> Iterator[Check]:

@@ -61,7 +61,7 @@ def ingest_events(context: Context, source: str) -> IngestReport:
     settings = _events_settings(context)
     scratch = context.tables.table(f"_scratch_{uuid4().hex[:12]}")
     try:
-        with exclusive(context.settings, "ingest"), explained(f"{without_credentials(source)} could not be ingested"):
+        with exclusive(context, "ingest"), explained(f"{without_credentials(source)} could not be ingested"):
             return _ingested(context, source, settings, scratch)
     finally:
         if settings.query:

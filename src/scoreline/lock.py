@@ -1,20 +1,38 @@
 """One writer at a time on local tables: a lock file held by the kernel, so a killed process leaves nothing to clean up.
 
-Tables on shared storage have no such lock; there the fence in `scoreline.publish` decides.
+Tables on shared storage have no such lock; there the fence in `scoreline.publish` decides, if the storage lets exactly
+one of two commits win.
 """
 
 import fcntl
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
+from scoreline.context import Context
 from scoreline.errors import RunInProgress
 from scoreline.settings import Settings
 
+log = logging.getLogger(__name__)
+
 
 @contextmanager
-def exclusive(settings: Settings, work: str) -> Iterator[None]:
+def exclusive(context: Context, work: str) -> Iterator[None]:
+    """Hold the lock for `work`, and say so where nothing would keep another host's commit apart from ours."""
+    with locked(context.settings, work):
+        if not context.tables.keeps_writers_apart():
+            log.warning(
+                "%s: of two hosts that commit at once one may be lost here. Let one driver at a time write these "
+                "tables, or set S3DynamoDBLogStore (docs/deploy/storage.md)",
+                context.tables.settings.root,
+            )
+        yield
+
+
+@contextmanager
+def locked(settings: Settings, work: str) -> Iterator[None]:
     """Hold the lock for `work` (ingest, run) on the pipeline's tables; raises RunInProgress if another process does."""
     settings.home.mkdir(parents=True, exist_ok=True)
     path = settings.home / f".{work}.lock"

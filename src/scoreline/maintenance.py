@@ -64,7 +64,7 @@ def optimize(context: Context) -> Maintained:
 def _nobody_else(context: Context) -> Iterator[None]:
     with ExitStack() as locks:
         for work in ("ingest", "run"):
-            locks.enter_context(exclusive(context.settings, work))
+            locks.enter_context(exclusive(context, work))
         yield
 
 

@@ -34,7 +34,7 @@ def repair_histories(context: Context) -> RepairReport:
 
     Doing it twice changes nothing. It is one commit, which makes the next run compare all keys.
     """
-    with exclusive(context.settings, "ingest"), explained("the histories could not be repaired"):
+    with exclusive(context, "ingest"), explained("the histories could not be repaired"):
         context.tables.existing("user_history", made_by="scoreline ingest --events FILE")
         table = history_table(context)  # with the columns that it has today
         version = table.version()

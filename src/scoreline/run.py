@@ -78,7 +78,7 @@ def run(
     the staged rows stay as evidence), Superseded, RunInProgress, InputError or ConfigurationError. An interrupted run
     is taken up from its staged slices if its inputs are the same.
     """
-    with exclusive(context.settings, "run"), explained("the run failed"):
+    with exclusive(context, "run"), explained("the run failed"):
         clock = _Clock()
         opened = open_run(context, fraction=fraction, everyone=everyone, verify=verify)
         staging = find_staging(context, opened.dependencies(context))

@@ -204,6 +204,13 @@ class Tables:
         base = root if "://" in root else str(_absolute(root))
         return Table(self.spark, name, f"{base.rstrip('/')}/{name}", in_catalog=False)
 
+    def keeps_writers_apart(self) -> bool:
+        """Whether of two commits at once exactly one wins: S3's default log store does not see to that."""
+        if not (self.settings.root or "").startswith(("s3:", "s3a:")):
+            return True
+        keys = ("spark.delta.logStore.s3a.impl", "spark.delta.logStore.s3.impl", "spark.delta.logStore.class")
+        return any("DynamoDB" in str(self.spark.conf.get(key, "")) for key in keys)
+
     def names(self, prefix: str) -> list[str]:
         """Names of the tables, or what is left of them, that begin with `prefix`."""
         if self.settings.catalog:

@@ -41,7 +41,7 @@ def roll_back(context: Context, *, run_id: str | None = None) -> RollbackReport:
     cannot publish afterwards. Raises InputError if there is nothing to go back to, Superseded if a run has published
     meanwhile, RunFailed if the table is back and the database is not.
     """
-    with exclusive(context.settings, "run"), explained("the rollback failed"):
+    with exclusive(context, "run"), explained("the rollback failed"):
         table = published_table(context.tables, context.settings.name, run_id=run_id)
         target, version = rollback(table, run_id=run_id)
     note = target.note

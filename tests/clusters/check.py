@@ -5,6 +5,7 @@ Prints a line per target. `python tests/clusters/check.py yarn` checks only that
 
 import json
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.dataset
 import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -140,6 +142,35 @@ def on_s3(project: Project) -> str:
     return str(project.folder / "fetched")
 
 
+def two_hosts_on_s3(project: Project, commits: int = 40) -> Said:
+    """Two drivers append to one table at once, by Delta's default log store; what each was told, against the rows."""
+    with s3(project.folder / "s3-shared") as store:
+        given = [f"{key}={str(value).lower() if value is True else value}" for key, value in store.spark.items()]
+        table = f"s3a://{store.bucket}/contested"
+        jars = str(client_jars(project.folder / "s3-shared-jars"))
+        path = {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests'}", "SCORELINE_JARS": jars}
+        environment = {**project.environment(), **store.environment, **path}
+
+        def host(number: int, commits: int) -> "subprocess.Popen[str]":
+            command = [sys.executable, "-m", "clusters.two_hosts", table, str(commits), str(number), *given]
+            return subprocess.Popen(
+                command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            )
+
+        host(0, 1).communicate()
+        hosts = [host(number, commits) for number in (1, 2)]
+        done = sum(int(found.communicate()[0].split()[-1]) for found in hosts)
+        store.fetch("contested", project.folder / "contested")
+    rows = pyarrow.dataset.dataset(_added(project.folder / "contested"), format="parquet").count_rows() - 1
+    return Said(f"two drivers were told that {done} commits were done, {done - rows} of them are lost")
+
+
+def _added(table: Path) -> list[str]:
+    """The data files that the log names, which is all that a reader sees."""
+    actions = [json.loads(line) for log in sorted((table / "_delta_log").glob("*.json")) for line in log.open()]
+    return [str(table / action["add"]["path"]) for action in actions if "add" in action]
+
+
 def submit(project: Project, target: str, root: str, **changes: Any) -> None:
     config = project.config(target, root=root)
     targets = project.target(target, **changes)
@@ -153,6 +184,7 @@ CHECKS: dict[str, Check] = {
     "livy": through_livy,
     "kubernetes": on_kubernetes,
     "s3": on_s3,
+    "s3-two-hosts": two_hosts_on_s3,
     "mapreduce-local": mapreduce_local,
     "mapreduce": mapreduce_on_yarn,
 }

@@ -12,7 +12,7 @@ from builders import write_events
 from jobs.conftest import copied, events_of
 from jobs.terminal import Terminal
 from scoreline.configuration import load_settings
-from scoreline.lock import exclusive
+from scoreline.lock import locked
 
 CONFIG: dict[str, Any] = {
     "name": "test",
@@ -156,7 +156,7 @@ def test_promote_moves_the_alias_and_says_from_where(with_model: Terminal) -> No
 
 
 def test_a_second_run_meanwhile_is_exit_code_1(with_model: Terminal, tmp_path: Path) -> None:
-    with exclusive(load_settings(tmp_path / "test.yaml"), "run"):
+    with locked(load_settings(tmp_path / "test.yaml"), "run"):
         said = with_model("run")
     assert said.code == 1
     assert "Another run works on the tables of test (process " in said.err

@@ -14,7 +14,7 @@ from jobs.truth import expected, histories, published
 from scoreline import release
 from scoreline.errors import AuditRefused, InputError, RunInProgress, Superseded
 from scoreline.ingest import ingest_events
-from scoreline.lock import exclusive
+from scoreline.lock import locked
 from scoreline.lookup import status
 from scoreline.plan import REASONS
 from scoreline.publish import replace_some
@@ -261,7 +261,7 @@ def test_rollback_brings_the_run_before_back_and_fences_older_runs(ran: Any) -> 
 def test_a_second_run_started_while_one_runs_says_so(filled: Any) -> None:
     made = filled()
     with (
-        exclusive(made.settings, "run"),
+        locked(made.settings, "run"),
         pytest.raises(RunInProgress, match=r"Another run works .*\(process \d+, since"),
     ):
         run(made)

@@ -8,13 +8,13 @@ import pytest
 
 from builders import settings
 from scoreline.errors import RunInProgress
-from scoreline.lock import exclusive
+from scoreline.lock import locked
 
 _HOLD = """
 import sys
 from builders import settings
-from scoreline.lock import exclusive
-with exclusive(settings(sys.argv[1]), "run"):
+from scoreline.lock import locked
+with locked(settings(sys.argv[1]), "run"):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -40,9 +40,9 @@ def test_one_of_two_processes_works_however_the_folder_is_spelled(
         for root in spelled:
             with (
                 pytest.raises(RunInProgress, match=f"Another run works on the tables of test .process {holder.pid}, "),
-                exclusive(settings(root), "run"),
+                locked(settings(root), "run"),
             ):
                 pass
         holder.kill()
-    with exclusive(settings(spelled[2]), "run"):  # the kernel gives a dead process's lock back
+    with locked(settings(spelled[2]), "run"):  # the kernel gives a dead process's lock back
         pass
