@@ -15,6 +15,7 @@ from scoreline.online.cli import COMMANDS
 from scoreline.options import pipeline, say
 from scoreline.redaction import redacted
 from scoreline.settings import EstimatorName, Settings
+from scoreline.shipped import here_or_shipped
 
 STEPS = ("ingest", "train", "promote", "run", "export", "rollback")
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -287,8 +288,8 @@ def mapreduce(settings: Settings, as_json: bool, quiet: bool, folder: Path) -> N
 @click.argument("step", type=click.Choice(STEPS))
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 @click.option("--config", required=True, envvar="SCORELINE_CONFIG", type=click.Path(path_type=Path))
-@click.option("--targets", default=Path("conf/deploy"), show_default=True, type=click.Path(path_type=Path),
-              help="The folder with a folder per target.")  # fmt: skip
+@click.option("--targets", default=lambda: here_or_shipped("conf/deploy"), show_default="conf/deploy",
+              type=click.Path(path_type=Path), help="A folder per target in it; else the shipped one.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print what would be sent, and send nothing.")
 def submit(target: str, step: str, options: tuple[str, ...], config: Path, targets: Path, dry_run: bool) -> None:
     """Send a STEP of the pipeline to where TARGET (conf/deploy/<target>) says; OPTIONS are the step's own.
@@ -304,7 +305,8 @@ def submit(target: str, step: str, options: tuple[str, ...], config: Path, targe
 
 
 @main.command()
-@click.option("--config", default=Path("conf/demo.yaml"), show_default=True, type=click.Path(path_type=Path))
+@click.option("--config", default=lambda: here_or_shipped("conf/demo.yaml"), show_default="conf/demo.yaml",
+              type=click.Path(path_type=Path), help="Else the shipped one.")  # fmt: skip
 @click.option("--users", default=3_000, show_default=True, type=click.IntRange(100, 1_000_000))
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE")
 def demo(config: Path, users: int, overrides: tuple[str, ...]) -> None:

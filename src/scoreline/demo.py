@@ -1,4 +1,4 @@
-"""`make demo`: a generated streaming service taken through the whole pipeline, the way a user would take their own."""
+"""`scoreline demo`: a generated streaming service taken through the whole pipeline, as a user would take their own."""
 
 from pathlib import Path
 
@@ -65,19 +65,17 @@ def _say(heading: str) -> None:
 
 
 def _next_steps(context: Context, config: Path, folder: Path) -> str:
-    command = f"--config {config}"
+    own = Path(".venv/bin/scoreline")  # as `make setup` makes it
+    scoreline, given = own if own.exists() else own.name, f"--config {config}"
     steps = (
-        ("make demo", "again: nothing is due"),
-        (
-            f".venv/bin/scoreline ingest {command} --events {folder / 'events-next-day.csv'}",
-            "a day later: 1 % have news",
-        ),
-        (f".venv/bin/scoreline plan {command}", "who is due, and why"),
-        (f".venv/bin/scoreline run {command}", "only those are scored"),
-        (f".venv/bin/scoreline show {command} 42", "one user by title"),
-        (f".venv/bin/scoreline status {command}", "tables, versions, runs"),
-        (f".venv/bin/scoreline train {command}", "another version: everyone is due"),
-        (f".venv/bin/scoreline rollback {command}", "back to the run before"),
+        (f"{scoreline} demo", "again: nothing is due"),
+        (f"{scoreline} ingest {given} --events {folder / 'events-next-day.csv'}", "a day later: 1 % have news"),
+        (f"{scoreline} plan {given}", "who is due, and why"),
+        (f"{scoreline} run {given}", "only those are scored"),
+        (f"{scoreline} show {given} 42", "one user by title"),
+        (f"{scoreline} status {given}", "tables, versions, runs"),
+        (f"{scoreline} train {given}", "another version: everyone is due"),
+        (f"{scoreline} rollback {given}", "back to the run before"),
     )
     wide = max(len(step) for step, _ in steps)
     tables = f"Tables are in {context.settings.home}, MLflow in {context.settings.tracking_uri}."

@@ -14,6 +14,7 @@ from scoreline.deploy.targets import Request, SparkSubmit, load_target
 from scoreline.errors import ConfigurationError
 from scoreline.jars import delta_coordinate, delta_jars
 from scoreline.session import STATIC
+from scoreline.shipped import ZIP, is_installed, packed, shipped
 
 JOBS = {
     "ingest": "ingest_events.py",
@@ -23,7 +24,6 @@ JOBS = {
     "export": "export_recommendations.py",
     "rollback": "rollback_run.py",
 }
-ZIP = f"scoreline-{__version__}.zip"
 ENVIRONMENT = "environment"
 
 
@@ -117,9 +117,11 @@ def _artifact(artifacts: str, name: str) -> str:
     if "://" in artifacts:
         return f"{artifacts.rstrip('/')}/{name}"
     path = Path(artifacts).absolute() / name
-    if not path.exists():
+    if path.exists():
+        return str(path)
+    if not is_installed():
         raise ConfigurationError(f"{path}: not built yet. Build it with: make package")
-    return str(path)
+    return str(packed() if name == ZIP else shipped(name))
 
 
 def _request(target: Request, work: Work, variables: Mapping[str, str], folder: Path) -> list[Part]:

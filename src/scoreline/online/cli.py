@@ -13,6 +13,7 @@ import click
 from scoreline.errors import InputError
 from scoreline.options import pipeline, say
 from scoreline.settings import Settings
+from scoreline.shipped import here_or_shipped
 
 __all__ = ["COMMANDS"]
 
@@ -20,9 +21,9 @@ _config = click.option(
     "--config",
     "config",
     type=click.Path(path_type=Path),
-    default=Path("conf/serving/fraud.yaml"),
-    show_default=True,
-    help="The serving configuration.",
+    default=lambda: here_or_shipped("conf/serving/fraud.yaml"),
+    show_default="conf/serving/fraud.yaml",
+    help="The serving configuration; else the shipped one.",
 )
 
 
