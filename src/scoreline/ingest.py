@@ -16,16 +16,17 @@ from scoreline import schema
 from scoreline.commits import LOOKED_AT, Commit, made_by
 from scoreline.context import Context, step
 from scoreline.errors import ConfigurationError, InputError
-from scoreline.events import bad, checked_events, good, tried
+from scoreline.events import bad, checked_events, good
 from scoreline.histories import histories, merged
 from scoreline.lock import exclusive
 from scoreline.postgres_source import PostgresTable
 from scoreline.redaction import without_credentials
-from scoreline.schema import BUCKET, OLDER, UPDATED_AT, USER_ID
+from scoreline.schema import BUCKET, MALFORMED, OLDER, RAW, SOURCE, UPDATED_AT, USER_ID
 from scoreline.settings import EventsSettings
-from scoreline.sources import MALFORMED, RAW, SOURCE, Database, read_source
+from scoreline.sources import Database, read_source
 from scoreline.storage import is_remote
-from scoreline.tables import Table, commit_settings, count, explained, is_conflict
+from scoreline.tables import Table, commit_settings, count, explained, is_conflict, quoted
+from scoreline.values import key, require_kinds
 
 BUCKETS_PROPERTY = "scoreline.buckets"
 
@@ -76,6 +77,7 @@ def _ingested(context: Context, source: str, settings: EventsSettings, scratch: 
     news = _news(context, source, settings, history)
     database = news.database if news else Database(settings.query, scratch) if settings.query else None
     rows = read_source(context.spark, source, settings, settings.source_columns(), database=database)
+    require_kinds(rows.schema, settings.columns.model_dump(exclude_none=True), name, time=settings.time)
     before = history.commits(limit=LOOKED_AT)
     columns = [name for name in rows.columns if name not in (SOURCE, RAW, MALFORMED)]
     drift = _drift(columns, before)
@@ -130,11 +132,12 @@ def ingest_items(context: Context, source: str) -> int:
         raise ConfigurationError("The configuration has no items section, which says how the catalogue file looks.")
     wanted = [c for c in (named.item_id, named.title, named.genres) if c]
     rows = read_source(context.spark, source, named, wanted)
-    genres = F.col(named.genres) if named.genres else F.lit(None)
-    item_id = tried(named.item_id, context.keys.item_type.simpleString())
+    roles = {"item_id": named.item_id, "title": named.title, **({"genres": named.genres} if named.genres else {})}
+    require_kinds(rows.schema, roles, source)
+    genres = F.col(quoted(named.genres)) if named.genres else F.lit(None)
     found = rows.select(
-        item_id.alias("item_id"),
-        F.col(named.title).cast("string").alias("title"),
+        key(named.item_id, rows.schema[named.item_id].dataType, context.keys.item).alias("item_id"),
+        F.col(quoted(named.title)).cast("string").alias("title"),
         genres.cast("string").alias("genres"),
     )
     table = context.tables.table("items")

@@ -1,22 +1,28 @@
 """The rows to score, pinned to one version of their table: `user_history`, or the configured table of features."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from pyspark.sql import DataFrame
+from pyspark.errors import PySparkException
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
+from pyspark.sql.pandas.types import to_arrow_type
 
 from scoreline import schema
 from scoreline.commits import LOOKED_AT, Commit
 from scoreline.context import Context
 from scoreline.errors import InputError, RunFailed
+from scoreline.heads import looked_at
 from scoreline.histories import bucket_of
 from scoreline.ingest import quarantine_bad
+from scoreline.parquet import read_parquet
 from scoreline.row_hash import row_hash
-from scoreline.schema import BUCKET, HISTORY_HASH, OLDER, USER_ID
-from scoreline.settings import InputSettings, fingerprint
-from scoreline.sources import RAW, SOURCE
+from scoreline.schema import BUCKET, HISTORY_HASH, OLDER, RAW, SOURCE, USER_ID
+from scoreline.settings import InputSettings, KeyType, fingerprint
+from scoreline.storage import shown
 from scoreline.tables import Table, count, explained, quoted, quoted_name
+from scoreline.values import key
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,13 @@ class Inputs:
     commits: Sequence[Commit] = ()
     unkeyed: DataFrame | None = None
     files: str | None = None
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+    def require(self, columns: Sequence[str]) -> None:
+        """Raise InputError if a model asks for a column that its files do not all have, or that cannot be read."""
+        for name in columns:
+            if name in self.problems:
+                raise InputError(f"input {self.name}: {self.problems[name]}")
 
     def require_same_files(self) -> None:
         """Raise RunFailed if files without versions have changed since they were opened."""
@@ -64,20 +77,24 @@ def _with_older(rows: DataFrame, keys: schema.Keys) -> DataFrame:
 def _features(context: Context, given: InputSettings) -> Inputs:
     name = f"input {given.path or given.table}"
     with explained(f"{name} could not be read"):
-        version, found = _opened(context, given, name)
+        version, found, problems = _opened(context, given, name)
+    if given.key in problems:
+        raise InputError(f"{name}: {problems[given.key]}")
     _require_key(context, found, given.key, name)
-    key = F.col(quoted(given.key))
-    bucket = bucket_of(key, context.settings.histories.buckets)
-    features = [F.col(quoted(c)) for c in found.columns if c != given.key]
-    rows = found.where(key.isNotNull()).select(key.alias(USER_ID), bucket.alias(BUCKET), *features)
+    user_id = _key(found, given.key, context.keys.user)
+    bucket = bucket_of(user_id, context.settings.histories.buckets)
+    problems = {**problems, **_not_handed_over(found)}
+    features = [F.col(quoted(c)) for c in found.columns if c != given.key and c not in problems]
+    rows = found.where(user_id.isNotNull()).select(user_id.alias(USER_ID), bucket.alias(BUCKET), *features)
     files = _files_of(found, name) if version is None else None
-    return Inputs(given.path or given.table or "", version, rows, unkeyed=found.where(key.isNull()), files=files)
+    unkeyed = found.where(user_id.isNull())
+    return Inputs(given.path or given.table or "", version, rows, unkeyed=unkeyed, files=files, problems=problems)
 
 
 def _files_of(rows: DataFrame, name: str) -> str:
     """A hash over path, size and modification time of each file that is read; nothing of what is in it."""
     with explained(f"the files of {name} could not be listed"):
-        paths = sorted(set(rows.inputFiles()))
+        paths = sorted({shown(file) for file in rows.inputFiles()})
         if not paths:
             return fingerprint([])
         listed = rows.sparkSession.read.format("binaryFile").option("recursiveFileLookup", "true").load(paths)
@@ -86,23 +103,27 @@ def _files_of(rows: DataFrame, name: str) -> str:
     return fingerprint(list(found or ()))
 
 
-def _opened(context: Context, given: InputSettings, name: str) -> tuple[int | None, DataFrame]:
+def _opened(context: Context, given: InputSettings, name: str) -> tuple[int | None, DataFrame, Mapping[str, str]]:
+    """The version, the rows, and the columns that may not be asked for."""
     source = given.path or given.table or ""
+    if given.format == "parquet" and given.path:
+        looked_at(context.spark, source, "parquet")
+        files = read_parquet(context.spark, source)
+        return None, files.rows, files.problems
     if given.format == "parquet":
-        reader = context.spark.read
-        return None, reader.parquet(source) if given.path else reader.table(quoted_name(source))
+        return None, context.spark.read.table(quoted_name(source)), {}
     table = Table(context.spark, source, source, in_catalog=given.table is not None)
     if not table.exists():
         raise InputError(f"{name}: there is no Delta table here.")
     version = table.version()
-    return version, table.read(version)
+    return version, table.read(version), {}
 
 
 def _require_key(context: Context, found: DataFrame, key: str, name: str) -> None:
     if key not in found.columns:
         raise InputError(f"{name}: key {key} is not a column; there are {', '.join(found.columns)}.")
     kind = found.schema[key].dataType
-    if kind != context.keys.user_type:
+    if kind != context.keys.user_type and not (isinstance(kind, T.NumericType) and context.keys.user == "long"):
         raise InputError(
             f"{name}: key {key} is {kind.simpleString()}, and keys.user_id says {context.settings.keys.user_id}."
         )
@@ -110,11 +131,32 @@ def _require_key(context: Context, found: DataFrame, key: str, name: str) -> Non
         raise InputError(f"{name}: scoreline needs the name of its column {taken[0]} for itself. Rename the column.")
 
 
+def _key(found: DataFrame, name: str, wanted: KeyType) -> Column:
+    """The key's column; numbers of another type as the whole numbers that they are, null for those that are none."""
+    kind = found.schema[name].dataType
+    exact = isinstance(kind, T.LongType | T.StringType)
+    return F.col(quoted(name)) if exact else key(name, kind, wanted)
+
+
+def _not_handed_over(found: DataFrame) -> dict[str, str]:
+    """Columns that no Python worker is given: Arrow has no type for them."""
+    problems = {}
+    for column in found.schema:
+        try:
+            to_arrow_type(column.dataType)
+        except PySparkException:
+            kind = column.dataType.simpleString()
+            problems[column.name] = (
+                f"column {column.name} is {kind}, which cannot be given to a model. Write it as text."
+            )
+    return problems
+
+
 def hashed(inputs: Inputs, columns: Sequence[str]) -> Inputs:
     """Complete features with `history_hash` over the columns that the model looks at: what else changes is no news."""
     if HISTORY_HASH in inputs.rows.columns:
         return inputs
-    kinds = {field.name: field.dataType for field in inputs.rows.schema}
+    kinds = {column.name: column.dataType for column in inputs.rows.schema}
     features = [(F.col(quoted(c)), kinds[c]) for c in columns if c not in (USER_ID, BUCKET)]
     with explained(f"input {inputs.name} could not be hashed"):
         rows = inputs.rows.withColumn(HISTORY_HASH, row_hash(features))
@@ -125,8 +167,10 @@ def quarantine_unkeyed(context: Context, inputs: Inputs) -> int:
     """Put the rows without a key into the quarantine, each once; returns how many there are."""
     if inputs.unkeyed is None:
         return 0
+    given = context.settings.input.key if context.settings.input else USER_ID
+    reason = F.when(F.col(quoted(given)).isNull(), "key is missing").otherwise("key is not an exact whole number")
     rows = inputs.unkeyed.select(
-        F.array(F.lit("key is missing")).alias("reasons"),
+        F.array(reason).alias("reasons"),
         F.lit(inputs.name).alias(SOURCE),
         F.to_json(F.struct("*")).alias(RAW),
     )

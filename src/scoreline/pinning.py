@@ -49,7 +49,9 @@ def pin_model(context: Context, inputs: Inputs, rules: Rules) -> Pinned:
     path = registry.download(model, settings.model_folder)
     expected = _verified(settings.model, model, path)
     columns = to_arrow_schema(inputs.rows.schema)
-    contract = check_contract(registry.signature(path), columns)
+    signature = registry.signature(path)
+    inputs.require(signature.inputs.input_names() if signature and signature.inputs else [])
+    contract = check_contract(signature, columns)
     output_fields = None if contract.kind == "recommender" else _fields(contract)
     if output_fields is not None:
         own = [*schema.staged(context.keys, []), *schema.recommendations(context.keys, [])]

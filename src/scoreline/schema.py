@@ -23,6 +23,9 @@ ADDED_AT = "added_at"
 UPDATED_AT = "updated_at"
 SCORED_AT = "scored_at"
 RECOMMENDATIONS = "recommendations"
+SOURCE = "_source"  # of a row that is read: where it came from,
+RAW = "_raw"  # the row as text,
+MALFORMED = "_malformed"  # and whether it is a line that does not fit the format
 PUBLISHED = ("recommendations", "predictions")  # lists of a recommender, outputs of any other model
 
 _SPARK: dict[KeyType, T.DataType] = {"long": T.LongType(), "string": T.StringType()}

@@ -3,6 +3,7 @@
 Nothing here reads a file or the environment (`scoreline.configuration` does) and nothing starts Spark.
 """
 
+import codecs
 import hashlib
 import json
 import re
@@ -11,10 +12,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
+    FiniteFloat,
     SecretStr,
     ValidationError,
     ValidationInfo,
@@ -53,6 +56,43 @@ class Section(BaseModel):
     """A part of the file: frozen, and strict about keys it does not know."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def pattern_letters(pattern: str) -> str:
+    """The letters of a datetime pattern that stand for something: all but what it quotes.
+
+    >>> pattern_letters("yyyy-MM-dd'T'HH:mm")
+    'yyyyMMddHHmm'
+    """
+    return "".join(re.findall("[A-Za-z]", "".join(pattern.split("'")[::2])))
+
+
+_DATE_LETTERS = "GyMLdDaHhKkmsSVzOXxZ"  # those that Spark reads times by, in all its versions
+
+
+def require_dates(pattern: str) -> str:
+    """Raise ValueError for a datetime pattern that Spark cannot read by, or that says no date."""
+    letters = pattern_letters(pattern)
+    if wrong := sorted(set(letters) - set(_DATE_LETTERS)):
+        raise ValueError(f"{pattern!r} is no datetime pattern: {wrong[0]} stands for nothing; found letters {letters}")
+    if "y" not in letters or not ("D" in letters or ("d" in letters and set(letters) & set("ML"))):
+        raise ValueError(f"{pattern!r} gives no date; expected year, month and day, such as yyyy-MM-dd HH:mm:ss")
+    return pattern
+
+
+def require_encoding(name: str) -> str:
+    """Raise ValueError for the name of no encoding of text, or of one whose ASCII characters are other bytes."""
+    try:
+        wide = codecs.lookup(name).name in ("utf-16", "utf-16-le", "utf-16-be", "utf-32")
+        if wide or _ASCII.encode().decode(name) == _ASCII:
+            return name
+    except (LookupError, UnicodeDecodeError):
+        pass
+    raise ValueError(f"{name!r} is no encoding that is read; expected UTF-8, UTF-16, windows-1252, Shift_JIS, …")
+
+
+_ASCII = "".join(map(chr, range(32, 127)))
+Encoding = Annotated[str, AfterValidator(require_encoding)]
 
 
 # what only a reader of text looks at, and only some of them do
@@ -112,21 +152,26 @@ class EventsSettings(Section):
     format: Literal["csv", "json", "parquet", "delta"] = "csv"
     separator: str = Field(default=",", min_length=1, max_length=8)
     quote: str = Field(default='"', max_length=1, description="empty for files that quote nothing")
-    encoding: str = "UTF-8"
+    encoding: Encoding = "UTF-8"
     fields: list[str] | None = Field(default=None, description="names of the fields of a file without header")
     columns: EventColumns
     time: str = Field(
         default="epoch_seconds",
         description="epoch_seconds, epoch_millis, iso, or a Spark datetime pattern such as yyyy-MM-dd HH:mm:ss",
     )
-    weight_range: tuple[float, float] = (0.0, 1_000_000.0)
-    kinds: dict[str, float] | None = Field(default=None, description="weight of each kind of event")
+    weight_range: tuple[FiniteFloat, FiniteFloat] = (0.0, 1_000_000.0)
+    kinds: dict[str, FiniteFloat] | None = Field(default=None, description="weight of each kind of event")
     not_before: int = Field(default=1970, ge=1900, le=2100, description="earliest believable year")
     future_tolerance: Duration = timedelta(days=1)
     query: str | None = Field(default=None, description="SQL for a database source")
     table: str | None = Field(default=None, min_length=1, description="a PostgreSQL table: only what is new is read")
     partitions: int = Field(default=8, ge=1, le=1000, description="connections that read the table at once")
     max_bad_share: Fraction = 0.2
+
+    @field_validator("time")
+    @classmethod
+    def _says_a_date(cls, how: str) -> str:
+        return how if how in ("epoch_seconds", "epoch_millis", "iso") else require_dates(how)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -162,7 +207,7 @@ class ItemsSettings(Section):
     format: Literal["csv", "json", "parquet", "delta"] = "csv"
     separator: str = Field(default=",", min_length=1, max_length=8)
     quote: str = Field(default='"', max_length=1)
-    encoding: str = "UTF-8"
+    encoding: Encoding = "UTF-8"
     fields: list[str] | None = None
     item_id: str
     title: str

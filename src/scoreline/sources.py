@@ -7,41 +7,29 @@ for a line that does not fit the format).
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from scoreline.errors import InputError
+from scoreline.heads import ONE_A_LINE, Head, is_one_document, looked_at
+from scoreline.parquet import read_parquet
 from scoreline.redaction import without_credentials
+from scoreline.schema import MALFORMED, RAW, SOURCE
+from scoreline.storage import shown
 from scoreline.tables import Table, explained, quoted, quoted_name
+from scoreline.text_files import Layout, read_csv
+from scoreline.values import require_kinds
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SOURCE = "_source"
-RAW = "_raw"
-MALFORMED = "_malformed"
 
 _URL = re.compile(r"^[a-z][a-z0-9+]*://", re.IGNORECASE)
 _STORAGE = ("file", "hdfs", "s3", "s3a", "gs", "abfs", "abfss", "wasbs", "dbfs", "viewfs")
 _CHUNK_ROWS = 200_000
-
-
-class Layout(Protocol):
-    """The part of the settings that says how a file looks; events and items both have it."""
-
-    @property
-    def format(self) -> str: ...
-    @property
-    def separator(self) -> str: ...
-    @property
-    def quote(self) -> str: ...
-    @property
-    def encoding(self) -> str: ...
-    @property
-    def fields(self) -> list[str] | None: ...
 
 
 @dataclass(frozen=True)
@@ -67,9 +55,8 @@ def read_source(
         with explained(f"Table {source} could not be read"):
             rows = spark.read.table(quoted_name(source)).withColumn(SOURCE, F.lit(source))
     else:
-        rows = _read_files(spark, source, layout)
+        rows = _read_files(spark, source, layout, wanted)
     _require_columns(rows, wanted, without_credentials(source), layout)
-    _require_plain(rows, wanted, without_credentials(source))
     return _with_raw(rows, layout)
 
 
@@ -89,17 +76,21 @@ def _is_table(source: str) -> bool:
     )
 
 
-def _read_files(spark: SparkSession, path: str, layout: Layout) -> DataFrame:
+def _read_files(spark: SparkSession, path: str, layout: Layout, wanted: list[str]) -> DataFrame:
     _require_file(path)
-    readers = {"csv": _read_csv, "json": _read_json}
     with explained(f"{path} could not be read as {layout.format}", otherwise=InputError):
-        if layout.format in readers:
-            return readers[layout.format](spark, path, layout)
-        reader = spark.read.format(layout.format)
-        if layout.format == "parquet":
-            # files that do not go together are an error here, not nulls later
-            reader = reader.option("mergeSchema", "true")
-        return reader.load(path).withColumn(SOURCE, _file_name())
+        if layout.format == "delta":
+            if not Table(spark, path, path, in_catalog=False).exists():
+                raise InputError(f"{path}: there is no Delta table here.")
+            return spark.read.format("delta").load(path).withColumn(SOURCE, _file_name())
+        heads = looked_at(spark, path, layout.format, layout.encoding if layout.format == "csv" else "UTF-8")
+        if layout.format == "csv":
+            return read_csv(spark, path, layout, heads, wanted)
+        if layout.format == "json":
+            return _read_json(spark, path, heads, wanted)
+        found = read_parquet(spark, path)
+        found.require(wanted, path)
+        return found.rows.withColumn(SOURCE, _file_name())
 
 
 def _file_name() -> Column:
@@ -120,30 +111,28 @@ def _require_file(path: str) -> None:
         raise InputError(f"{path}: the file is empty; expected at least a row.")
 
 
-def _read_csv(spark: SparkSession, path: str, layout: Layout) -> DataFrame:
-    options = {
-        "sep": layout.separator,
-        "quote": layout.quote,
-        "escape": layout.quote,
-        "encoding": layout.encoding,
-        "header": str(layout.fields is None).lower(),
-    }
-    fields = layout.fields or spark.read.options(**options).csv(path).columns
-    if len(set(fields)) < len(fields):
-        raise InputError(f"{path}: the header names a column twice: {', '.join(fields)}.")
-    text = T.StructType([T.StructField(name, T.StringType()) for name in [*fields, MALFORMED]])
-    reader = spark.read.schema(text).options(**options)
-    # enforceSchema=false: a file of the folder whose header has another order is an error, not shifted values
-    reader = reader.option("mode", "PERMISSIVE").option("columnNameOfCorruptRecord", MALFORMED)
-    reader = reader.option("enforceSchema", str(layout.fields is not None).lower()).option("columnPruning", "false")
-    return reader.csv(path).withColumn(SOURCE, _file_name())
-
-
-def _read_json(spark: SparkSession, path: str, layout: Layout) -> DataFrame:
-    fields = [f for f in spark.read.option("primitivesAsString", "true").json(path).columns if f != "_corrupt_record"]
-    text = T.StructType([T.StructField(name, T.StringType()) for name in [*fields, MALFORMED]])
-    reader = spark.read.schema(text).option("mode", "PERMISSIVE").option("columnNameOfCorruptRecord", MALFORMED)
+def _read_json(spark: SparkSession, path: str, heads: list[Head], wanted: list[str]) -> DataFrame:
+    documents = True in [is_one_document(head) for head in heads]
+    if documents:
+        _require_one_document(spark, path)
+    given = spark.read.option("multiLine", str(documents).lower())
+    found = given.option("primitivesAsString", "true").json(path).schema
+    if documents and "_corrupt_record" in found.names:
+        raise InputError(f"{path} is no complete JSON document; {ONE_A_LINE}")
+    require_kinds(found, {name: name for name in wanted if name in found.names}, path)
+    names = [*(name for name in found.names if name != "_corrupt_record"), MALFORMED]
+    text = T.StructType([T.StructField(name, T.StringType()) for name in names])
+    reader = given.schema(text).option("mode", "PERMISSIVE").option("columnNameOfCorruptRecord", MALFORMED)
     return reader.json(path).withColumn(SOURCE, _file_name())
+
+
+def _require_one_document(spark: SparkSession, path: str) -> None:
+    """Raise InputError where a file has more than one: Spark would read the first and say nothing of the rest."""
+    strings, ends = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', r"[\]}]\s*[\[{]"
+    bare = F.regexp_replace("value", strings, "")
+    several = spark.read.text(path, wholetext=True).where(bare.rlike(ends)).select(_file_name()).first()
+    if several is not None:
+        raise InputError(f"{shown(several[0])} has several JSON documents one after the other; {ONE_A_LINE}")
 
 
 def _read_database(spark: SparkSession, url: str, database: Database | None) -> DataFrame:
@@ -208,17 +197,6 @@ def _require_columns(rows: DataFrame, wanted: list[str], source: str, layout: La
         f"{source}: expected column{'s' * (len(missing) > 1)} {', '.join(missing)}, found {', '.join(found) or 'none'}."
         f"{hint} The configuration maps the columns of the source."
     )
-
-
-def _require_plain(rows: DataFrame, wanted: list[str], source: str) -> None:
-    """Raise InputError for a column of lists, structs or bytes: as text it would become ids that nobody has."""
-    for name in wanted:
-        kind = rows.schema[name].dataType
-        if isinstance(kind, T.ArrayType | T.MapType | T.StructType | T.BinaryType | T.BooleanType):
-            raise InputError(
-                f"{source}: column {name} is {kind.simpleString()}; expected text, a number or a time. Map another "
-                "column."
-            )
 
 
 def _with_raw(rows: DataFrame, layout: Layout) -> DataFrame:

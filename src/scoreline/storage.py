@@ -4,9 +4,12 @@ A classic session lends its JVM's file systems, which know every store that Spar
 session of Spark Connect has no JVM here; there Arrow's file systems do it, with the credentials of the environment.
 """
 
+import re
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from pyspark.sql import SparkSession
 
@@ -65,6 +68,38 @@ def touched_at(spark: SparkSession, location: str) -> datetime:
     while found.hasNext():
         newest = max(newest, found.next().getModificationTime())
     return datetime.fromtimestamp(newest / 1000, UTC)
+
+
+def first_bytes(spark: SparkSession, file: str, most: int) -> bytes:
+    """The beginning of a file, which is named as Spark names it: by a URI."""
+    if file.startswith("file:"):
+        with Path(shown(file)).open("rb") as local:
+            return local.read(most)
+    if is_remote(spark):
+        files, path = _arrow(file)
+        with files.open_input_stream(path, compression=None) as stream:
+            return bytes(stream.read(most))
+    where = hadoop_path(spark, file)
+    opened = where.getFileSystem(spark._jsparkSession.sessionState().newHadoopConf()).open(where)
+    try:
+        return bytes(opened.readNBytes(most))
+    finally:
+        opened.close()
+
+
+def hadoop_path(spark: SparkSession, file: str) -> Any:
+    """A file that Spark names by a URI, as Hadoop's path."""
+    jvm: Any = spark._jvm
+    return jvm.org.apache.hadoop.fs.Path(jvm.java.net.URI(file))
+
+
+def shown(file: str) -> str:
+    """A file's name for people, of the URI that Spark names it by: a path on this machine, without escapes.
+
+    >>> shown("file:///data/a%20b.csv")
+    '/data/a b.csv'
+    """
+    return unquote(re.sub("^file:/+", "/", file))
 
 
 def _hadoop(spark: SparkSession, location: str) -> tuple[Any, Any]:

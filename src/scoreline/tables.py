@@ -61,7 +61,7 @@ class Table:
             return
         columns = ", ".join(_column(field) for field in schema)
         wanted = {**_PROPERTIES, **(properties or {})}
-        pairs = ", ".join(f"{_literal(key)} = {_literal(value)}" for key, value in wanted.items())
+        pairs = ", ".join(f"{literal(key)} = {literal(value)}" for key, value in wanted.items())
         statement = f"CREATE TABLE IF NOT EXISTS {self.identifier} ({columns}) USING DELTA TBLPROPERTIES ({pairs})"
         self.spark.sql(statement)
         if not (self.in_catalog or self._appears()):
@@ -149,7 +149,7 @@ class Table:
         self.spark.sql(f"DELETE FROM {self.identifier} WHERE {where}")
 
     def set_property(self, key: str, value: str) -> None:
-        self.spark.sql(f"ALTER TABLE {self.identifier} SET TBLPROPERTIES ({_literal(key)} = {_literal(value)})")
+        self.spark.sql(f"ALTER TABLE {self.identifier} SET TBLPROPERTIES ({literal(key)} = {literal(value)})")
 
     def properties(self) -> dict[str, str]:
         return dict(self.spark.sql(f"DESCRIBE DETAIL {self.identifier}").select("properties").first()[0])  # type: ignore[index]
@@ -256,13 +256,13 @@ def quoted(name: str) -> str:
 def _column(field: T.StructField) -> str:
     required = "" if field.nullable else " NOT NULL"
     comment = field.metadata.get("comment", "")
-    return f"{quoted(field.name)} {field.dataType.simpleString()}{required} COMMENT {_literal(comment)}"
+    return f"{quoted(field.name)} {field.dataType.simpleString()}{required} COMMENT {literal(comment)}"
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
     """A string literal of Spark SQL.
 
-    >>> _literal("it's")
+    >>> literal("it's")
     "'it\\\\'s'"
     """
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
@@ -335,10 +335,25 @@ def python_error(error: Exception) -> str:
 def _first_line(error: Exception) -> str:
     said = str(error).split("\n\tat ")[0].split("JVM stacktrace")[0]
     # py4j's own line says only which call it was
-    text = re.sub(r"\s+", " ", said.split(".\n: ", 1)[-1]).strip()
-    if cause := re.findall(r"^Caused by: (.+)$", str(error), re.MULTILINE):
-        text += f"; {cause[-1].strip()}"
+    text = plain(said.split(".\n: ", 1)[-1])
+    if (cause := re.findall(r"^Caused by: (.+)$", str(error), re.MULTILINE)) and plain(cause[-1]) not in text:
+        text += f"; {plain(cause[-1])}"
     return text if len(text) < 800 else f"{text[:397]} ... {text[-397:]}"
+
+
+# codes such as [FAILED_READ_FILE.NO_HINT], states of SQL, and the full names of Java's classes
+_CODES = re.compile(
+    r"\[[A-Z][A-Z0-9_.]{3,}\]|SQLSTATE: \w+|\b[a-z][\w$]*(?:\.[\w$]+)+(?:Exception|Error|Throwable)\b:?"
+)
+
+
+def plain(said: str) -> str:
+    """What a library says, without what it says to programmers: codes, names of classes, control characters.
+
+    >>> plain("org.apache.spark.SparkException: [FAILED_READ_FILE.NO_HINT] No file a.csv. SQLSTATE: KD001")
+    'No file a.csv.'
+    """
+    return re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", _CODES.sub(" ", said)).strip()
 
 
 def collected(rows: DataFrame) -> pa.Table:
