@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 from scoreline import schema
 from scoreline.commits import LOOKED_AT, Commit, made_by
 from scoreline.context import Context, step
+from scoreline.database_source import Database
 from scoreline.errors import ConfigurationError, InputError
 from scoreline.events import bad, checked_events, good
 from scoreline.histories import histories, merged
@@ -23,9 +24,9 @@ from scoreline.postgres_source import PostgresTable
 from scoreline.redaction import without_credentials
 from scoreline.schema import BUCKET, MALFORMED, OLDER, RAW, SOURCE, UPDATED_AT, USER_ID
 from scoreline.settings import EventsSettings
-from scoreline.sources import Database, read_source
+from scoreline.sources import read_source
 from scoreline.storage import is_remote
-from scoreline.tables import Table, commit_settings, count, explained, is_conflict, quoted
+from scoreline.tables import Table, commit_settings, count, explained, is_conflict, plain, quoted
 from scoreline.values import key, require_kinds
 
 BUCKETS_PROPERTY = "scoreline.buckets"
@@ -94,9 +95,9 @@ def _ingested(context: Context, source: str, settings: EventsSettings, scratch: 
             told = users and observed is not checked
             found: Any = seen.get if told else checked.agg(*counts).first().asDict()  # type: ignore[union-attr]
         rows_read, rows_good = int(found["read"]), int(found["good"])
-        reasons = quarantine_bad(context, quarantine, checked) if rows_good < rows_read else {}
+        reasons, example = quarantine_bad(context, quarantine, checked) if rows_good < rows_read else ({}, "")
         if rows_read or not news:
-            _require_usable(name, rows_read, rows_good, reasons, settings)
+            _require_usable(name, rows_read, rows_good, reasons, settings, example=example)
         note = {"kind": "ingest", "columns": columns, "attempt": uuid4().hex}
         changed, version = _merge(context, history, incoming, before, note) if users else (0, before[0].version)
         beyond = _beyond(context, history) if changed else (0, 0)
@@ -253,19 +254,23 @@ def _first(context: Context, history: Table, incoming: DataFrame, note: Mapping[
     return ours.version if ours else None
 
 
-def quarantine_bad(context: Context, table: Table, checked: DataFrame) -> dict[str, int]:
-    """Keep the rows that have `reasons`, each once; returns how many rows broke each rule."""
+def quarantine_bad(context: Context, table: Table, checked: DataFrame) -> tuple[dict[str, int], str]:
+    """Keep the rows that have `reasons`, each once; returns how many rows broke each rule, and one of the most."""
     rows = bad(checked, now=context.now).persist(StorageLevel.MEMORY_AND_DISK)
     try:
         table.upsert(rows, "row_hash", update=False)
-        reasons = rows.select(F.explode("reasons").alias("reason"), "row_count").groupBy("reason")
-        found: list[Any] = reasons.agg(F.sum("row_count").alias("rows")).collect()
+        reasons = rows.select(F.explode("reasons").alias("reason"), "row_count", "raw_row").groupBy("reason")
+        one = F.substring(F.min(F.coalesce("raw_row", F.lit(""))), 1, 200).alias("one")
+        found: list[Any] = reasons.agg(F.sum("row_count").alias("rows"), one).collect()
     finally:
         rows.unpersist()
-    return {row["reason"]: int(row["rows"]) for row in sorted(found, key=lambda row: (-row["rows"], row["reason"]))}
+    found.sort(key=lambda row: (-row["rows"], row["reason"]))
+    return {row["reason"]: int(row["rows"]) for row in found}, plain(found[0]["one"]) if found else ""
 
 
-def _require_usable(source: str, read: int, usable: int, reasons: dict[str, int], settings: EventsSettings) -> None:
+def _require_usable(
+    source: str, read: int, usable: int, reasons: dict[str, int], settings: EventsSettings, *, example: str
+) -> None:
     if read == 0:
         raise InputError(f"{source}: no event was found in it (a header at most); nothing was changed.")
     share = (read - usable) / read
@@ -274,6 +279,14 @@ def _require_usable(source: str, read: int, usable: int, reasons: dict[str, int]
     worst = "; ".join(f"{reason}: {rows}" for reason, rows in list(reasons.items())[:3])
     raise InputError(
         f"{source}: {read - usable} of {read} rows are bad ({worst}), more than events.max_bad_share = "
-        f"{settings.max_bad_share:g}. They are in the quarantine table; no history was changed. Check the column "
-        "mapping, or raise events.max_bad_share."
+        f"{settings.max_bad_share:g}. For example: {example} They are in the quarantine table; no history was changed. "
+        f"{_remedy(next(iter(reasons), ''), settings)}, or raise events.max_bad_share."
     )
+
+
+def _remedy(reason: str, settings: EventsSettings) -> str:
+    if "encoding" in reason:
+        return f"Say which encoding the file has (events.encoding is {settings.encoding})"
+    if reason == "time is not readable":
+        return f"Say how times are written (events.time is {settings.time})"
+    return "Check the column mapping"

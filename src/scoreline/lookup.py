@@ -14,6 +14,7 @@ from scoreline.errors import ConfigurationError, InputError
 from scoreline.publish import published_table
 from scoreline.schema import PUBLISHED, RECOMMENDATIONS, USER_ID
 from scoreline.tables import Table
+from scoreline.values import whole
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,9 @@ def show_users(context: Context, users: Sequence[str], *, recent: int = 10) -> l
 def _typed(context: Context, user: str) -> Any:
     if context.keys.user == "string":
         return user
-    try:
-        return int(user)
-    except ValueError:
-        raise InputError(f"user ids of this pipeline are whole numbers (keys.user_id: long), found {user!r}.") from None
+    if (number := whole(user)) is None:
+        raise InputError(f"user ids of this pipeline are whole numbers (keys.user_id: long), found {user!r}.")
+    return number
 
 
 def _rows(rows: DataFrame, users: Sequence[Any]) -> dict[Any, Any]:

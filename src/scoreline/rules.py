@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from pyspark.sql import functions as F
 
 from scoreline.context import Context
 from scoreline.errors import InputError
 from scoreline.settings import fingerprint
 from scoreline.tables import explained, quoted_name
+from scoreline.values import key as key_of
+from scoreline.values import require_kinds, text, whole
 
 
 @dataclass(frozen=True)
@@ -86,15 +87,16 @@ def _ids_of_table(context: Context, source: str, key: str) -> list[Any]:
         )
     with explained(f"{key}: {source} could not be read"):
         rows = context.spark.read.table(quoted_name(source))
-        return [
-            row[0] for row in rows.select(F.col("item_id").cast("string")).distinct().collect() if row[0] is not None
-        ]
+        if "item_id" not in rows.columns:
+            raise InputError(f"{key}: {source} has no column item_id; it has {', '.join(rows.columns)}.")
+        require_kinds(rows.schema, {"item_id": "item_id"}, f"{key}: {source}")
+        found = key_of("item_id", rows.schema["item_id"].dataType, context.keys.item)
+        pairs = rows.select(found.cast("string"), text("item_id")).distinct().collect()
+        # what is no id comes as it is written, for the message
+        return [said if given is None else given for given, said in pairs if said]
 
 
 def _whole(value: str, source: str, key: str) -> int:
-    try:
-        return int(value)
-    except ValueError:
-        raise InputError(
-            f"{key}: {source} has {value!r}, and item ids are whole numbers (keys.item_id: long)."
-        ) from None
+    if (number := whole(value)) is None:
+        raise InputError(f"{key}: {source} has {value!r}, and item ids are whole numbers (keys.item_id: long).")
+    return number

@@ -5,14 +5,13 @@ for a line that does not fit the format).
 """
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from scoreline.database_source import Database, read_database
 from scoreline.errors import InputError
 from scoreline.heads import ONE_A_LINE, Head, is_one_document, looked_at
 from scoreline.parquet import read_parquet
@@ -23,22 +22,9 @@ from scoreline.tables import Table, explained, quoted, quoted_name
 from scoreline.text_files import Layout, read_csv
 from scoreline.values import require_kinds
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-
 _URL = re.compile(r"^[a-z][a-z0-9+]*://", re.IGNORECASE)
+_FILES = ("csv", "dat", "txt", "tsv", "json", "jsonl", "ndjson", "parquet", "gz", "bz2", "zst", "zip", "xls", "xlsx")
 _STORAGE = ("file", "hdfs", "s3", "s3a", "gs", "abfs", "abfss", "wasbs", "dbfs", "viewfs")
-_CHUNK_ROWS = 200_000
-
-
-@dataclass(frozen=True)
-class Database:
-    """What a database source needs besides its URL: a query, or the table's rows as they are read already."""
-
-    query: str | None = None
-    scratch: Table | None = None
-    rows: DataFrame | None = None
 
 
 def read_source(
@@ -50,7 +36,7 @@ def read_source(
     separator that does not fit.
     """
     if source.startswith("jdbc:") or _is_database(source):
-        rows = _read_database(spark, source, database)
+        rows = read_database(spark, source, database, wanted)
     elif _is_table(source):
         with explained(f"Table {source} could not be read"):
             rows = spark.read.table(quoted_name(source)).withColumn(SOURCE, F.lit(source))
@@ -71,7 +57,22 @@ def _is_table(source: str) -> bool:
         and "/" not in source
         and (
             source.rsplit(".", 1)[1].lower()
-            not in ("csv", "dat", "txt", "tsv", "json", "jsonl", "ndjson", "parquet", "gz")
+            not in (
+                "csv",
+                "dat",
+                "txt",
+                "tsv",
+                "json",
+                "jsonl",
+                "ndjson",
+                "parquet",
+                "gz",
+                "bz2",
+                "zst",
+                "zip",
+                "xlsx",
+                "xls",
+            )
         )
     )
 
@@ -133,58 +134,6 @@ def _require_one_document(spark: SparkSession, path: str) -> None:
     several = spark.read.text(path, wholetext=True).where(bare.rlike(ends)).select(_file_name()).first()
     if several is not None:
         raise InputError(f"{shown(several[0])} has several JSON documents one after the other; {ONE_A_LINE}")
-
-
-def _read_database(spark: SparkSession, url: str, database: Database | None) -> DataFrame:
-    if database is None:
-        raise InputError(
-            "A database source needs events.query in the configuration, the SELECT that gives the events, or "
-            "events.table, a table of PostgreSQL of which only what is new is read."
-        )
-    name = without_credentials(url)
-    if database.rows is not None:
-        return database.rows.withColumn(SOURCE, F.lit(name))
-    if url.startswith("jdbc:"):
-        with explained(f"{name} could not be read"):
-            return (
-                spark.read.format("jdbc").options(url=url, query=database.query).load().withColumn(SOURCE, F.lit(name))
-            )
-    return _fetch(spark, url, name, database).withColumn(SOURCE, F.lit(name))
-
-
-def _fetch(spark: SparkSession, url: str, name: str, database: Database) -> DataFrame:
-    """Bring a query's rows over in chunks, so that the driver never holds more than one."""
-    assert database.query is not None and database.scratch is not None  # noqa: PT018
-    import pandas as pd
-    import sqlalchemy
-
-    try:
-        engine = sqlalchemy.create_engine(url)
-        with engine.connect().execution_options(stream_results=True) as connection:
-            chunks = pd.read_sql_query(
-                sqlalchemy.text(database.query),
-                connection,
-                chunksize=_CHUNK_ROWS,
-                dtype_backend="numpy_nullable",
-            )
-            empty = True
-            for chunk in chunks:
-                database.scratch.write(_as_text(spark, chunk), "append")
-                empty = False
-    except (sqlalchemy.exc.SQLAlchemyError, ImportError) as error:
-        # SQLAlchemy's text may hold the URL with its password; its first line without parameters does not
-        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-        raise InputError(f"{name} could not be read: {reason}") from None
-    if empty:
-        raise InputError(f"{name}: the query gave no rows.")
-    return database.scratch.read()
-
-
-def _as_text(spark: SparkSession, chunk: "pd.DataFrame") -> DataFrame:
-    # everything as text: the types are the business of the parser, and chunks must agree
-    names = [str(name) for name in chunk.columns]
-    text = chunk.astype(object).where(chunk.notna(), None).map(lambda value: None if value is None else str(value))
-    return spark.createDataFrame(text, T.StructType([T.StructField(name, T.StringType()) for name in names]))
 
 
 def _require_columns(rows: DataFrame, wanted: list[str], source: str, layout: Layout) -> None:

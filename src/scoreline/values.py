@@ -5,6 +5,7 @@ session. Here a value means the same as text, as a number, in a file, a table or
 time zone is. What does not fit is null: the caller names it.
 """
 
+import re
 from collections.abc import Mapping
 
 from pyspark.sql import Column
@@ -36,6 +37,17 @@ _ISO = (
 def is_float(kind: T.DataType) -> bool:
     """Whether a column holds floating point numbers, which keep whole ones only up to a bound."""
     return isinstance(kind, _FLOATS)
+
+
+def whole(said: str) -> int | None:
+    """The whole number that a text is, None if it is none; the same text as in a file.
+
+    >>> whole("17001.0"), whole("1_000"), whole("9223372036854775808")
+    (17001, None, None)
+    """
+    found = re.fullmatch(_WHOLE, said.strip(" "))
+    value = int(found[0].partition(".")[0]) if found else 2**63
+    return value if -(2**63) <= value < 2**63 else None
 
 
 def text(column: str) -> Column:

@@ -9,15 +9,14 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "scoreline"
 
 # modules that decide: plain functions of their arguments
-PURE = ("commits", "news", "row_hash", "plan", "audit", "histories", "events", "settings", "schema")
+PURE = ("commits", "news", "row_hash", "plan", "audit", "histories", "events", "values", "settings", "schema")
 READS_AND_WRITES = {
     "pathlib", "os", "subprocess", "sqlalchemy", "mlflow", "delta", "requests", "tempfile", "shutil", "io",
     "scoreline.tables", "scoreline.session", "scoreline.context", "scoreline.sources", "scoreline.registry",
 }  # fmt: skip
 # names, not actions: a quoted identifier, the names of columns, a path that is never opened
 HARMLESS = {
-    ("events", "scoreline.tables"),
-    ("events", "scoreline.sources"),
+    ("values", "scoreline.tables"),
     ("settings", "pathlib"),
 }
 

@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import re
+import sqlite3
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -285,3 +286,36 @@ def test_headers_of_other_tools(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "folder" / "a.csv").write_text("user,item,at\n1,7,5\n")
     (tmp_path / "folder" / "b.csv").write_text("item,user,at\n7,1,5\n")
     assert "b.csv has the header item, user, at, and" in _refused(spark, tmp_path / "folder")
+
+
+def test_values_of_a_database_are_those_of_a_file(spark: SparkSession, tmp_path: Path) -> None:
+    """Whole numbers in a column of floats are whole, digits stay, and what is no value is told by its column."""
+    with sqlite3.connect(tmp_path / "app.db") as database:
+        database.execute("CREATE TABLE e (user REAL, item, at TEXT, extra BLOB)")
+        rows = [(17001, 9007199254740993, "2026-01-05T12:30:00.5+01:00", b"\x00"), (17002, "0042", "2026-01-05", None)]
+        database.executemany("INSERT INTO e VALUES (?, ?, ?, ?)", [*rows, (1.5, "a", "12:30", b"x")])
+    database.close()
+    source, keys = f"sqlite:///{tmp_path / 'app.db'}", {"user_id": "string", "item_id": "string"}
+
+    def made(query: str, **columns: str) -> Any:
+        events = {"columns": COLUMNS | columns, "query": query, "time": "iso", "max_bad_share": 0.5}
+        return context(spark, tmp_path / "t", events=events, keys=keys)
+
+    report = ingest_events(made("SELECT user, item, max(at), at, extra FROM e GROUP BY user"), source)
+    table = made("").tables.table("user_history").read()
+    found = table.selectExpr("user_id", "item_ids[0]", "unix_micros(last_event_at)").collect()
+    assert {tuple(row) for row in found} == {
+        ("17001", "9007199254740993", 1767612600_500000),
+        ("17002", "0042", 1767571200_000000),
+    }
+    assert report.reasons == {"time is not readable": 1}
+    refused = {
+        "column extra has values of type bytes; expected text, a number or a time": made(
+            "SELECT * FROM e", item_id="extra"
+        ),
+        "the query names a column twice: user, item, at, user": made("SELECT user, item, at, user FROM e"),
+        "no such table: nowhere": made("SELECT * FROM nowhere"),
+    }
+    for said, wrong in refused.items():
+        with pytest.raises(InputError, match=re.escape(said)):
+            ingest_events(wrong, source)
