@@ -146,7 +146,7 @@ def _kinds(path: str, footers: Sequence[_Footer]) -> dict[str, T.DataType]:
             before = first.setdefault(name, footer)
             if _text(before.kinds[name]) != _text(kind):
                 raise InputError(
-                    f"{path}: column {name} is {before.written[name]} in {before.file} and {footer.written[name]} in "
+                    f"{path} could not be read: column {name} is {before.written[name]} in {before.file} and {footer.written[name]} in "
                     f"{footer.file}; expected one type in all files. Write one of them anew, or ingest them one by one."
                 )
     folded = [name.lower() for name in first]
