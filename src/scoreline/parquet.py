@@ -146,8 +146,9 @@ def _kinds(path: str, footers: Sequence[_Footer]) -> dict[str, T.DataType]:
             before = first.setdefault(name, footer)
             if _text(before.kinds[name]) != _text(kind):
                 raise InputError(
-                    f"{path} could not be read: column {name} is {before.written[name]} in {before.file} and {footer.written[name]} in "
-                    f"{footer.file}; expected one type in all files. Write one of them anew, or ingest them one by one."
+                    f"{path} could not be read: column {name} is {before.written[name]} in {before.file} and "
+                    f"{footer.written[name]} in {footer.file}; expected one type in all files. Write one of them anew, "
+                    "or ingest them one by one."
                 )
     folded = [name.lower() for name in first]
     found = {name: footer.kinds[name] for name, footer in first.items() if folded.count(name.lower()) == 1}
