@@ -13,7 +13,9 @@ from pyspark.sql import SparkSession
 
 from builders import NOW, context
 from databases.server import postgres
-from scoreline.errors import InputError
+from jobs.races import just_before
+from scoreline import ingest
+from scoreline.errors import InputError, RunFailed
 from scoreline.ingest import ingest_events
 from scoreline.postgres_source import DRIVER
 
@@ -80,6 +82,23 @@ def test_only_news_is_read_and_what_commits_late_is_not_lost(pipeline: Any, rati
     assert ingest_events(pipeline(1), url).rows_read == 3  # all but the one from before `slow` began
     assert histories(pipeline()) == {1: [10, 11], 2: [20], 3: [30]}
     assert ingest_events(pipeline(2), url).rows_read == 0
+
+
+def test_a_merge_that_fails_leaves_its_rows_to_the_next_ingest(
+    pipeline: Any, ratings: Any, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ratings(INSERT, (1, 10))
+    ingest_events(pipeline(), url)
+    ratings(INSERT, (2, 20))
+
+    def fail() -> None:
+        raise RunFailed("the disk is full")
+
+    just_before(monkeypatch, ingest, "_merge", fail)
+    with pytest.raises(RunFailed, match="the disk is full"):
+        ingest_events(pipeline(1), url)
+    assert ingest_events(pipeline(2), url).rows_read == 1
+    assert histories(pipeline()) == {1: [10], 2: [20]}
 
 
 def test_nothing_new_is_no_error_and_changes_nothing(pipeline: Any, ratings: Any, url: str) -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from scoreline.errors import InputError
 from scoreline.evaluation import difference, evaluate
+from scoreline.experiment import Recipe, Split, evaluated, make_estimator
 from scoreline.interactions import Interactions, SplitBy
 from scoreline.models.artifacts import FittedModel
 from scoreline.models.item_neighbours import ItemNeighbours
@@ -101,6 +102,22 @@ def test_users_the_model_knows_nothing_of_are_tested_on_the_fallback_they_would_
     assert (found.users, found.ndcg_at_10) == (20, 1.0)
     blocked = events.catalogue.index_of(pa.array([1])) != np.arange(len(events.catalogue))
     assert evaluate(model, train, test, eligible=blocked).ndcg_at_10 == 0.0
+
+
+@pytest.mark.parametrize("estimator", ["popularity", "item_neighbours", "latent_factors"])
+def test_a_recipe_is_fitted_on_what_was_before_the_cut_only(estimator: str) -> None:
+    """Before it all watch 1 or 2, and one user 3; after it all others watch 3, which only they can tell."""
+    early = [[(3, 3)], [(1, 1), (2, 2)]] + [[(1 + user % 2, 1)] for user in range(20)]
+    late = [[], []] + [[(3, 9)]] * 20
+    events = Interactions.from_histories(histories(*[a + b for a, b in zip(early, late, strict=True)]))
+    after = events.times >= 9 * DAY
+    recipes = [Recipe(estimator, make_estimator(estimator, {}).get_params())]
+    (found,) = evaluated(Split(events.where(~after), events.where(after)), recipes)
+    leaked = Split(events, events.where(after), exclude_seen=False)
+    (told,) = evaluated(leaked, [Recipe("popularity", make_estimator("popularity", {}).get_params())])
+    assert told.ndcg_at_10 == 1.0
+    # 1 or 2, whichever the user has not seen, is watched more than 3
+    assert (found.users, found.ndcg_at_10) == (20, pytest.approx(1 / math.log2(3)))
 
 
 def test_the_difference_of_two_models_is_paired() -> None:
