@@ -206,7 +206,7 @@ def test_the_logs_never_hide_a_user_who_is_due(steps: int, tally: Tally) -> None
     Nights.steps = 0
     machine = Nights.TestCase
     machine.settings = settings(
-        max_examples=steps * 3 // 2 // STEPS,  # some end before their last step
+        max_examples=steps * 5 // 4 // STEPS,  # some end before their last step
         stateful_step_count=STEPS,
         deadline=None,
         suppress_health_check=list(HealthCheck),
