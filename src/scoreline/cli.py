@@ -10,7 +10,7 @@ import click
 
 from scoreline import __version__
 from scoreline.configuration import load_settings
-from scoreline.errors import InputError, ScorelineError
+from scoreline.errors import InputError, ScorelineError, told
 from scoreline.online.cli import COMMANDS
 from scoreline.options import pipeline, say
 from scoreline.redaction import redacted
@@ -244,7 +244,7 @@ def vacuum(settings: Settings, as_json: bool, quiet: bool, retain: str) -> None:
     try:
         wanted: Any = parse_duration(retain)
     except ValueError as error:
-        raise click.UsageError(f"--retain: {error}") from None
+        raise click.UsageError(f"--retain: {told(error)}") from None
     say(sweep(open_context(settings), retain=wanted), text.maintained, as_json=as_json)
 
 
@@ -339,7 +339,7 @@ def entry(arguments: list[str] | None = None) -> None:
     except OSError as error:
         # a folder that may not be written, a full disk: the machine's, and no mistake of ours to trace
         logging.getLogger(__name__).debug("failed", exc_info=True)
-        click.echo(f"error: {redacted(str(error))}", err=True)
+        click.echo(f"error: {redacted(told(error))}", err=True)
         sys.exit(1)
     finally:
         if not guest:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from scoreline.errors import ConfigurationError
+from scoreline.errors import ConfigurationError, told
 from scoreline.overrides import apply
 from scoreline.redaction import is_secret_name, redacted, remember, remember_in, secrets_in
 from scoreline.settings import Settings
@@ -87,8 +87,7 @@ def _fetched(uri: str) -> str:
         with files.open_input_stream(path) as stream:
             return bytes(stream.read()).decode()
     except (OSError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigurationError(f"{uri}: this configuration file could not be fetched: {reason}") from None
+        raise ConfigurationError(f"{uri}: this configuration file could not be fetched: {told(error)}") from None
 
 
 def require_references(value: Any, path: Path | str, place: tuple[str, ...] = ()) -> None:

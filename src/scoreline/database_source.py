@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from scoreline.errors import InputError
+from scoreline.errors import InputError, told
 from scoreline.redaction import without_credentials
 from scoreline.schema import SOURCE
 from scoreline.tables import Table, explained
@@ -67,8 +67,7 @@ def _fetch(spark: SparkSession, url: str, source: str, database: Database, wante
                 database.scratch.write(_as_text(spark, names, part), "append")
     except (sqlalchemy.exc.SQLAlchemyError, ImportError) as error:
         # SQLAlchemy's text may hold the URL with its password; its first line without parameters does not
-        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-        raise InputError(f"{source} could not be read: {reason}") from None
+        raise InputError(f"{source} could not be read: {told(error)}") from None
     if not kinds:
         raise InputError(f"{source}: the query gave no rows.")
     for name in wanted:

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 
-from scoreline.errors import InputError, RunFailed
-from scoreline.tables import explained, python_error
+from scoreline.errors import InputError, RunFailed, told
+from scoreline.tables import explained
 
 __all__ = ["WorkerDied", "worker_explained"]
 
@@ -33,10 +33,9 @@ def worker_explained(action: str) -> Iterator[None]:
         try:
             yield
         except (PySparkException, Py4JJavaError) as error:
-            text = str(error)
-            has_ended = "exited unexpectedly" in text or "Traceback (most recent call last)" not in text
-            if has_ended and any(sign in text for sign in _DEATHS):
-                raise WorkerDied(f"{action}: a Python worker died ({_sign(text)})") from None
+            has_ended = "exited unexpectedly" in str(error) or "Traceback (most recent call last)" not in str(error)
+            if has_ended and (sign := next((sign for sign in _DEATHS if sign in str(error)), None)):
+                raise WorkerDied(f"{action}: a Python worker died ({sign})") from None
             if not has_ended:
                 raise _from_worker(action, error) from None
             raise
@@ -46,8 +45,4 @@ def _from_worker(action: str, error: Exception) -> Exception:
     if ours := _OURS.search(str(error)):
         kind = InputError if ours[1] == "InputError" else RunFailed
         return kind(ours[2].strip())
-    return RunFailed(f"{action}: {python_error(error)}"[:500])
-
-
-def _sign(text: str) -> str:
-    return next(sign for sign in _DEATHS if sign in text)
+    return RunFailed(f"{action}: {told(error)}"[:500])

@@ -1,5 +1,6 @@
 """Look an installation over: what is there, what is not as it should be, and what to do about it."""
 
+import logging
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from typing import Literal
 from scoreline import registry
 from scoreline.context import Context, open_context, step
 from scoreline.digest import verify
-from scoreline.errors import ScorelineError
+from scoreline.errors import ScorelineError, told
 from scoreline.repair import doubled
 from scoreline.schema import PUBLISHED
 from scoreline.settings import Settings
@@ -66,8 +67,8 @@ def _guarded(name: str, look: Callable[[], list[Check]]) -> list[Check]:
     except ScorelineError as error:
         return [Check(name, "bad", str(error), "See the message.")]
     except Exception as error:  # whatever else storage, Java or MLflow throw: that is what is being looked for
-        reason = (str(error).splitlines() or [""])[0][:300]
-        return [Check(name, "bad", f"{type(error).__name__}: {reason}", "See the message; --debug shows all of it.")]
+        logging.getLogger(__name__).debug("check=%s failed", name, exc_info=True)
+        return [Check(name, "bad", told(error), "See the message; --debug shows all of it.")]
 
 
 def _python() -> Check:

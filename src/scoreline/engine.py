@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from scoreline.digest import verify
+from scoreline.errors import told
 from scoreline.models.contract import UNNAMED
 
 Call = Callable[[pa.RecordBatch, Mapping[str, Any]], pa.RecordBatch]
@@ -155,7 +156,7 @@ def _array(values: Any) -> pa.Array:
     try:
         found = pa.array(values, from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError) as error:
-        raise BadOutput("WRONG_TYPE", f"the model's output is not a column of one type: {error}") from None
+        raise BadOutput("WRONG_TYPE", f"the model's output is not a column of one type: {told(error)}") from None
     return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
 
 
@@ -167,7 +168,9 @@ def _cast(values: pa.Array, field: pa.Field) -> pa.Array:
     try:
         return values.cast(field.type, safe=not pa.types.is_floating(_leaf(field.type)))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise BadOutput("WRONG_TYPE", f"output {field.name} is {values.type}, expected {field.type}: {error}") from None
+        raise BadOutput(
+            "WRONG_TYPE", f"output {field.name} is {values.type}, expected {field.type}: {told(error)}"
+        ) from None
 
 
 def _leaf(kind: pa.DataType) -> pa.DataType:

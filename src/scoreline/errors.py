@@ -10,6 +10,8 @@ ScorelineError               exit code
 └── AuditRefused               3   the run was scored, and its figures forbid publishing it
 """
 
+import re
+
 __all__ = [
     "AuditRefused",
     "ConfigurationError",
@@ -19,7 +21,23 @@ __all__ = [
     "RunInProgress",
     "ScorelineError",
     "Superseded",
+    "plain",
+    "told",
 ]
+
+# Spark's and Delta's, such as [TABLE_OR_VIEW_NOT_FOUND]; in the middle a word in brackets may be anybody's
+_CODE = re.compile(r"^\[[A-Z][A-Z0-9_.]+\] |(?<=[:;] )\[[A-Z][A-Z0-9]*[._][A-Z0-9_.]+\] ")
+_MLFLOW = re.compile(r"^[A-Z]+(?:_[A-Z]+)+: ")
+_STATE = re.compile(r"\s*SQLSTATE: [0-9A-Z]{5}.*", re.DOTALL)  # and behind it the place in the query, and its plan
+_JAVA = r"\b(?:org|java|javax|jdk|sun|scala|py4j|io|com|net|software)(?:\.[a-z_$][\w$]*)*\."
+_THROWN = re.compile(_JAVA + r"[A-Z][\w$]*(?:Exception|Error|Failure): ")
+_CLASS = re.compile(
+    _JAVA + r"([A-Z][\w$]*(?:Exception|Error|Failure))\b|\b(?:org\.apache|javax?|scala)\.[a-z][\w$.]*\.([A-Z][\w$]*)"
+)
+_CAUSE = re.compile(r"^Caused by: (.+)$", re.MULTILINE)
+_RAISED = re.compile(r"^[\w.]+(?:Error|Exception|Warning|Interrupt|Exit)\b.*", re.MULTILINE)
+_ABORTED = re.compile(r"^(?:Job aborted|Task failed|Exception thrown in awaitResult)")
+_MOST = 800
 
 
 class ScorelineError(Exception):
@@ -60,3 +78,41 @@ class AuditRefused(ScorelineError):
     """The run's figures are outside the limits of the configuration; nothing was published."""
 
     exit_code = 3
+
+
+def told(error: BaseException) -> str:
+    """What a library's error says, in one line: without its codes, names of Java, stack traces and query plans.
+
+    Of Spark's error in a Python worker what Python raised; of a chain of Java's the last cause, where the first only
+    says that a job was aborted. Of others the first line: what databases add may be values of rows. The name of the
+    error's type if it says nothing.
+    """
+    text = str(getattr(error, "orig", None) or error)  # SQLAlchemy's own text may hold a URL with its password
+    if not type(error).__module__.startswith(("pyspark.", "py4j.")):
+        return _short(plain(next((line for line in text.splitlines() if line.strip()), "")) or type(error).__name__)
+    own, _, _ = text.partition("JVM stacktrace")
+    if "Traceback (most recent call last)" in own and (raised := _RAISED.findall(own.split("\n\tat ")[0])):
+        return _short(raised[-1])
+    # py4j's own line says only which call it was
+    head = plain(own.split("\n\tat ")[0].split(".\n: ", 1)[-1])
+    cause = plain(found[-1]) if (found := _CAUSE.findall(text)) else ""
+    if cause and (_ABORTED.match(head) or not head):
+        head = cause
+    elif cause not in head:
+        head = f"{head}; {cause}"
+    return _short(head or type(error).__name__)
+
+
+def plain(text: str) -> str:
+    """What a library says in one line, without what it says to programmers: codes, Java's names, control characters.
+
+    >>> plain("org.apache.spark.SparkException: [FAILED_READ_FILE.NO_HINT] No file a.csv. SQLSTATE: KD001")
+    'No file a.csv.'
+    """
+    line = re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", _STATE.sub("", text)).strip()
+    line = _MLFLOW.sub("", _CODE.sub("", _THROWN.sub("", line)))
+    return _CLASS.sub(lambda name: name[1] or name[2], line)
+
+
+def _short(line: str) -> str:
+    return line if len(line) < _MOST else f"{line[: _MOST // 2 - 3]} ... {line[3 - _MOST // 2 :]}"

@@ -13,7 +13,7 @@ import pyarrow as pa
 from pyspark.sql import SparkSession
 
 from scoreline import storage
-from scoreline.errors import InputError
+from scoreline.errors import InputError, told
 
 _BYTES = 1 << 16
 _AT_ONCE = 16
@@ -108,16 +108,16 @@ def _unpacked(file: str, raw: bytes) -> tuple[bytes, bool]:
     packed = next((how for sign, how in _PACKED.items() if raw.startswith(sign)), None)
     named = next((how for how in _PACKED.values() if file.lower().endswith(how[1])), None)
     if packed != named and raw:
-        told = f"is packed by {packed[0]}" if packed else "is not packed"
+        packing = f"is packed by {packed[0]}" if packed else "is not packed"
         name = f"end in {packed[1]}" if packed else f"not end in {named[1] if named else ''}"
-        raise InputError(f"{file} {told}; expected its name to {name}, by which Spark knows it. Rename it.")
+        raise InputError(f"{file} {packing}; expected its name to {name}, by which Spark knows it. Rename it.")
     if packed is None:
         return raw, len(raw) < _BYTES
     try:
         with pa.CompressedInputStream(pa.BufferReader(raw), packed[0]) as stream:
             data = stream.read(_BYTES)
     except OSError as error:
-        raise InputError(f"{file} could not be unpacked by {packed[0]}: it is damaged. {error}") from None
+        raise InputError(f"{file} could not be unpacked by {packed[0]}: it is damaged. {told(error)}") from None
     return data, len(data) < _BYTES and len(raw) < _BYTES
 
 

@@ -16,7 +16,7 @@ from scoreline import schema
 from scoreline.commits import LOOKED_AT, Commit, made_by
 from scoreline.context import Context, step
 from scoreline.database_source import Database
-from scoreline.errors import ConfigurationError, InputError
+from scoreline.errors import ConfigurationError, InputError, plain
 from scoreline.events import bad, checked_events, good
 from scoreline.histories import histories, merged
 from scoreline.lock import exclusive
@@ -26,7 +26,7 @@ from scoreline.schema import BUCKET, MALFORMED, OLDER, RAW, SOURCE, UPDATED_AT, 
 from scoreline.settings import EventsSettings
 from scoreline.sources import read_source
 from scoreline.storage import is_remote
-from scoreline.tables import Table, commit_settings, count, explained, is_conflict, plain, quoted
+from scoreline.tables import Table, commit_settings, count, explained, is_conflict, quoted
 from scoreline.values import key, require_kinds
 
 BUCKETS_PROPERTY = "scoreline.buckets"

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from scoreline.errors import told
 from scoreline.quiet import experiment_id, pointing_at, quiet_mlflow
 from scoreline.redaction import redacted
 from scoreline.settings import Settings
@@ -28,8 +29,9 @@ def log_run(
         with quiet_mlflow(), pointing_at(settings.tracking_uri, settings.mlflow.registry_uri):
             _log(settings, run_id, state, params, figures, tables)
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        log.warning("the result stands, but no MLflow run could be written of it run_id=%s reason=%s", run_id, reason)
+        log.warning(
+            "the result stands, but no MLflow run could be written of it run_id=%s reason=%s", run_id, told(error)
+        )
         log.debug("MLflow failed", exc_info=True)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scoreline.digest import digest
-from scoreline.errors import InputError
+from scoreline.errors import InputError, told
 from scoreline.quiet import pointing_at, quiet_mlflow
 
 __all__ = ["PinnedModel", "digest", "download", "signature"]
@@ -82,7 +82,7 @@ def _fetch(model: PinnedModel, scratch: Path) -> Path:
             fetched = mlflow.artifacts.download_artifacts(artifact_uri=model.uri, dst_path=str(scratch))
         except Exception as error:  # mlflow's own, or whatever its artifact store raises
             raise InputError(
-                f"the files of {model.uri} cannot be fetched: {str(error).splitlines()[0]}. Is the artifact "
+                f"the files of {model.uri} cannot be fetched: {told(error)}. Is the artifact "
                 f"store reachable from here, and does the version still exist?"
             ) from error
     # mlflow answers with the folder it was given, or with one below it

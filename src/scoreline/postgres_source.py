@@ -18,7 +18,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
-from scoreline.errors import InputError
+from scoreline.errors import InputError, told
 from scoreline.settings import fingerprint
 
 DRIVER = "org.postgresql:postgresql:42.7.7"
@@ -142,14 +142,12 @@ def _parts(pages: int, partitions: int) -> list[str]:
 
 
 def _reason(error: Exception) -> str:
-    text = str(error)
-    if "org.postgresql.Driver" in text and "ClassNotFound" in text:
+    if re.search(r"ClassNotFound\w+: org\.postgresql\.Driver", str(error)):
         return (
             "Spark has no JDBC driver for PostgreSQL here. Add it to the configuration, "
             f"spark: {{spark.jars.packages: '{DRIVER}'}}, or to the command, --packages {DRIVER}."
         )
     # the server's own word; Spark puts the whole query before it
-    if server := re.search(r"(?:FATAL|ERROR): [^\n]+", text):
+    if server := re.search(r"(?:FATAL|ERROR): [^\n]+", str(error)):
         return server[0].strip()[:300]
-    refused = next((line.strip() for line in text.splitlines() if "refused" in line), text.splitlines()[0])
-    return refused.split("PSQLException: ")[-1][:300]
+    return told(error)[:300]

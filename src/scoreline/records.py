@@ -8,6 +8,7 @@ from typing import Any
 
 from scoreline import schema
 from scoreline.context import Context
+from scoreline.errors import told
 from scoreline.lineage import log_run
 from scoreline.redaction import redacted
 from scoreline.staging import Manifest
@@ -62,6 +63,5 @@ def record(
         table.create(schema.runs())
         table.write(one_row(context.spark, row, schema.runs()), "append")
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        log.warning("the runs table could not be written run_id=%s state=%s reason=%s", run_id, state, reason)
+        log.warning("the runs table could not be written run_id=%s state=%s reason=%s", run_id, state, told(error))
         log.debug("the runs table failed", exc_info=True)

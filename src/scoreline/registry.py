@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from scoreline.digest import digest, verify
-from scoreline.errors import InputError
+from scoreline.errors import InputError, told
 from scoreline.model_files import PinnedModel, download, signature
 from scoreline.quiet import quiet_mlflow, registry_of
 from scoreline.redaction import without_credentials
@@ -328,7 +328,7 @@ def _is_missing(error: Exception) -> bool:
 
 
 def _raise_unreachable(where: str, error: Exception) -> NoReturn:
-    said = (str(error).splitlines() or [type(error).__name__])[0][:200].rstrip(".")
+    said = told(error)[:200].rstrip(".")
     raise InputError(
         f"MLflow at {where} cannot be reached: {said}. Check mlflow.tracking_uri and mlflow.registry_uri, "
         f"the network, and the credentials in the environment"

@@ -13,7 +13,7 @@ from typing import Any
 from py4j.java_gateway import JavaPackage
 from pyspark.sql import SparkSession
 
-from scoreline.errors import ConfigurationError
+from scoreline.errors import ConfigurationError, told
 from scoreline.jars import delta_coordinate, delta_jars
 from scoreline.java import ensure_java
 from scoreline.session_settings import modifiable
@@ -129,12 +129,11 @@ def _connected(app_name: str, address: str) -> SparkSession:
         session.conf.get("spark.sql.session.timeZone")
     except ImportError as error:
         raise ConfigurationError(
-            f"Spark Connect needs more packages: {error}. pip install 'pyspark[connect]'"
+            f"Spark Connect needs more packages: {told(error)}. pip install 'pyspark[connect]'"
         ) from None
     except PySparkException as error:
-        reason = str(error).splitlines()[0]
         where = address.split(";", maxsplit=1)[0]
-        raise ConfigurationError(f"Spark Connect at {where} cannot be reached: {reason}") from None
+        raise ConfigurationError(f"Spark Connect at {where} cannot be reached: {told(error)}") from None
     return session
 
 

@@ -17,10 +17,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
 
 from scoreline import __version__, workers
-from scoreline.errors import ConfigurationError
+from scoreline.errors import ConfigurationError, told
 from scoreline.score import ScoringTask
 from scoreline.storage import is_remote
-from scoreline.tables import python_error
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +80,7 @@ def _require_package(spark: SparkSession) -> None:
         found: list[Any] = asked.distinct().collect()
     except PySparkException as error:
         log.debug("the workers could not be asked", exc_info=True)
-        raise ConfigurationError(_why(python_error(error))) from None
+        raise ConfigurationError(_why(told(error))) from None
     for row in found:
         log.info("worker host=%s scoreline=%s python=%s", row["host"], row["scoreline"], row["python"])
     _require_version([row.asDict() for row in found])

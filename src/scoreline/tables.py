@@ -4,7 +4,6 @@ A table in a folder is `<root>/<name>`; in a catalogue `<catalog.schema>.<name>`
 """
 
 import json
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 
 from scoreline import storage
 from scoreline.commits import Commit
-from scoreline.errors import InputError, RunFailed, ScorelineError
+from scoreline.errors import InputError, RunFailed, ScorelineError, told
 from scoreline.session_settings import session_settings
 from scoreline.settings import TablesSettings
 
@@ -316,44 +315,11 @@ def explained(action: str, *, otherwise: type[ScorelineError] = RunFailed) -> It
         yield
     except AnalysisException as error:
         logging.getLogger(__name__).debug("analysis failed", exc_info=True)
-        raise InputError(f"{action}: {_first_line(error)}") from None
+        raise InputError(f"{action}: {told(error)}") from None
     except (PySparkException, Py4JJavaError) as error:
         # a full disk, a storage that refuses: Java's own errors, which PySpark does not translate
         logging.getLogger(__name__).debug("spark failed", exc_info=True)
-        raise otherwise(f"{action}: {python_error(error)}") from None
-
-
-def python_error(error: Exception) -> str:
-    """What a Python worker said at last, or Spark's own word if no worker said anything."""
-    lines = [line for line in str(error).split("JVM stacktrace")[0].split("\n\tat ")[0].splitlines() if line.strip()]
-    if not any(line.startswith("Traceback (most recent call last)") for line in lines):
-        return _first_line(error)
-    said = [line for line in lines if re.match(r"^[\w.]+(Error|Exception|Warning|Interrupt|Exit)\b", line)]
-    return said[-1].strip() if said else _first_line(error)
-
-
-def _first_line(error: Exception) -> str:
-    said = str(error).split("\n\tat ")[0].split("JVM stacktrace")[0]
-    # py4j's own line says only which call it was
-    text = plain(said.split(".\n: ", 1)[-1])
-    if (cause := re.findall(r"^Caused by: (.+)$", str(error), re.MULTILINE)) and plain(cause[-1]) not in text:
-        text += f"; {plain(cause[-1])}"
-    return text if len(text) < 800 else f"{text[:397]} ... {text[-397:]}"
-
-
-# codes such as [FAILED_READ_FILE.NO_HINT], states of SQL, and the full names of Java's classes
-_CODES = re.compile(
-    r"\[[A-Z][A-Z0-9_.]{3,}\]|SQLSTATE: \w+|\b[a-z][\w$]*(?:\.[\w$]+)+(?:Exception|Error|Throwable)\b:?"
-)
-
-
-def plain(said: str) -> str:
-    """What a library says, without what it says to programmers: codes, names of classes, control characters.
-
-    >>> plain("org.apache.spark.SparkException: [FAILED_READ_FILE.NO_HINT] No file a.csv. SQLSTATE: KD001")
-    'No file a.csv.'
-    """
-    return re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", _CODES.sub(" ", said)).strip()
+        raise otherwise(f"{action}: {told(error)}") from None
 
 
 def collected(rows: DataFrame) -> pa.Table:

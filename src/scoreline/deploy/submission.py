@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from scoreline.errors import ConfigurationError, RunFailed
+from scoreline.errors import ConfigurationError, RunFailed, told
 
 _SECONDS = 60
 
@@ -88,7 +88,7 @@ class Post:
             said = error.read().decode(errors="replace")[:300]
             raise RunFailed(f"{self.url} answered {error.code}: {said or error.reason}") from None
         except OSError as error:
-            raise RunFailed(f"{self.url} cannot be reached: {getattr(error, 'reason', error)}") from None
+            raise RunFailed(f"{self.url} cannot be reached: {told(error)}") from None
 
 
 Part = Command | Document | Post
@@ -103,7 +103,7 @@ def filled_json(text: str, arguments: tuple[str, ...], *, where: str) -> str:
     try:
         tree = json.loads(text)
     except ValueError as error:
-        raise ConfigurationError(f"{where}: not readable as JSON: {error}.") from None
+        raise ConfigurationError(f"{where}: not readable as JSON: {told(error)}.") from None
     return json.dumps(_spliced(tree, arguments), indent=2)
 
 

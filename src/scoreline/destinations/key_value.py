@@ -26,7 +26,7 @@ from pyspark.sql import DataFrame
 from scoreline.destinations.pointer import KEY, Pointer, pointer_of, stale
 from scoreline.destinations.rows import COUNTS, GONE, Limits, Sent, fitted, summed, with_gone
 from scoreline.destinations.seam import Change, Shown, require_unchanged
-from scoreline.errors import ConfigurationError, RunFailed, ScorelineError, Superseded
+from scoreline.errors import ConfigurationError, RunFailed, ScorelineError, Superseded, told
 from scoreline.schema import RECOMMENDATIONS, USER_ID, Keys
 from scoreline.tables import collected, explained
 
@@ -151,7 +151,9 @@ class DynamoDestination:
         try:
             found: Mapping[str, Any] = question(self.client())
         except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError) as error:
-            raise RunFailed(f"{self.address} did not answer as it should, and shows what it showed: {error}") from None
+            raise RunFailed(
+                f"{self.address} did not answer as it should, and shows what it showed: {told(error)}"
+            ) from None
         return found
 
     def client(self) -> Any:

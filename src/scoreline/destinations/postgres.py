@@ -24,7 +24,7 @@ from scoreline.destinations import postgres_sql as sql
 from scoreline.destinations.copying import Load, copied
 from scoreline.destinations.rows import Sent, summed, with_gone
 from scoreline.destinations.seam import Change, Shown, require_unchanged
-from scoreline.errors import ConfigurationError, InputError, RunFailed, RunInProgress
+from scoreline.errors import ConfigurationError, InputError, RunFailed, RunInProgress, told
 from scoreline.schema import Keys
 from scoreline.tables import collected
 
@@ -106,9 +106,8 @@ class PostgresDestination:
             with psycopg.connect(self.url, autocommit=True, connect_timeout=15) as connection:
                 yield connection
         except psycopg.Error as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise RunFailed(
-                f"{self.address}: the export failed, and readers see what they saw before: {reason}. Check the "
+                f"{self.address}: the export failed, and readers see what they saw before: {told(error)}. Check the "
                 "address, user and password of export.url, and that the user may create tables."
             ) from None
 

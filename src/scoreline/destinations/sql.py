@@ -24,7 +24,7 @@ from sqlalchemy.dialects import mysql
 from scoreline.destinations.copying import lines_of
 from scoreline.destinations.rows import Limits, Sent, fitted, with_gone
 from scoreline.destinations.seam import Change, Shown, require_unchanged
-from scoreline.errors import ConfigurationError, InputError, RunFailed, RunInProgress
+from scoreline.errors import ConfigurationError, InputError, RunFailed, RunInProgress, told
 from scoreline.schema import RECOMMENDATIONS, USER_ID, Keys
 from scoreline.settings import LONGEST_ID, KeyType
 
@@ -126,7 +126,7 @@ class SqlDestination:
         try:
             yield
         except sa.exc.SQLAlchemyError as error:
-            reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+            reason = told(error)
             if _HELD.search(reason):
                 raise RunInProgress(
                     f"{self.address}: another export is at work, or somebody holds the table ({reason}). Nothing was "
@@ -193,8 +193,8 @@ def _engine(given: str) -> sa.Engine:
         return sa.create_engine(url)
     except (sa.exc.ArgumentError, ImportError) as error:
         raise ConfigurationError(
-            f"export.url says {url.drivername}, and there is no driver for it here ({error}). Install the driver, or "
-            "correct the URL."
+            f"export.url says {url.drivername}, and there is no driver for it here ({told(error)}). Install "
+            "the driver, or correct the URL."
         ) from None
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 from mlflow.pyfunc import PythonModel, PythonModelContext
 from threadpoolctl import threadpool_limits
 
-from scoreline.errors import InputError
+from scoreline.errors import InputError, told
 from scoreline.models import artifacts
 from scoreline.models.scoring import Scorer
 
@@ -57,4 +57,4 @@ def _lists(column: "pd.Series[Any]", kind: pa.DataType) -> pa.Array:
     try:
         return pa.array(column, pa.list_(kind), from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise InputError(f"column {column.name} is no column of lists of {kind}: {error}") from error
+        raise InputError(f"column {column.name} is no column of lists of {kind}: {told(error)}") from error

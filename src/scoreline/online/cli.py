@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from scoreline.errors import InputError
+from scoreline.errors import InputError, told
 from scoreline.options import pipeline, say
 from scoreline.settings import Settings
 from scoreline.shipped import here_or_shipped
@@ -67,7 +67,7 @@ def authorize(transaction: Any, config: Path, url: str | None, api_key: str | No
     try:
         posted = json.load(transaction)
     except ValueError as error:
-        raise InputError(f"{transaction.name} is not JSON: {error}") from None
+        raise InputError(f"{transaction.name} is not JSON: {told(error)}") from None
     if not isinstance(posted, dict):
         raise InputError(f"{transaction.name} holds a {type(posted).__name__}; expected one transaction, an object")
     headers = {"X-Api-Key": api_key} if api_key else {}

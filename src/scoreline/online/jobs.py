@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from scoreline.context import Context, step
-from scoreline.errors import ConfigurationError, InputError
+from scoreline.errors import ConfigurationError, InputError, told
 from scoreline.online.features import CARD_COLUMNS, TERMINAL_COLUMNS
 from scoreline.online.nightly import (
     LABELLED,
@@ -109,4 +109,4 @@ def _read(spark: SparkSession, path: str) -> DataFrame:
     try:
         return spark.read.format(kind).load(path)
     except AnalysisException as error:
-        raise InputError(f"{path} cannot be read as {kind}: {str(error).splitlines()[0]}") from None
+        raise InputError(f"{path} cannot be read as {kind}: {told(error)}") from None

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from scoreline.errors import InputError
+from scoreline.errors import InputError, told
 from scoreline.online.features import Floats
 
 __all__ = ["Kernel", "LinearKernel", "OnnxKernel", "TreesKernel", "load_kernel"]
@@ -114,7 +114,9 @@ def load_kernel(path: Path) -> Kernel:
         with np.load(path, allow_pickle=False) as saved:
             arrays = dict(saved)
     except (OSError, ValueError) as error:
-        raise InputError(f"{path.name} is no kernel: {error}; log the model again by `scoreline fraud-train`") from None
+        raise InputError(
+            f"{path.name} is no kernel: {told(error)}; log the model again by `scoreline fraud-train`"
+        ) from None
     kind = str(arrays.pop("kind"))
     if kind == "linear":
         return LinearKernel(weights=arrays["weights"], intercept=float(arrays["intercept"]))

@@ -12,7 +12,7 @@ from typing import Any, Final
 import yaml
 from mlflow.pyfunc import PythonModel
 
-from scoreline.errors import InputError
+from scoreline.errors import InputError, told
 from scoreline.online.features import FEATURES
 from scoreline.online.kernels import Kernel, load_kernel
 from scoreline.online.rules import Rules, rules_of
@@ -82,7 +82,7 @@ def kernel_of(folder: Path) -> Kernel:
     try:
         contract = json.loads((folder / CONTRACT_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{folder} is not a fraud model's kernel folder: {error}") from None
+        raise InputError(f"{folder} is not a fraud model's kernel folder: {told(error)}") from None
     if contract["features"] != list(FEATURES):
         different = sorted(set(contract["features"]) ^ set(FEATURES)) or "their order"
         raise InputError(f"the model was trained on other features than this code makes: {different}; train it again")
@@ -127,7 +127,7 @@ def _challenger(rules: Rules) -> Any:
             count=_shadow_count(rules),
         )
     except (InputError, OSError) as error:
-        _log.error("challenger=%s not loaded: %s", rules.shadow.model, error)
+        _log.error("challenger=%s not loaded: %s", rules.shadow.model, told(error))
         return None
 
 

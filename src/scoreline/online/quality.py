@@ -7,7 +7,7 @@ from typing import Final, cast, get_args
 
 import pandas as pd
 
-from scoreline.errors import InputError
+from scoreline.errors import InputError, told
 from scoreline.online.features import Floats
 from scoreline.online.settings import load_settings
 from scoreline.online.simulate import simulate
@@ -41,7 +41,7 @@ def load_transactions(path: Path) -> pd.DataFrame:
     try:
         found = pd.read_parquet(path).rename(columns=_HANDBOOK)
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as Parquet: {error}") from None
+        raise InputError(f"{path} cannot be read as Parquet: {told(error)}") from None
     missing = [name for name in _OURS if name not in found]
     if missing:
         raise InputError(f"{path} lacks {', '.join(missing)}; it has {', '.join(map(str, found.columns))}")

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
-from scoreline.errors import ConfigurationError, RunFailed
+from scoreline.errors import ConfigurationError, RunFailed, told
 from scoreline.online.application import serving_command
 from scoreline.online.fetching import FetchedModel, fetch_model
 from scoreline.online.rules import MetricsRules
@@ -191,7 +191,7 @@ class Server:
         try:
             self.swap()
         except Exception as error:  # the registry may be away for an hour: what is served goes on being served
-            _log.error("swap failed: %s", error)
+            _log.error("swap failed: %s", told(error))
 
     def _fetch(self) -> FetchedModel:
         return self._fetched(self.settings.model, sha256=self.settings.model_sha256)

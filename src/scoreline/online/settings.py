@@ -7,7 +7,7 @@ from typing import Any, Final
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from scoreline.errors import ConfigurationError
+from scoreline.errors import ConfigurationError, told
 from scoreline.online.client_settings import ClientSettings
 from scoreline.online.rules import Rules, Shadow
 
@@ -74,7 +74,7 @@ def load_settings(path: Path) -> ServingSettings:
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror}") from None
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path} is not YAML: {str(error).splitlines()[0]}") from None
+        raise ConfigurationError(f"{path} is not YAML: {told(error)}") from None
     if not isinstance(found, dict):
         raise ConfigurationError(f"{path}: expected keys such as `model` and `server`, found {type(found).__name__}")
     try:

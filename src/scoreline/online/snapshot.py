@@ -15,7 +15,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Final
 
-from scoreline.errors import InputError
+from scoreline.errors import InputError, told
 from scoreline.online.features import CARD_COLUMNS, TERMINAL_COLUMNS
 
 __all__ = ["Snapshot", "SnapshotSource", "publish", "remove_old", "write_snapshot"]
@@ -81,7 +81,7 @@ class Snapshot:
             self._check(found)
         except (sqlite3.Error, TypeError) as error:
             raise InputError(
-                f"{path.name} is no feature snapshot ({error}); write it by jobs/build_card_features.py"
+                f"{path.name} is no feature snapshot ({told(error)}); write it by jobs/build_card_features.py"
             ) from None
         self.as_of = datetime.fromisoformat(as_of)
         self.as_of_text: str = as_of
@@ -149,7 +149,7 @@ class SnapshotSource:
             self._seen, self._snapshot = (0, 0, 0), None
             return
         except OSError as error:  # a handle that has gone stale, no more handles: it passes
-            _log.error("snapshot=%s unreadable for now: %s", self.path.name, error)
+            _log.error("snapshot=%s unreadable for now: %s", self.path.name, told(error))
             return
         seen = (stat.st_dev, stat.st_ino, stat.st_mtime_ns)
         if seen != self._seen:

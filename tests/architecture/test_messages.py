@@ -1,0 +1,59 @@
+"""What a library says reaches nobody as it is: `errors.told` puts it into words, at every `except` there is."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[2] / "src" / "scoreline"
+# ours, and click's: their texts are messages already
+IN_WORDS = {
+    "AuditRefused", "BadOutput", "ChildDied", "ClickException", "ConfigurationError", "Exit", "InputError", "RunFailed",
+    "ScorelineError", "Superseded", "WorkerDied", "_Refused", "_Unavailable",
+}  # fmt: skip
+# what a model raised is shown by its own name and words: its author reads it
+THE_MODELS = {("score", "_failure_of")}
+_LOOKS = {"search", "match", "findall", "any"}  # at a text, without showing it
+
+
+def caught(tree: ast.AST) -> Iterator[tuple[str, str, list[ast.stmt]]]:
+    """The name of each error of a library that is caught, or given to a function; where, and what is done with it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ExceptHandler) and node.name and node.type:
+            kinds = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
+            if not {ast.unparse(kind).rsplit(".", maxsplit=1)[-1] for kind in kinds} <= IN_WORDS:
+                yield node.name, f"line {node.lineno}", node.body
+        elif isinstance(node, ast.FunctionDef):
+            for argument in node.args.args:
+                kind = ast.unparse(argument.annotation) if argument.annotation else ""
+                if kind.endswith(("Exception", "BaseException")) and node.name not in ("told", "__exit__"):
+                    yield argument.arg, node.name, node.body
+
+
+def shown_raw(node: ast.AST, name: str) -> bool:
+    """Whether the text of the error `name` gets into a message, a log line or a variable as it is."""
+    if isinstance(node, ast.Call):
+        called = node.func.attr if isinstance(node.func, ast.Attribute) else ast.unparse(node.func)
+        if called == "told" or called in _LOOKS:
+            return False
+        if called in ("str", "repr") and any(isinstance(n, ast.Name) and n.id == name for n in ast.walk(node)):
+            return True
+        logs = isinstance(node.func, ast.Attribute) and ast.unparse(node.func.value).endswith("log")
+        if logs and any(isinstance(argument, ast.Name) and argument.id == name for argument in node.args):
+            return True
+    if isinstance(node, ast.Compare):
+        return False
+    if isinstance(node, ast.FormattedValue) and isinstance(node.value, ast.Name) and node.value.id == name:
+        return True
+    return any(shown_raw(child, name) for child in ast.iter_child_nodes(node))
+
+
+def test_no_librarys_error_is_shown_as_it_is() -> None:
+    found, raw = 0, []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        module = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        for name, where, body in caught(ast.parse(path.read_text(encoding="utf-8"))):
+            found += 1
+            if (module, where) not in THE_MODELS and any(shown_raw(statement, name) for statement in body):
+                raw.append(f"{module}, {where}")
+    assert raw == []
+    assert found > 40
