@@ -55,6 +55,17 @@ format: $(STAMP) ## Bring the code into its style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# they use what .venv has: pandas, MLflow and this package are the same there
+.venv-flavors/.installed: tests/requirements-flavors.txt $(STAMP)
+	$(PYTHON) -m venv .venv-flavors
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> "$$(.venv-flavors/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/shared.pth"
+	.venv-flavors/bin/pip install --quiet --no-deps -r $<
+	@touch $@
+
+flavors: .venv-flavors/.installed ## Models of xgboost, LightGBM, CatBoost and ONNX against plain MLflow
+	.venv-flavors/bin/python -m pytest tests/flavors.py
+
 bench: $(STAMP) .venv-peers/.installed .venv-replay/.installed ## Measure this project and its peers, write docs/performance.md
 	$(BIN)/python benchmarks/suite.py
 
@@ -101,5 +112,5 @@ clean: ## Remove what demo and tests left behind
 
 -include online.mk
 
-.PHONY: help setup demo test faults .faults-shared .faults-storage audit-dependencies lint format bench bench-quick package bench-export compat scale \
+.PHONY: help setup demo test flavors faults .faults-shared .faults-storage audit-dependencies lint format bench bench-quick package bench-export compat scale \
 	clusters requirements clean

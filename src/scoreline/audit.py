@@ -69,7 +69,8 @@ def _unusable(rows: DataFrame) -> Column:
         if field.name == RECOMMENDATIONS:
             nothing = nothing | F.col(RECOMMENDATIONS).isNull()
         if isinstance(field.dataType, T.DoubleType | T.FloatType):
-            nothing = nothing | F.coalesce(F.isnan(f"`{field.name}`"), F.lit(False))
+            escaped = field.name.replace("`", "``")
+            nothing = nothing | F.coalesce(F.isnan(f"`{escaped}`"), F.lit(False))
     return nothing
 
 

@@ -12,7 +12,7 @@ from pyspark.sql.pandas.types import to_arrow_type
 from scoreline import schema
 from scoreline.commits import LOOKED_AT, Commit
 from scoreline.context import Context
-from scoreline.errors import InputError, RunFailed
+from scoreline.errors import InputError, NotUnique, RunFailed
 from scoreline.heads import looked_at
 from scoreline.histories import bucket_of
 from scoreline.ingest import quarantine_bad
@@ -142,6 +142,12 @@ def _not_handed_over(found: DataFrame) -> dict[str, str]:
     """Columns that no Python worker is given: Arrow has no type for them."""
     problems = {}
     for column in found.schema:
+        if isinstance(column.dataType, T.UserDefinedType):
+            problems[column.name] = (
+                f"column {column.name} is {column.dataType.typeName()}, which cannot be given to a model. Make it an "
+                "array (of Spark's vectors: pyspark.ml.functions.vector_to_array)."
+            )
+            continue
         try:
             to_arrow_type(column.dataType)
         except PySparkException:
@@ -150,6 +156,21 @@ def _not_handed_over(found: DataFrame) -> dict[str, str]:
                 f"column {column.name} is {kind}, which cannot be given to a model. Write it as text."
             )
     return problems
+
+
+def require_unique(users: DataFrame, name: str) -> None:
+    """Raise NotUnique if a `user_id` is in more than one row.
+
+    `user_history` has each user once; a table of yours may not, and to prove it each time would be a pass more.
+    """
+    rows = users.groupBy(USER_ID).agg(F.count(F.lit(1)).alias("rows")).where("rows > 1")
+    if (one := rows.orderBy(USER_ID).first()) is None:
+        return
+    raise NotUnique(
+        f"input {name}: key {one[USER_ID]!r} is in {one['rows']} rows, and each has to be in one; so are "
+        f"{count(rows):,} keys. Remove the rows that are not meant, or, where only several columns together are a key, "
+        "add a column made of them (concat_ws('|', a, b)) and name that one in input.key."
+    )
 
 
 def hashed(inputs: Inputs, columns: Sequence[str]) -> Inputs:

@@ -65,9 +65,22 @@ def signature(folder: Path) -> Any:
     `predict_arrow` takes: `log_model(metadata={"arrow_signature": signature.to_dict()})`.
     """
     with quiet_mlflow():
+        import mlflow
         from mlflow.models import Model, ModelSignature
 
-        model = Model.load(str(folder))
+        try:
+            model = Model.load(str(folder))
+        except Exception as error:  # mlflow's own, or the YAML parser's
+            raise InputError(
+                f"the description of a model, {folder / 'MLmodel'}, cannot be read by MLflow {mlflow.__version__}: it "
+                f"is broken, or of another version. Log the model again, or install the MLflow it was logged with"
+            ) from error
+        if "python_function" not in (model.flavors or {}):
+            has = ", ".join(model.flavors or ["none"])
+            raise InputError(
+                f"the model in {folder} cannot be called from Python: it has {has}, expected "
+                f"the flavor python_function. Log it with a flavor that has it, such as mlflow.pyfunc"
+            )
         own = (model.metadata or {}).get("arrow_signature")
         return ModelSignature.from_dict(own) if own else model.signature
 

@@ -13,7 +13,7 @@ from scoreline import __version__, schema
 from scoreline.commits import Commit, shown
 from scoreline.context import Context
 from scoreline.errors import InputError
-from scoreline.inputs import Inputs, hashed, open_inputs
+from scoreline.inputs import Inputs, hashed, open_inputs, require_unique
 from scoreline.news import News, read_news
 from scoreline.pinning import Pinned, pin_model
 from scoreline.plan import Plan, Wanted, all_new, choose_buckets, due_by_news, due_users, make_plan
@@ -21,6 +21,8 @@ from scoreline.publish import newest_commits, next_sequence
 from scoreline.rules import Rules, read_rules
 from scoreline.schema import BUCKET, HISTORY_HASH, SCORED_AT, USER_ID
 from scoreline.tables import Table, count
+
+_UNIQUE_SHARE = 0.9  # an estimate of different keys below that share of the rows: then it is looked at exactly
 
 
 @dataclass(frozen=True)
@@ -186,10 +188,19 @@ def _verified(keys: DataFrame, by_logs: DataFrame) -> Verification:
 
 
 def count_due(context: Context, opened: Opened, due: Due) -> Plan:
-    """Count the due users, choose the buckets of this run and cut them into slices."""
+    """Count the due users, choose the buckets of this run and cut them into slices.
+
+    A key that is in many rows, as half of a key of two columns is, shows by the way; a few such rows show in the audit.
+    """
     counts: dict[int, dict[str, int]] = {}
-    for row in due.keys.groupBy(BUCKET, "reason").agg(F.count(F.lit(1)).alias("users")).collect():
+    figures = [F.count(F.lit(1)).alias("users")]
+    if of_yours := context.settings.input is not None:
+        figures.append(F.approx_count_distinct(USER_ID).alias("different"))
+    found = due.keys.groupBy(BUCKET, "reason").agg(*figures).collect()
+    for row in found:
         counts.setdefault(row[BUCKET], {})[row["reason"]] = row["users"]
+    if of_yours and sum(row["different"] for row in found) < _UNIQUE_SHARE * sum(row["users"] for row in found):
+        require_unique(opened.inputs.rows, opened.inputs.name)
     due_now = sum(users for reasons in counts.values() for users in reasons.values())
     shape = context.settings
     last = _last_scored(opened) if opened.fraction < 1 and opened.target_version else {}

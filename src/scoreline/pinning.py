@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from pyspark.sql import types as T
@@ -13,7 +14,8 @@ from scoreline.digest import verify
 from scoreline.engine import is_shipped
 from scoreline.errors import InputError
 from scoreline.inputs import Inputs
-from scoreline.models.contract import Contract, check_contract, check_output_names
+from scoreline.models.contract import Contract, check_contract, check_output_names, checked_params
+from scoreline.models.signature_types import nullable
 from scoreline.rules import Rules
 from scoreline.schema import BUCKET, HISTORY_HASH, USER_ID
 from scoreline.score import OLDER, SOURCE, Guard, ScoringTask
@@ -21,6 +23,8 @@ from scoreline.seen import ITEM_IDS, SCORES
 from scoreline.settings import ModelSettings, ScoringSettings
 from scoreline.shipping import ship
 from scoreline.workers import Shipment
+
+_WORKING = ("_left", "_new", "_different", "_old")  # columns that stand beside the outputs for the length of a query
 
 
 @dataclass(frozen=True)
@@ -48,14 +52,14 @@ def pin_model(context: Context, inputs: Inputs, rules: Rules) -> Pinned:
     )
     path = registry.download(model, settings.model_folder)
     expected = _verified(settings.model, model, path)
-    columns = to_arrow_schema(inputs.rows.schema)
     signature = registry.signature(path)
-    inputs.require(signature.inputs.input_names() if signature and signature.inputs else [])
-    contract = check_contract(signature, columns)
+    named = settings.input.columns if settings.input else []
+    inputs.require([*named, *map(str, signature.inputs.input_names() if signature and signature.inputs else [])])
+    contract = check_contract(signature, to_arrow_schema(inputs.rows.schema), named=named)
     output_fields = None if contract.kind == "recommender" else _fields(contract)
     if output_fields is not None:
         own = [*schema.staged(context.keys, []), *schema.recommendations(context.keys, [])]
-        check_output_names(contract.outputs, [field.name for field in own])
+        check_output_names(contract.outputs, [*(field.name for field in own), *_WORKING])
     seen = _seen(context, contract, rules)
     task = ScoringTask(
         model_path=str(path),
@@ -64,7 +68,7 @@ def pin_model(context: Context, inputs: Inputs, rules: Rules) -> Pinned:
         inputs=_inputs(contract, seen, path),
         outputs=_outputs(context, contract),
         staged=to_arrow_schema(schema.staged(context.keys, output_fields)),
-        params=rules.params(contract.params),
+        params=_params(signature, rules.params(contract.params), path),
         k=rules.k,
         seen=seen,
         blocked=rules.blocked,
@@ -76,6 +80,10 @@ def pin_model(context: Context, inputs: Inputs, rules: Rules) -> Pinned:
     )
     name = "recommendations" if contract.kind == "recommender" else "predictions"
     return Pinned(model, task, ship(context.spark, path, shared=settings.model.shared), name, output_fields)
+
+
+def _params(signature: Any, given: dict[str, Any], path: Path) -> dict[str, Any]:
+    return given if is_shipped(path) else checked_params(signature, given)
 
 
 def _seen(context: Context, contract: Contract, rules: Rules) -> tuple[str, ...]:
@@ -129,6 +137,6 @@ def _outputs(context: Context, contract: Contract) -> pa.Schema:
 
 def _fields(contract: Contract) -> list[T.StructField]:
     return [
-        T.StructField(field.name, from_arrow_type(field.type), True, {"comment": "output of the model"})
+        T.StructField(field.name, from_arrow_type(nullable(field.type)), True, {"comment": "output of the model"})
         for field in contract.outputs
     ]

@@ -1,6 +1,7 @@
 """MLflow's registry: an alias resolved once to one version, and moved unless that would be a step back."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,6 +10,8 @@ from getpass import getuser
 from math import isnan
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from scoreline.digest import digest, verify
 from scoreline.errors import InputError, told
@@ -33,6 +36,10 @@ __all__ = [
 TAG = "scoreline."
 DIGEST_TAG = f"{TAG}sha256"
 _MANY = 20
+_URIS = (
+    "models:/name@alias, models:/name/3, the model_uri that log_model returned (models:/m-...), runs:/<run id>/<name>, "
+    "or a folder that mlflow.pyfunc.save_model wrote"
+)
 
 
 @dataclass(frozen=True)
@@ -59,12 +66,14 @@ def pin(
 ) -> PinnedModel:
     """The one version that `model_uri` means now.
 
-    model_uri: `models:/name@alias`, `models:/name/3`, `runs:/<run id>/<path>`, or a folder with an MLflow
-    model; one of the patterns `allow` has to fit it, if given. Raises `InputError` for what is not allowed, and
-    for what is not there, saying what is.
+    model_uri: `models:/name@alias`, `models:/name/3`, `models:/m-<id>` (a logged model), `runs:/<run id>/<name>`, or a
+    folder with an MLflow model; one of the patterns `allow` has to fit it, if given. Raises `InputError` for what is
+    not allowed, and for what is not there, saying what is.
     """
     _require_allowed(model_uri, allow)
     uris = (tracking_uri, registry_uri)
+    if model_uri.startswith("models:/m-") and "/" not in model_uri.removeprefix("models:/"):
+        return _Registry.open(*uris).logged(model_uri, uris)
     if model_uri.startswith("models:/"):
         registry = _Registry.open(*uris)
         found = registry.version(model_uri)
@@ -76,16 +85,28 @@ def pin(
         return PinnedModel(found.name, str(found.version), uri, run_id, model_uri, identity, *uris, digest=recorded)
     if model_uri.startswith("runs:/"):
         run_id, _, path = model_uri.removeprefix("runs:/").partition("/")
+        if not path:
+            raise InputError(f"{model_uri} names no model of the run: write runs:/<run id>/<name it was logged under>")
         _Registry.open(*uris).require_run(run_id)
-        return PinnedModel(path or "model", run_id, model_uri, run_id, model_uri, model_uri, *uris)
-    folder = Path(model_uri.removeprefix("file://")).expanduser().absolute()
-    if not (folder / "MLmodel").is_file():
-        raise InputError(
-            f"{model_uri} is no MLflow model: there is no {folder / 'MLmodel'}. Give a folder that "
-            f"mlflow.pyfunc.save_model wrote, or models:/name@alias, models:/name/3, runs:/<run id>/<path>"
-        )
+        return PinnedModel(path, run_id, model_uri, run_id, model_uri, model_uri, *uris)
+    folder = _folder(model_uri)
     found_digest = digest(folder)
     return PinnedModel(folder.name, found_digest[:12], str(folder), None, model_uri, found_digest, *uris)
+
+
+def _folder(model_uri: str) -> Path:
+    """The folder of a path or a file: URI; raises InputError if there is no model in it, or it is no folder's name."""
+    is_file = model_uri.startswith("file:/")
+    if re.match(r"[a-z][a-z0-9+.-]+:/", model_uri) and not is_file:
+        raise InputError(
+            f"{model_uri} is a place where files are kept and names no model of MLflow, so its version is nobody's: "
+            f"give {_URIS}"
+        )
+    path = url2pathname(urlsplit(model_uri).path) if is_file else model_uri
+    folder = Path(path).expanduser().absolute()
+    if not (folder / "MLmodel").is_file():
+        raise InputError(f"{model_uri} is no MLflow model: there is no {folder / 'MLmodel'}. Give {_URIS}")
+    return folder
 
 
 def _require_allowed(model_uri: str, allow: Sequence[str] | None) -> None:
@@ -248,6 +269,11 @@ class _Registry:
         number = ""
         if not at:
             name, _, number = name.rpartition("/")
+            if number == "latest":
+                raise InputError(
+                    f"{model_uri} names no version: the latest is whatever was registered last, tested or not. Write "
+                    f"the number, or models:/{name}@alias"
+                )
             if not name or not number.isdecimal():
                 raise InputError(f"{model_uri} names no version: write models:/name@alias or models:/name/3")
         with quiet_mlflow():
@@ -259,6 +285,21 @@ class _Registry:
                 if not _is_missing(error):
                     _raise_unreachable(self.where, error)
                 raise self._missing(name, f"alias {alias}" if at else f"version {number}") from error
+
+    def logged(self, model_uri: str, uris: tuple[str, str | None]) -> PinnedModel:
+        """A logged model of MLflow 3, which never changes; nobody records a digest of one."""
+        with quiet_mlflow():
+            try:
+                found = self.client.get_logged_model(model_uri.removeprefix("models:/"))
+            except Exception as error:
+                if not _is_missing(error):
+                    _raise_unreachable(self.where, error)
+                raise InputError(
+                    f"MLflow at {without_credentials(uris[0])} has no logged model {model_uri}: correct model.uri, or "
+                    f"mlflow.tracking_uri if it was logged elsewhere"
+                ) from error
+        identity = f"{without_credentials(uris[0])} {found.artifact_location} {found.creation_timestamp}"
+        return PinnedModel(found.name, found.model_id, model_uri, found.source_run_id, model_uri, identity, *uris)
 
     def newest(self, name: str) -> Any:
         """The record of the highest version."""

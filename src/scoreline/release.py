@@ -15,7 +15,7 @@ from pyspark.sql import types as T
 
 from scoreline import audit, schema
 from scoreline.context import Context
-from scoreline.errors import NotUnique
+from scoreline.inputs import require_unique
 from scoreline.publish import replace_all, replace_some
 from scoreline.schema import BUCKET, HISTORY_HASH, RECOMMENDATIONS, USER_ID
 from scoreline.staging import Lineage, Manifest, Staging
@@ -40,22 +40,13 @@ def audit_figures(context: Context, staging: Staging, counted: Mapping[str, int]
     sample, replaced, different = _looked_at(staged, *_samples(context, staging, staged, most, few=few), few=few)
     figures["distinct_users"] = different
     if different < counted.get("scored", 0) + counted.get("failed", 0):
-        raise _twice(staged.where(F.col("outcome") != "left"), manifest.lineage.input)
+        require_unique(staged.where(F.col("outcome") != "left"), manifest.lineage.input)
     if not counted.get("scored"):
         return figures
     if RECOMMENDATIONS not in staged.columns:
         return figures | _tabular_figures(sample, replaced)
     shift = _shifts(sample, replaced, ["scores"], _flat)
     return figures | audit.item_figures(sample) | audit.overlap_figures(sample, replaced) | shift
-
-
-def _twice(users: DataFrame, name: str) -> NotUnique:
-    """`user_history` has each user once; a table of yours may not, and to prove it first would be a pass more."""
-    rows = users.groupBy(USER_ID).agg(F.count(F.lit(1)).alias("rows"))
-    key, found = rows.where("rows > 1").orderBy(USER_ID).first()  # type: ignore[misc]
-    return NotUnique(
-        f"input {name}: key {key!r} is in {found} rows, and each has to be in one. Remove the rows that are not meant."
-    )
 
 
 def _samples(

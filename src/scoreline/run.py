@@ -20,6 +20,7 @@ from scoreline.opening import Due, Opened, Verification, count_due, find_due, op
 from scoreline.plan import Plan
 from scoreline.progress import Progress, silent
 from scoreline.publish import note_verified, overtaken, superseded
+from scoreline.reasons import why_failed
 from scoreline.records import record_run
 from scoreline.release import audit_figures, publish_staged, record_failures
 from scoreline.slices import stage_slices
@@ -262,10 +263,13 @@ def _require_passed(context: Context, staging: Staging, figures: Mapping[str, An
     for gate in warned:
         log.warning("run_id=%s %s", manifest.run_id, gate)
     if broken := [gate for gate in gates if gate.refuses]:
-        said = "\n".join(f"  - {gate}" for gate in broken)
+        said = [f"  - {gate}" for gate in broken]
+        if figures["failed"]:
+            said.append(why_failed(staging.table.read()))
+        listed = "\n".join(said)
         raise AuditRefused(
             f"The audit refused to publish run {manifest.run_id}; the table keeps its last good state.\n"
-            f"{said}\n"
+            f"{listed}\n"
             f"The staged rows are kept in {staging.table.location} (columns outcome, code and message). To score them "
             f'anew: --fresh. To publish them all the same: scoreline publish --run {manifest.run_id} --accept "why"'
         )

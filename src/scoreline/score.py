@@ -13,9 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scoreline.engine import BadOutput, Engine, load_engine
+from scoreline.answers import BadOutput
+from scoreline.engine import Engine, load_engine
 from scoreline.limits import alarm, limit_memory
 from scoreline.lists import codes_of
+from scoreline.models.handover import BadInput
 from scoreline.redaction import redacted
 from scoreline.sandbox import Patience, sandboxed
 from scoreline.seen import ITEM_IDS, SCORES, seen_count, unseen
@@ -163,9 +165,9 @@ def _bisected(
 
 
 def _failure_of(error: BaseException) -> _Failure:
-    if isinstance(error, BadOutput):
-        code = error.code
-    elif isinstance(error, MemoryError | pa.ArrowMemoryError):
+    if isinstance(error, BadOutput | BadInput):
+        return _Failure(error.code, redacted(str(error))[:1000])
+    if isinstance(error, MemoryError | pa.ArrowMemoryError):
         code = "OUT_OF_MEMORY"
     else:
         code = "MODEL_EXITED" if isinstance(error, SystemExit) else "MODEL_RAISED"
@@ -199,10 +201,18 @@ def _answered(task: ScoringTask, engine: Engine, rows: pa.RecordBatch) -> pa.Rec
 def _require_values(name: str, values: pa.Array, *, nullable: bool) -> None:
     if values.null_count and not nullable:
         raise BadOutput("NULL_OUTPUT", f"output {name} is null")
-    leaf = values.flatten() if pa.types.is_list(values.type) else values
-    if leaf.null_count and not nullable:
-        raise BadOutput("NULL_OUTPUT", f"output {name} has a null in it")
-    if pa.types.is_floating(leaf.type) and not np.isfinite(leaf.drop_null().to_numpy()).all():
+    if pa.types.is_list(values.type):
+        leaf = values.flatten()
+        if leaf.null_count and not nullable:
+            raise BadOutput("NULL_OUTPUT", f"output {name} has a null in it")
+        if pa.types.is_nested(leaf.type):
+            _require_values(name, leaf, nullable=nullable)
+            return
+        values = leaf
+    if pa.types.is_struct(values.type):
+        for part, field in zip(values.flatten(), values.type, strict=True):
+            _require_values(f"{name}.{field.name}", part, nullable=True)  # required ones were looked for when read
+    if pa.types.is_floating(values.type) and not np.isfinite(values.drop_null().to_numpy()).all():
         raise BadOutput("NOT_FINITE", f"output {name} is NaN or infinite")
 
 

@@ -233,6 +233,9 @@ class InputSettings(Section):
     table: str | None = None
     format: Literal["delta", "parquet"] = "delta"
     key: str
+    columns: list[str] = Field(
+        default=[], description="for a model whose inputs have no names: which they are, in order"
+    )
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:

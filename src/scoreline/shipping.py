@@ -14,12 +14,14 @@ from typing import Any
 
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from scoreline import __version__, workers
 from scoreline.errors import ConfigurationError, told
 from scoreline.score import ScoringTask
 from scoreline.storage import is_remote
+from scoreline.tables import quoted
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +51,12 @@ def ship(spark: SparkSession, folder: Path, *, shared: bool) -> workers.Shipment
 
 
 def scored(rows: DataFrame, shipment: workers.Shipment, task: ScoringTask, schema: T.StructType) -> DataFrame:
-    """The rows mapped through the model, in the workers."""
-    return rows.mapInArrow(partial(workers.score_shipped, shipment, task), schema)
+    """The task's columns of the rows mapped through the model, in the workers.
+
+    They go there by number: `mapInArrow` does not find a column with a dot in its name.
+    """
+    numbered = [F.col(quoted(name)).alias(f"c{place}") for place, name in enumerate(task.columns)]
+    return rows.select(*numbered).mapInArrow(partial(workers.score_shipped, shipment, task), schema)
 
 
 def _packed(folder: Path) -> Path:

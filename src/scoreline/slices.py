@@ -16,6 +16,7 @@ from scoreline.errors import AuditRefused
 from scoreline.opening import Due, Opened
 from scoreline.plan import Slice
 from scoreline.progress import Progress, following
+from scoreline.reasons import why_failed
 from scoreline.schema import BUCKET, USER_ID
 from scoreline.score import Guard
 from scoreline.shipping import scored
@@ -51,8 +52,10 @@ def _require_in_budget(context: Context, staging: Staging, so_far: Mapping[str, 
     if failed > tolerated:
         raise AuditRefused(
             f"Run {staging.manifest.run_id} was stopped: {failed} users have failed so far, expected at most "
-            f"{tolerated} (audit.max_failed_share). The table keeps its last good state; {staging.table.location} has "
-            "the failed users (columns code and message). With the model mended, run again with --fresh."
+            f"{tolerated} (audit.max_failed_share). The table keeps its last good state.\n"
+            f"{why_failed(staging.table.read())}\n"
+            f"{staging.table.location} has the failed users (columns code and message). With the model mended, run "
+            "again with --fresh."
         )
 
 
@@ -84,12 +87,12 @@ def scored_slice(
     rows = everyone.where(inside) if whole_table else due.to_score(everyone, inside)
     task = replace(opened.pinned.task, guard=guard)
     staged = schema.staged(context.keys, opened.pinned.output_fields)
-    return scored(_columns(opened, rows), opened.pinned.shipment, task, staged)
+    return scored(rows, opened.pinned.shipment, task, staged)
 
 
-def _columns(opened: Opened, rows: DataFrame | None = None) -> DataFrame:
+def _columns(opened: Opened) -> DataFrame:
     """What of the rows the workers read."""
-    return (rows or opened.inputs.rows).select(*map(quoted, opened.pinned.task.columns))
+    return opened.inputs.rows.select(*map(quoted, opened.pinned.task.columns))
 
 
 def _inside(part: Slice) -> Column:

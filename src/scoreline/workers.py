@@ -19,6 +19,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from scoreline import __version__
+from scoreline.errors import RunFailed, told
 from scoreline.score import ScoringTask, score_batches
 
 REPORT = pa.schema([("host", pa.string()), ("scoreline", pa.string()), ("python", pa.string())])
@@ -35,13 +36,14 @@ class Shipment:
 
 
 def score_shipped(shipment: Shipment, task: ScoringTask, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """`score_batches` with the model where this node has it."""
+    """`score_batches` with the model where this node has it; the batches' columns are the task's, in its order."""
     if shipment.version != __version__:
         raise RuntimeError(
             f"the executor on {socket.gethostname()} has scoreline {__version__}, the driver {shipment.version}: "
             "install the same version, or ship it with --py-files"
         )
-    return score_batches(replace(task, model_path=str(model_folder(shipment))), batches)
+    named = (batch.rename_columns(list(task.columns)) for batch in batches)
+    return score_batches(replace(task, model_path=str(model_folder(shipment))), named)
 
 
 def report(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -78,8 +80,16 @@ def unpacked(archive: Path, place: Path) -> Path:
         if not folder.is_dir():
             _clean(place)
             scratch = Path(tempfile.mkdtemp(dir=place, prefix=".unpacking-"))
-            with zipfile.ZipFile(archive) as packed:
-                packed.extractall(scratch)
+            try:
+                with zipfile.ZipFile(archive) as packed:
+                    packed.extractall(scratch)
+            except (OSError, zipfile.BadZipFile) as error:
+                shutil.rmtree(scratch, ignore_errors=True)
+                raise RunFailed(
+                    f"the model's archive {archive.name} cannot be unpacked into {place} on {socket.gethostname()} "
+                    f"({told(error)}): is the disk full, or did the file arrive in part? Make room, or give the "
+                    f"executors another TMPDIR, and run again"
+                ) from error
             scratch.rename(folder)
         os.utime(folder)
     return folder

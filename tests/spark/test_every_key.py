@@ -116,6 +116,7 @@ KEYS: dict[str, Differs | Shown | Rows | Columns] = {
     "input.table": Shown("inputs", "jobs/test_tabular.py"),
     "input.format": Shown("inputs", "jobs/test_tabular.py"),
     "input.key": Shown("inputs", "jobs/test_tabular.py"),
+    "input.columns": Shown("pinning", "jobs/test_flavors.py"),
     "model.uri": Shown("pinning", "jobs/test_cli.py"),
     "model.sha256": Shown("pinning", "faults/test_tampered_models.py"),
     "model.require_digest": Shown("pinning", "faults/test_tampered_models.py"),

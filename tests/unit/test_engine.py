@@ -1,5 +1,6 @@
 """A model's outputs are taken by their names; by position only where there are no names."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from scoreline.engine import BadOutput, _columns
+from scoreline.answers import BadOutput, answer_columns
+from scoreline.engine import load_engine
 from scoreline.errors import InputError
 from scoreline.models.contract import UNNAMED, check_output_names
 
@@ -16,7 +18,7 @@ PLAIN = pa.schema([("prediction_0", pa.float64()), ("prediction_1", pa.float64()
 
 
 def taken(found: Any, outputs: pa.Schema) -> dict[str, list[float]]:
-    columns = _columns(found, outputs)
+    columns = answer_columns(found, outputs)
     return {name: list(columns[name]) for name in outputs.names}
 
 
@@ -69,3 +71,31 @@ def test_a_column_that_is_there_twice_or_is_called_by_a_number_is_none() -> None
 def test_an_output_that_can_be_no_column_is_refused(names: list[str], why: str) -> None:
     with pytest.raises(InputError, match=f"{why}. Rename it: "):
         check_output_names(pa.schema([(name, pa.float64()) for name in names]), ["user_id", "bucket"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        (pa.struct({"a b": pa.int64()}), "Delta stores no column with ' ' in the name of its part 'a b'"),
+        (
+            pa.list_(pa.struct({"a": pa.struct({"x;y": pa.int64()})})),
+            "with ';' in the name of its part 'x;y'",
+        ),
+        (pa.map_(pa.string(), pa.struct({"a": pa.int64(), "A": pa.int64()})), "two of its parts differ .*: a, A"),
+    ],
+)
+def test_an_output_with_a_part_that_can_be_no_column_is_refused(kind: pa.DataType, why: str) -> None:
+    with pytest.raises(InputError, match=f"{why}. Rename it: "):
+        check_output_names(pa.schema([("o", kind)]), [])
+
+
+def test_a_model_that_cannot_be_loaded_says_what_it_was_logged_with(tmp_path: Path) -> None:
+    (tmp_path / "MLmodel").write_text(
+        "flavors: {python_function: {loader_module: no_such_library, python_version: 3.11.0}}\n"
+        "model_uuid: a\nutc_time_created: '2026-01-01'\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "requirements.txt").write_text("no-such-library==1.0\nmlflow\n", encoding="utf-8")
+    said = r"No module named .no_such_library.\)\. It was logged with no-such-library==1\.0, mlflow: install"
+    with pytest.raises(InputError, match=said):
+        load_engine(str(tmp_path), FRAUD, 1)

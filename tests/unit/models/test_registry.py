@@ -1,6 +1,8 @@
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from mlflow.models import infer_signature
 
 from scoreline.errors import InputError
 from scoreline.quiet import pointing_at, quiet_mlflow
@@ -35,7 +37,15 @@ def test_run_and_folder_are_pinned(store: str, tmp_path: Path) -> None:
         ),
         ("models:/movies/9", "model movies has no version 9"),
         ("models:/movies", "names no version"),
-        ("models:/movies/latest", "names no version"),
+        ("models:/movies/latest", "names no version: the latest is whatever was registered last"),
+        (
+            "models:/m-0123456789abcdef0123456789abcdef",
+            r"has no logged model models:/m-0123",
+        ),
+        ("runs:/0123", "names no model of the run: write runs:/<run id>/<name it was logged under>"),
+        ("mlflow-artifacts:/1/models/m-01/artifacts", "is a place where files are kept and names no model"),
+        ("s3://bucket/models/movies", "is a place where files are kept .* or a folder that"),
+        ("dbfs:/models/movies", "is a place where files are kept"),
         ("runs:/0123/model", "has no run 0123"),
         ("/nowhere/model", "no MLflow model"),
     ],
@@ -43,6 +53,41 @@ def test_run_and_folder_are_pinned(store: str, tmp_path: Path) -> None:
 def test_what_is_not_there_is_said_with_what_is(uri: str, said: str, store: str) -> None:
     with pytest.raises(InputError, match=said):
         pin(uri, tracking_uri=store)
+
+
+def test_a_logged_model_is_pinned_and_fetched(store: str, tmp_path: Path) -> None:
+    """`model_uri` of what MLflow 3's `log_model` returns; blanks in its name and its folder are kept."""
+    with quiet_mlflow(), pointing_at(store, None):
+        import mlflow
+
+        place = mlflow.create_experiment("logged", artifact_location=str(tmp_path / "art dir"))
+        inferred = infer_signature(pd.DataFrame({"a": [1.0]}), pd.DataFrame({"y": [1.0]}))
+        with mlflow.start_run(experiment_id=place) as made:
+            info = mlflow.pyfunc.log_model(
+                name="my model", python_model=_twice, signature=inferred, pip_requirements=[]
+            )
+    pinned = pin(info.model_uri, tracking_uri=store, allow=["models:/m-*"])
+    assert (pinned.name, pinned.version, pinned.run_id) == ("my model", info.model_id, made.info.run_id)
+    assert signature(download(pinned, tmp_path / "kept")).inputs.input_names() == ["a"]
+    by_run = pin(f"runs:/{made.info.run_id}/my model", tracking_uri=store)
+    folder = download(by_run, tmp_path / "kept")
+    assert signature(folder).inputs.input_names() == ["a"]
+    assert pin(folder.as_uri(), tracking_uri=store).name == folder.name
+    with pytest.raises(InputError, match=r"is not allowed here: model\.allow has models:/movies@\*"):
+        pin(info.model_uri, tracking_uri=store, allow=["models:/movies@*"])
+
+
+def _twice(model_input):
+    return model_input * 2
+
+
+def test_a_description_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    (tmp_path / "MLmodel").write_text("flavors: [", encoding="utf-8")
+    with pytest.raises(InputError, match=r"MLmodel, cannot be read by MLflow \d.*: it is broken, or"):
+        signature(tmp_path)
+    (tmp_path / "MLmodel").write_text("flavors: {crate: {version: 1}}", encoding="utf-8")
+    with pytest.raises(InputError, match="cannot be called from Python: it has crate, expected the flavor python_func"):
+        signature(tmp_path)
 
 
 def test_registry_out_of_reach_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
