@@ -110,6 +110,7 @@ SAME = [
     pytest.param(DataType.datetime, pa.date32(), [NOON.date(), None], None, id="datetime-date"),
     pytest.param(AnyType(), pa.int64(), [1, 2], None, id="any-long"),
     pytest.param(AnyType(), pa.string(), ["a", "b"], None, id="any-string"),
+    pytest.param(AnyType(), pa.struct({"t": UTC_US}), [{"t": NOON}], [{"t": NOON}], id="any-time"),
     pytest.param(Array(DataType.double), pa.list_(pa.float32()), [[1, None], []], None, id="array-double-float"),
     pytest.param(Array(DataType.long), pa.list_(pa.int32()), [[1, 2], [3]], None, id="array-long-int"),
     pytest.param(Array(DataType.string), pa.list_(pa.string()), [["a"], ["b", "c"]], None, id="array-string"),

@@ -83,7 +83,8 @@ def _records(batch: pa.RecordBatch, spec: Any) -> list[Any]:
 
 def conformed(values: pa.Array, wanted: pa.DataType, name: str, *, unit: str = "ns") -> pa.Array:
     """The column as the type that the signature says; raises BadInput for a value beyond it."""
-    target = _given(values.type if wanted == ANY else nullable(wanted), unit)
+    # inside of records pandas makes numbers of nanoseconds
+    target = _given(values.type, "us") if wanted == ANY else _given(nullable(wanted), unit)
     if values.type.equals(target):
         return values
     try:
