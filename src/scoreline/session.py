@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from py4j.java_gateway import JavaPackage
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from scoreline.errors import ConfigurationError, told
@@ -99,13 +101,19 @@ def _build(app_name: str, wanted: Mapping[str, str]) -> SparkSession:
     builder = SparkSession.builder.appName(app_name)
     for key, value in {**settings, **wanted}.items():
         builder = builder.config(key, value)
-    return builder.getOrCreate()
+    try:
+        return builder.getOrCreate()
+    except (PySparkException, Py4JJavaError) as error:
+        raise ConfigurationError(
+            f"Spark could not be started: {told(error).rstrip('.')}. The lines above may say why; "
+            "look at the spark settings of the configuration, JAVA_HOME, and the memory of this machine."
+        ) from error
 
 
 # Another Java may not know one of them, and would not start.
 _COMPILING = (
-    "-XX:+IgnoreUnrecognizedVMOptions -XX:CompileThresholdScaling=4 -XX:MaxInlineLevel=6 -XX:InlineSmallCode=800 "
-    "-XX:FreqInlineSize=100"
+    "-XX:+IgnoreUnrecognizedVMOptions -XX:+DisplayVMOutputToStderr -XX:CompileThresholdScaling=4 -XX:MaxInlineLevel=6 "
+    "-XX:InlineSmallCode=800 -XX:FreqInlineSize=100"
 )
 
 
@@ -122,8 +130,6 @@ def _java_options() -> str:
 
 def _connected(app_name: str, address: str) -> SparkSession:
     """A session of Spark Connect: the server has the jars, the static settings and a Java."""
-    from pyspark.errors import PySparkException
-
     try:
         session: SparkSession = SparkSession.builder.appName(app_name).remote(address).getOrCreate()
         session.conf.get("spark.sql.session.timeZone")
