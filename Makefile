@@ -64,7 +64,7 @@ format: $(STAMP) ## Bring the code into its style
 	@touch $@
 
 flavors: .venv-flavors/.installed ## Models of xgboost, LightGBM, CatBoost and ONNX against plain MLflow
-	.venv-flavors/bin/python -m pytest tests/flavors.py
+	PYTHONPATH=src .venv-flavors/bin/python -m pytest tests/flavors.py
 
 bench: $(STAMP) .venv-peers/.installed .venv-replay/.installed ## Measure this project and its peers, write docs/performance.md
 	$(BIN)/python benchmarks/suite.py

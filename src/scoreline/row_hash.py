@@ -14,12 +14,11 @@ from pyspark.sql import types as T
 _NESTED = (T.ArrayType, T.MapType, T.StructType, T.VariantType) if hasattr(T, "VariantType") else (
     T.ArrayType, T.MapType, T.StructType
 )  # fmt: skip
-_JSON = {
-    "ignoreNullFields": "false",
-    # micros, which its default would cut
+TO_THE_MICROSECOND = {  # which to_json would cut to milliseconds
     "timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX",
     "timestampNTZFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSS",
 }
+_JSON = {"ignoreNullFields": "false", **TO_THE_MICROSECOND}
 
 
 def row_hash(fields: Sequence[tuple[Column, T.DataType]]) -> Column:

@@ -12,13 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
+from pyspark.sql import SparkSession
+from pyspark.sql.pandas.types import to_arrow_schema
 
 from faults.poison import save
 from jobs.truth import expected
 from scoreline import __version__
-from scoreline.deploy.mapreduce import write_files
-from scoreline.mapper import TASK, score_lines
+from scoreline.deploy.mapreduce import json_lines, write_files
+from scoreline.errors import InputError
+from scoreline.mapper import TASK, _batches, score_lines
 from scoreline.score import Guard, ScoringTask
+from scoreline.tables import collected
 
 SOURCE = str(Path(__file__).parents[2] / "src")
 
@@ -95,3 +100,16 @@ def test_a_second_attempt_names_the_user_who_ends_the_process(tmp_path: Path) ->
         (1, "scored", None),
         (2, "failed", "MODEL_CRASHED"),
     ]
+
+
+def test_a_line_is_read_as_the_row_was(spark: SparkSession) -> None:
+    rows = spark.sql(
+        "select timestamp'2026-01-02 12:30:00.123456' t, timestamp_ntz'2026-01-02 12:30:00.123456' n, "
+        "cast(1.5 as decimal(10, 2)) d, array(named_struct('a', cast(null as int), 'b', 'x')) r, tinyint(3) i"
+    )
+    line = json_lines(rows).first()[0].encode() + b"\n"
+    (read,) = _batches(to_arrow_schema(rows.schema), io.BytesIO(line), 10)
+    assert read.to_pylist() == collected(rows).to_pylist()
+    for column, kind in (("X'00'", "binary"), ("map('a', 1)", "map<string,int>"), ("array(date'2026-01-02')", "date")):
+        with pytest.raises(InputError, match=f"column x has values of type {kind}, and histories go to a mapper as JS"):
+            json_lines(spark.sql(f"select {column} x"))

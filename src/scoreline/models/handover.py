@@ -122,7 +122,8 @@ def _require(values: pa.Array, wanted: pa.DataType, name: str, *, may_be_null: b
         return
     nulls = values.null_count > 0
     if nulls and (pa.types.is_integer(wanted) if top and not is_nested(wanted) else not may_be_null):
-        raise BadInput("NULL_INPUT", f"column {name} is null, and the model's signature leaves no null there: {wanted}")
+        said = f"column {name} is null, and the model's signature leaves no null there: {wanted}"
+        raise BadInput("NULL_INPUT", f"{said}. Fill it in the table, or log the model with double, or as optional")
     if pa.types.is_struct(wanted):
         there = values.filter(values.is_valid()) if nulls else values
         for place, field in enumerate(wanted):
