@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from scoreline.commits import Commit, follows, origin, shown
+from scoreline.commits import Commit, follows, made_by, origin, shown
 from scoreline.publish import next_sequence
 
 T0 = datetime(2026, 7, 1, tzinfo=UTC)
@@ -32,8 +32,13 @@ def restore(version: int | None) -> Any:
     return ("RESTORE", {}, {"version": None if version is None else str(version), "timestamp": None})
 
 
+def test_a_commit_is_known_by_its_attempt() -> None:
+    commits = log(publish(0, attempt="a"), publish(1, attempt="b"))
+    assert [getattr(made_by(commits, attempt), "version", None) for attempt in ("a", "b", "c")] == [1, 2, None]
+
+
 @pytest.mark.parametrize(
-    ("commits", "made_by"),
+    ("commits", "maker"),
     [
         pytest.param(log("WRITE"), 1, id="a stranger's rows"),
         pytest.param(log(publish(0), "OPTIMIZE", "VACUUM START", "VACUUM END", "ADD COLUMNS"), 1, id="no row changed"),
@@ -50,9 +55,9 @@ def restore(version: int | None) -> Any:
         pytest.param(log(publish(0), ("WRITE", {"kind": "rollback"}, {})), 2, id="an older version's note"),
     ],
 )
-def test_the_commit_that_made_the_rows(commits: list[Commit], made_by: int | None) -> None:
+def test_the_commit_that_made_the_rows(commits: list[Commit], maker: int | None) -> None:
     found = origin(commits, commits[0].version)
-    assert (found.version if found else None) == made_by
+    assert (found.version if found else None) == maker
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,31 @@ def test_what_is_not_listed_is_changed_in_the_file_only(override: str, tmp_path:
             loaded(tmp_path, guard, override)
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("scoring.k", "--set scoring.k: expected key=value, such as scoring.k=50."),
+        ("=50", "--set : expected key=value, such as scoring.k=50."),
+        ("scoring.k={", "--set scoring.k: the value is not readable as YAML."),
+        ("scoring.max_age=2026-13-45", "--set scoring.max_age: the value is not readable as YAML."),
+        (f"scoring.params.x={'[' * 5_000}", "--set scoring.params.x: the value is not readable as YAML."),
+    ],
+)
+def test_what_is_no_key_and_value_is_said(override: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        loaded(tmp_path, "", override)
+    assert str(caught.value).endswith(message)
+
+
+def test_a_message_lists_the_places_where_the_file_leaves_them_open(tmp_path: Path) -> None:
+    said = []
+    for guard in ("", GUARDS[0]):
+        with pytest.raises(ConfigurationError) as caught:
+            loaded(tmp_path, guard, "name=x")
+        said.append(f"{', '.join(ALWAYS)}, {', '.join(UNGUARDED)}." in str(caught.value))
+    assert said == [True, False]
+
+
 @pytest.mark.parametrize("override", PLACES)
 def test_places_are_locked_where_the_file_guards_its_model(override: str, tmp_path: Path) -> None:
     for guard in (*GUARDS, ", require_digest: '${GUARDED:-true}'"):

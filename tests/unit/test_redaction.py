@@ -138,6 +138,26 @@ def test_a_secret_that_was_configured_is_hidden_in_every_writing(secret: str) ->
         assert not leaks(secret, redacted(text)), (text, redacted(text))
 
 
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("postgresql://db/shop?sslmode=require", "postgresql://db/shop"),
+        ("postgresql://app@db:5432/shop", "postgresql://db:5432/shop"),
+        ("postgresql://db/shop?note=a@b", "postgresql://db/shop"),
+        ("postgresql://app:one@two?three@db/shop", "postgresql://***"),
+        ("s3a://key:secret@bucket/events", "s3a://bucket/events"),
+        ("https://host:8443/events?token=abcdef", "https://host:8443/events"),
+        ("jdbc:postgresql://db/shop?user=app&password=hush", "jdbc:postgresql://db/shop"),
+        ("jdbc:oracle:thin:scott/tiger@//db:1521/shop", "jdbc:oracle:thin:@//db:1521/shop"),
+        ("jdbc:sqlserver://db:1433;user=app;password=hush", "jdbc:sqlserver://db:1433"),
+        ("jdbc:h2:mem?user=app", "jdbc:h2:mem"),
+        ("data/what?.csv", "data/what?.csv"),  # a file's name is no URL
+    ],
+)
+def test_a_source_is_named_by_all_but_who_asks_and_how(url: str, name: str) -> None:
+    assert without_credentials(url) == name
+
+
 @given(RAW)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100, deadline=None)
 def test_the_name_of_a_source_has_nothing_of_its_password(secret: str) -> None:
