@@ -37,11 +37,17 @@ faults: $(STAMP) ## The whole fault suite, with a line of counts per fault (up t
 	SCORELINE_FAULTS=$(FAULTS) $(BIN)/python -m pytest tests/faults/alone/test_killed_workers.py -m slow
 	@SCORELINE_FAULTS=$(FAULTS) $(BIN)/python tests/faults/tally.py
 
+# two halves that take about as long as each other
 .faults-shared:
-	SCORELINE_FAULTS=$(FAULTS) $(BIN)/python -m pytest tests/faults --ignore=tests/faults/alone -m "slow or not slow"
+	SCORELINE_FAULTS=$(FAULTS) $(BIN)/python -m pytest tests/faults --ignore=tests/faults/alone --ignore=tests/faults/test_random_kills.py \
+		-m "slow or not slow"
 
 .faults-storage:
 	SCORELINE_FAULTS=$(FAULTS) $(BIN)/python -m pytest tests/faults/alone/test_failing_storage.py -m slow
+	SCORELINE_FAULTS=$(FAULTS) $(BIN)/python -m pytest tests/faults/test_random_kills.py -m "slow or not slow"
+
+mutate: $(STAMP) .venv-mutate/.installed ## Break the deciding modules in small ways; shows what no test notices (hours; EACH=5: less)
+	$(BIN)/python tests/mutate.py --each $(or $(EACH),25) $(MODULES)
 
 audit-dependencies: $(STAMP) ## Known vulnerabilities of the pinned packages; fails for one it cannot look up
 	$(BIN)/pip-audit --strict --require-hashes --disable-pip --requirement requirements.txt
@@ -112,5 +118,5 @@ clean: ## Remove what demo and tests left behind
 
 -include online.mk
 
-.PHONY: help setup demo test flavors faults .faults-shared .faults-storage audit-dependencies lint format bench bench-quick package bench-export compat scale \
+.PHONY: help setup demo test flavors faults .faults-shared .faults-storage mutate audit-dependencies lint format bench bench-quick package bench-export compat scale \
 	clusters requirements clean

@@ -1,9 +1,12 @@
 """What tables and logs already hold stays readable: another value would make everybody due, or lose what is staged."""
 
 from dataclasses import asdict
+from datetime import UTC, datetime
 
 import pyarrow as pa
 
+from scoreline.commits import Commit
+from scoreline.news import complete_note
 from scoreline.plan import Slice
 from scoreline.rules import Rules
 from scoreline.settings import fingerprint
@@ -30,6 +33,12 @@ def test_the_hash_of_rules() -> None:
 
 def test_the_name_of_staging() -> None:
     assert PREFIX + fingerprint({"target": ["t", 1], "k": 20}) == "_staging_c45762f469c1e068"
+
+
+def test_the_moment_of_a_commit_in_the_note_of_a_publication() -> None:
+    commit = Commit(7, datetime(2026, 7, 1, 3, 0, 0, 123_000, UTC), "MERGE", {}, {}, {})
+    note = complete_note([commit], version=7, complete=True, oldest=datetime(2026, 7, 1, tzinfo=UTC))
+    assert note == {"complete": True, "input_at": 1_782_874_800_123, "oldest": "2026-07-01T00:00:00+00:00"}
 
 
 def test_the_note_of_a_run_is_read_again_and_one_of_another_version_is_none() -> None:
