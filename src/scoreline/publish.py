@@ -7,25 +7,21 @@ after publishing we look whether the commit is ours. The sequence is drawn from 
 
 import json
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from py4j.protocol import Py4JJavaError
-from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 
 from scoreline.commits import LOOKED_AT, Commit, made_by, shown
 from scoreline.errors import InputError, Superseded
 from scoreline.schema import PUBLISHED, USER_ID
-from scoreline.tables import Table, Tables, commit_settings, is_conflict, quoted
+from scoreline.tables import Table, Tables, commit_settings, committed, quoted
 
 log = logging.getLogger(__name__)
 
 APP = "scoreline/publish"
-_ATTEMPTS = 4
 
 
 def newest_commits(table: Table) -> list[Commit]:
@@ -78,16 +74,8 @@ def _stamped(note: Mapping[str, Any], sequence: int) -> dict[str, Any]:
 
 
 def _published(table: Table, note: Mapping[str, Any], commit: Callable[[], None]) -> int:
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            commit()
-            break
-        except (PySparkException, Py4JJavaError) as error:  # a MERGE says it in Java's words
-            # of two racing publishers one gets a conflict, often the newer: it tries again, and the fence decides
-            if attempt == _ATTEMPTS or not is_conflict(error):
-                raise
-            log.warning("publish conflict, attempt=%d", attempt)
-            time.sleep(0.2 * attempt)
+    # of two racing publishers one gets a conflict, often the newer: it tries again, and the fence decides
+    committed(commit)
     ours = made_by(table.commits(limit=LOOKED_AT), note["attempt"])
     if ours is None:
         raise superseded(table)

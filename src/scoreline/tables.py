@@ -4,8 +4,9 @@ A table in a folder is `<root>/<name>`; in a catalogue `<catalog.schema>.<name>`
 """
 
 import json
+import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -26,6 +27,9 @@ from scoreline.errors import InputError, RunFailed, ScorelineError, told
 from scoreline.session_settings import session_settings
 from scoreline.settings import TablesSettings
 
+log = logging.getLogger(__name__)
+
+_ATTEMPTS = 4
 _CONFLICT = ("DELTA_CONCURRENT", "ConcurrentModification", "DELTA_PROTOCOL_CHANGED", "DELTA_METADATA_CHANGED")
 _ABANDONED = timedelta(minutes=10)  # far above what the slowest store takes for a first commit
 _PROPERTIES = {"delta.enableDeletionVectors": "true", "delta.dataSkippingNumIndexedCols": "2"}
@@ -62,7 +66,7 @@ class Table:
         wanted = {**_PROPERTIES, **(properties or {})}
         pairs = ", ".join(f"{literal(key)} = {literal(value)}" for key, value in wanted.items())
         statement = f"CREATE TABLE IF NOT EXISTS {self.identifier} ({columns}) USING DELTA TBLPROPERTIES ({pairs})"
-        self.spark.sql(statement)
+        committed(lambda: self.spark.sql(statement))
         if not (self.in_catalog or self._appears()):
             # Spark takes a log without a commit for a table; on this machine the lock says that its maker is dead
             if is_shared(self.location):
@@ -137,12 +141,10 @@ class Table:
         columns = [quoted(name) for name in rows.columns]
         assignments = ", ".join(f"{column} = new.{column}" for column in columns)
         values = ", ".join(f"new.{column}" for column in columns)
-        self.merge(
-            rows,
-            f"old.{quoted(key)} = new.{quoted(key)}",
-            *([f"WHEN MATCHED THEN UPDATE SET {assignments}"] if update else []),
-            f"WHEN NOT MATCHED THEN INSERT ({', '.join(columns)}) VALUES ({values})",
-        )
+        clauses = [f"WHEN MATCHED THEN UPDATE SET {assignments}"] if update else []
+        clauses += [f"WHEN NOT MATCHED THEN INSERT ({', '.join(columns)}) VALUES ({values})"]
+        # rows that are made of this table are made of its newest version each time
+        committed(lambda: self.merge(rows, f"old.{quoted(key)} = new.{quoted(key)}", *clauses))
 
     def delete(self, where: str) -> None:
         self.spark.sql(f"DELETE FROM {self.identifier} WHERE {where}")
@@ -230,6 +232,19 @@ class Tables:
 def is_conflict(error: Exception) -> bool:
     """Whether a commit failed since another writer's was faster; a MERGE says it in Java's words."""
     return any(sign in str(error) for sign in _CONFLICT)
+
+
+def committed(commit: Callable[[], object]) -> None:
+    """Commit, and again where another writer's commit was faster: what is committed must be the same both times."""
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            commit()
+            break
+        except (PySparkException, Py4JJavaError) as error:
+            if attempt == _ATTEMPTS or not is_conflict(error):
+                raise
+            log.warning("another commit was faster, attempt=%d", attempt)
+            time.sleep(0.2 * attempt)
 
 
 def is_shared(location: str) -> bool:

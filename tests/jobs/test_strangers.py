@@ -4,14 +4,16 @@ import json
 import os
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from builders import NOW, write_events
+from builders import NOW, context, write_events
 from jobs.races import just_before, without_locks
 from jobs.truth import expected, histories, published
 from scoreline import ingest, publish, schema
@@ -25,7 +27,7 @@ from scoreline.publish import published_table
 from scoreline.repair import repair_histories
 from scoreline.run import plan_run, run
 from scoreline.settings import TablesSettings
-from scoreline.tables import Tables
+from scoreline.tables import Table, Tables
 from scoreline.undo import roll_back
 
 HOUR = timedelta(hours=1)
@@ -164,6 +166,53 @@ def test_two_first_ingests_at_once_give_each_user_one_row(
     ingest_events(pipeline(now=NOW + HOUR), one)
     rows = pipeline().tables.table("user_history").read().select("user_id", "item_ids").collect()
     assert sorted((row[0], row[1]) for row in rows) == [(1, [10]), (2, [10, 11]), (3, [11])]
+
+
+def test_first_ingests_that_run_beside_each_other_both_get_through(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three hosts make the tables at once, with the same events and the same bad row."""
+    rows = [(user, 10, 5, 1_700_000_000) for user in range(8)] + [(9, 9, 99, 1)]
+    events = write_events(tmp_path / "events.csv", rows)
+    without_locks(monkeypatch, "scoreline.ingest")
+    hosts = [context(spark.newSession(), tmp_path / "tables", now=NOW + hour * HOUR) for hour in range(3)]
+    with ThreadPoolExecutor(3) as threads:
+        read = [report.rows_good for report in threads.map(ingest_events, hosts, [events] * 3)]
+    assert read == [8, 8, 8]
+    tables = context(spark, tmp_path / "tables").tables
+    found = tables.table("user_history").read().select("user_id", "item_ids").collect()
+    assert sorted((row[0], row[1]) for row in found) == [(user, [10]) for user in range(8)]
+    assert [row.raw_row for row in tables.table("quarantine").read().collect()] == ["9,9,99,1"]
+
+
+@pytest.mark.parametrize("before", ["quarantine", "user_history"])
+def test_an_ingest_of_another_host_between_reading_and_merging_is_not_lost(
+    before: str, pipeline: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have good and bad rows, some of them the same, of users who are known already."""
+    again, bad = [(1, 10, 5, 1_700_000_000)] * 4, (9, 9, 99, 1)
+    events = {name: write_events(tmp_path / f"{name}.csv", rows) for name, rows in {
+        "base": [(user, 10, 5, 1_700_000_000) for user in (1, 2, 3)],
+        "one": [*again, (1, 11, 5, 1_700_000_001), (2, 11, 5, 1_700_000_001), (4, 11, 5, 1_700_000_001), bad],
+        "two": [*again, (2, 12, 5, 1_700_000_002), (3, 12, 5, 1_700_000_002), (4, 12, 5, 1_700_000_002), bad],
+    }.items()}  # fmt: skip
+    ingest_events(pipeline(), events["base"])
+    without_locks(monkeypatch, "scoreline.ingest")
+    real = Table.merge
+
+    def late(table: Table, *args: Any) -> None:
+        if table.name == before:
+            monkeypatch.setattr(Table, "merge", real)
+            ingest_events(pipeline(), events["two"])
+        real(table, *args)
+
+    monkeypatch.setattr(Table, "merge", late)
+    ingest_events(pipeline(now=NOW + HOUR), events["one"])
+    rows = pipeline().tables.table("user_history").read().select("user_id", "item_ids").collect()
+    assert sorted((row[0], row[1]) for row in rows) == [
+        (1, [10, 11]), (2, [10, 11, 12]), (3, [10, 12]), (4, [11, 12]),
+    ]  # fmt: skip
+    assert pipeline().tables.table("quarantine").read().count() == 2  # one a file
 
 
 def test_a_doubled_history_is_found_and_repaired(ran: Any, registry: Any, tmp_path: Path) -> None:
