@@ -131,9 +131,11 @@ def test_verify_compares_what_the_logs_say_with_all_keys(ran: Any, registry: Any
 
 
 def test_a_plan_makes_no_table(filled: Any) -> None:
+    before = filled().tables.names("")
     _, plan = plan_run(filled())
     assert plan.reasons == {"new": 60}
     assert not table(filled()).exists()
+    assert filled().tables.names("") == before
 
 
 def test_columns_that_others_add_stay_theirs(ran: Any, registry: Any, tmp_path: Path) -> None:
