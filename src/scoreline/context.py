@@ -16,7 +16,7 @@ from scoreline.schema import Keys
 from scoreline.session import get_session, settings_of
 from scoreline.session_settings import modifiable, session_settings
 from scoreline.settings import ScoringSettings, Settings
-from scoreline.tables import Tables
+from scoreline.tables import Tables, explained
 
 _ROWS = "spark.sql.execution.arrow.maxRecordsPerBatch"
 _BYTES = "spark.sql.execution.arrow.maxBytesPerBatch"
@@ -60,11 +60,14 @@ class Context:
 
 
 def step(work: Callable[Concatenate[Context, P], R]) -> Callable[Concatenate[Context, P], R]:
-    """A step of the pipeline: the session has the context's settings while it runs, and its own afterwards."""
+    """A step of the pipeline: the session has the context's settings while it runs, and its own afterwards.
+
+    What Spark throws and nobody has explained nearer to where it came from becomes an error of ours here.
+    """
 
     @wraps(work)
     def settled(context: Context, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        with session_settings(context.spark, context.session):
+        with session_settings(context.spark, context.session), explained(f"{work.__name__.replace('_', ' ')} failed"):
             return work(context, *args, **kwargs)
 
     return settled

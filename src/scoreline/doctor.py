@@ -6,15 +6,15 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Literal
 
 from scoreline import registry
 from scoreline.context import Context, open_context, step
 from scoreline.digest import verify
 from scoreline.errors import ScorelineError, told
+from scoreline.model_files import abandoned
 from scoreline.repair import doubled
-from scoreline.schema import PUBLISHED
+from scoreline.schema import PUBLISHED, TABLES
 from scoreline.settings import Settings
 from scoreline.staging import PREFIX, SCRATCH
 from scoreline.tables import count
@@ -29,7 +29,6 @@ _ONE_ROW_EACH = {
     "user_history": "scoreline repair puts them together.",
     **dict.fromkeys(PUBLISHED, "scoreline run --verify gives each one row."),
 }
-_TABLES = ("user_history", "recommendations", "predictions", "quarantine", "scoring_errors", "items", "runs")
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def examine(settings: Settings) -> list[Check]:
 @step
 def _tables(context: Context) -> list[Check]:
     checks = _guarded("storage", lambda: [_writable(context)])
-    for name in _TABLES:
+    for name in TABLES:
         checks += _guarded(f"table {name}", lambda name=name: list(_table(context, name)))  # type: ignore[misc]
     return checks + _guarded("leftovers", lambda: list(_leftovers(context)))
 
@@ -107,8 +106,12 @@ def _model(settings: Settings) -> list[Check]:
     if expected is None:
         advice = "Promote it (scoreline promote) to have its digest recorded, or pin model.sha256."
         return [Check("model", "warn", f"{said}; nobody has recorded its digest", advice)]
-    verify(registry.download(model, settings.model_folder), expected)
-    return [Check("model", "ok", f"{said}; its files have the recorded digest")]
+
+    def verified() -> list[Check]:
+        verify(registry.download(model, settings.model_folder), expected)
+        return [Check("model", "ok", f"{said}; its files have the recorded digest")]
+
+    return _guarded("model", verified)
 
 
 def _writable(context: Context) -> Check:
@@ -118,7 +121,7 @@ def _writable(context: Context) -> Check:
         found = table.read().count()
     finally:
         table.drop()
-    said = f"a table can be written, read and removed beside {table.name}"
+    said = f"a table can be written, read and removed in {table.location.removesuffix(table.name).rstrip('/.')}"
     if found == 1 and not context.tables.keeps_writers_apart():
         advice = "Let one driver at a time write these tables, or set S3DynamoDBLogStore (docs/deploy/storage.md)."
         return Check("storage", "warn", f"{said}; two hosts that commit at once are not kept apart here", advice)
@@ -138,7 +141,7 @@ def _table(context: Context, name: str) -> Iterator[Check]:
     else:
         yield Check(f"table {name}", "ok", said)
     if name in _ONE_ROW_EACH and (twice := count(doubled(table.read()))):
-        yield Check(name, "bad", f"{twice:,} users have two rows", _ONE_ROW_EACH[name])
+        yield Check(f"table {name}", "bad", f"{twice:,} users have two rows", _ONE_ROW_EACH[name])
 
 
 def _leftovers(context: Context) -> Iterator[Check]:
@@ -149,14 +152,10 @@ def _leftovers(context: Context) -> Iterator[Check]:
         at = table.commits(limit=1)[0].at.astimezone(UTC) if table.exists() else table.touched_at()
         if datetime.now(UTC) - at > _OLD:
             old.append(name)
-    fetching = sorted(str(p) for p in context.settings.model_folder.glob("*/.fetching-*") if _is_old(p))
+    fetching = [str(path) for path in abandoned(context.settings.model_folder)]
     if old or fetching:
         listed = ", ".join([*old, *fetching])
         yield Check("leftovers", "warn", f"of runs that nobody took up: {listed}", "scoreline vacuum removes them.")
     else:
         said = f"{len(found)} staged run(s), none older than a day" if found else "none"
         yield Check("leftovers", "ok", said)
-
-
-def _is_old(path: Path) -> bool:
-    return datetime.now(UTC) - datetime.fromtimestamp(path.stat().st_mtime, UTC) > _OLD

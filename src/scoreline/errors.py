@@ -29,6 +29,7 @@ __all__ = [
 _CODE = re.compile(r"^\[[A-Z][A-Z0-9_.]+\] |(?<=[:;] )\[[A-Z][A-Z0-9]*[._][A-Z0-9_.]+\] ")
 _MLFLOW = re.compile(r"^[A-Z]+(?:_[A-Z]+)+: ")
 _STATE = re.compile(r"\s*SQLSTATE: [0-9A-Z]{5}.*", re.DOTALL)  # and behind it the place in the query, and its plan
+_REFRESH = re.compile(r" It is possible the underlying files have been updated\..*?(?: involved\.|$)")  # no help here
 _JAVA = r"\b(?:org|java|javax|jdk|sun|scala|py4j|io|com|net|software)(?:\.[a-z_$][\w$]*)*\."
 _THROWN = re.compile(_JAVA + r"[A-Z][\w$]*(?:Exception|Error|Failure): ")
 _CLASS = re.compile(
@@ -110,6 +111,7 @@ def plain(text: str) -> str:
     'No file a.csv.'
     """
     line = re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", _STATE.sub("", text)).strip()
+    line = _REFRESH.sub("", line)
     line = _MLFLOW.sub("", _CODE.sub("", _THROWN.sub("", line)))
     return _CLASS.sub(lambda name: name[1] or name[2], line)
 

@@ -12,7 +12,7 @@ from scoreline.commits import shown
 from scoreline.context import Context, step
 from scoreline.errors import ConfigurationError, InputError
 from scoreline.publish import published_table
-from scoreline.schema import PUBLISHED, RECOMMENDATIONS, USER_ID
+from scoreline.schema import PUBLISHED, RECOMMENDATIONS, TABLES, USER_ID
 from scoreline.tables import Table
 from scoreline.values import whole
 
@@ -105,16 +105,7 @@ class Status:
 @step
 def status(context: Context, *, last: int = 5) -> Status:
     """The state of the pipeline as the tables tell it."""
-    names = (
-        "user_history",
-        "recommendations",
-        "predictions",
-        "quarantine",
-        "scoring_errors",
-        "items",
-        "runs",
-    )
-    there = [(name, context.tables.table(name)) for name in names]
+    there = [(name, context.tables.table(name)) for name in TABLES]
     existing = {name: table for name, table in there if table.exists()}
     if not existing:
         raise InputError(

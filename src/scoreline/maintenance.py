@@ -9,10 +9,11 @@ from datetime import timedelta
 from scoreline.context import Context, step
 from scoreline.errors import InputError
 from scoreline.lock import exclusive
+from scoreline.model_files import abandoned
+from scoreline.schema import TABLES
 from scoreline.staging import clean_staging
 from scoreline.tables import Table, explained
 
-NAMES = ("user_history", "recommendations", "predictions", "quarantine", "scoring_errors", "items", "runs")
 LEAST = timedelta(days=7)
 
 
@@ -29,21 +30,21 @@ def vacuum(context: Context, *, retain: timedelta = LEAST) -> Maintained:
     """Delete files that no version of the last `retain` needs, and what runs left behind that nobody took up.
 
     At least seven days: a run, a reader or the database's export may still look at an older version, and `rollback`
-    can only go back to a version whose files are there. Raises InputError for less.
+    can only go back to a version whose files are there. Raises InputError for less. A table whose own
+    `delta.deletedFileRetentionDuration` is longer keeps what that says.
     """
     if retain < LEAST:
         raise InputError(
             f"vacuum keeps at least {LEAST.days} days, found {retain}: rollback, a running export and readers need the "
             "files of older versions."
         )
-    hours = retain.total_seconds() / 3600
     files = {}
     with _nobody_else(context), explained("vacuum failed"):
         for table in _existing(context):
-            table.vacuum(hours)
+            table.vacuum(retain)
             files[table.name] = _files(table)
         removed = clean_staging(context)
-    for folder in context.settings.model_folder.glob("*/.fetching-*"):
+    for folder in abandoned(context.settings.model_folder):
         shutil.rmtree(folder, ignore_errors=True)
         removed += 1
     return Maintained(files, removed)
@@ -69,7 +70,7 @@ def _nobody_else(context: Context) -> Iterator[None]:
 
 
 def _existing(context: Context) -> list[Table]:
-    tables = [context.tables.table(name) for name in NAMES]
+    tables = [context.tables.table(name) for name in TABLES]
     return [table for table in tables if table.exists()]
 
 

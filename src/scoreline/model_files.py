@@ -4,6 +4,7 @@ import hashlib
 import re
 import shutil
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from scoreline.digest import digest
 from scoreline.errors import InputError, told
 from scoreline.quiet import pointing_at, quiet_mlflow
 
-__all__ = ["PinnedModel", "digest", "download", "signature"]
+__all__ = ["PinnedModel", "abandoned", "digest", "download", "signature"]
+
+_DAY = 86_400
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,16 @@ def download(model: PinnedModel, into: Path) -> Path:
             if not target.is_dir():
                 raise
     return target
+
+
+def abandoned(folder: Path) -> list[Path]:
+    """What fetches left in `folder` that ended in the middle: no file of theirs was written for a day."""
+    yesterday = time.time() - _DAY
+    return sorted(path for path in folder.glob("*/.fetching-*") if _newest(path) < yesterday)
+
+
+def _newest(folder: Path) -> float:
+    return max((path.stat().st_mtime for path in [folder, *folder.rglob("*")] if path.exists()), default=0.0)
 
 
 def signature(folder: Path) -> Any:

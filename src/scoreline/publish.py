@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from urllib.parse import unquote
 from uuid import uuid4
 
 from pyspark.sql import DataFrame
@@ -17,6 +18,7 @@ from pyspark.sql import DataFrame
 from scoreline.commits import LOOKED_AT, Commit, made_by, shown
 from scoreline.errors import InputError, Superseded
 from scoreline.schema import PUBLISHED, USER_ID
+from scoreline.storage import folders
 from scoreline.tables import Table, Tables, commit_settings, committed, quoted
 
 log = logging.getLogger(__name__)
@@ -119,8 +121,22 @@ def rollback(table: Table, *, run_id: str | None = None) -> tuple[Commit, int]:
         "to_version": target.version,
         "to_run": target.note.get("run_id"),
     }
-    version = replace_all(table, table.read(target.version), sequence=next_sequence(commits), note=note)
-    return target, version
+    rows = table.read(target.version)
+    _require_files(table, rows, target)
+    return target, replace_all(table, rows, sequence=next_sequence(commits), note=note)
+
+
+def _require_files(table: Table, rows: DataFrame, target: Commit) -> None:
+    """Raise InputError unless the files of an older version are there."""
+    place = table.detail()["location"].rstrip("/")
+    parts = [unquote(file).rsplit("/", 2)[-2:] for file in rows.inputFiles()]
+    needed = {name for folder, name in parts if folder == place.rsplit("/", 1)[-1]}
+    if missing := needed - set(folders(table.spark, place)):
+        raise InputError(
+            f"{len(missing)} of the {len(needed)} files that version {target.version} of {table.location} needs "
+            f"(run {target.note.get('run_id')}) are not there any more; scoreline vacuum removes those that no version "
+            "of the last week needs. The table stays as it is. Go back to a later run, or run again."
+        )
 
 
 def published_table(tables: Tables, pipeline: str, *, run_id: str | None = None) -> Table:

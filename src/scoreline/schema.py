@@ -27,6 +27,7 @@ SOURCE = "_source"  # of a row that is read: where it came from,
 RAW = "_raw"  # the row as text,
 MALFORMED = "_malformed"  # and whether it is a line that does not fit the format
 PUBLISHED = ("recommendations", "predictions")  # lists of a recommender, outputs of any other model
+TABLES = ("user_history", *PUBLISHED, "quarantine", "scoring_errors", "items", "runs")  # all that a pipeline may have
 
 _SPARK: dict[KeyType, T.DataType] = {"long": T.LongType(), "string": T.StringType()}
 _ARROW: dict[KeyType, pa.DataType] = {"long": pa.int64(), "string": pa.string()}

@@ -73,7 +73,7 @@ def existing_session() -> SparkSession | None:
     """The session of this process, if there is one; another thread than this may have made it."""
     if (active := SparkSession.getActiveSession()) is not None:
         return active
-    made = SparkSession._instantiatedSession
+    made = getattr(SparkSession, "_instantiatedSession", None)
     return made if made is not None and made._sc._jsc is not None else None
 
 

@@ -5,6 +5,7 @@ A table in a folder is `<root>/<name>`; in a catalogue `<catalog.schema>.<name>`
 
 import json
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 _ATTEMPTS = 4
 _CONFLICT = ("DELTA_CONCURRENT", "ConcurrentModification", "DELTA_PROTOCOL_CHANGED", "DELTA_METADATA_CHANGED")
 _ABANDONED = timedelta(minutes=10)  # far above what the slowest store takes for a first commit
+_RETENTION = "delta.deletedFileRetentionDuration"
 _PROPERTIES = {"delta.enableDeletionVectors": "true", "delta.dataSkippingNumIndexedCols": "2"}
 
 
@@ -177,8 +179,11 @@ class Table:
         """Delta's DESCRIBE DETAIL: numFiles, sizeInBytes and more."""
         return self.spark.sql(f"DESCRIBE DETAIL {self.identifier}").first()
 
-    def vacuum(self, hours: float) -> None:
-        self.spark.sql(f"VACUUM {self.identifier} RETAIN {hours:g} HOURS")
+    def vacuum(self, retain: timedelta) -> None:
+        """Delete files that no version of the last `retain` needs, or of as long as the table's own property says."""
+        # Delta refuses less than the property
+        kept = max(retain, _interval(self.properties().get(_RETENTION, "")))
+        self.spark.sql(f"VACUUM {self.identifier} RETAIN {kept.total_seconds() / 3600:g} HOURS")
 
     def optimize(self) -> None:
         self.spark.sql(f"OPTIMIZE {self.identifier}")
@@ -289,6 +294,16 @@ def quoted_name(dotted: str) -> str:
     '`main`.`films`'
     """
     return ".".join(quoted(part) for part in dotted.split("."))
+
+
+def _interval(text: str) -> timedelta:
+    """The length of an interval as a table's property has it, in units that have one; 0 of nothing.
+
+    >>> _interval("interval 2 weeks 12 hours")
+    datetime.timedelta(days=14, seconds=43200)
+    """
+    parts = re.findall(r"(\d+)\s+(week|day|hour|minute|second)s?", text, re.IGNORECASE)
+    return timedelta(**{f"{unit.lower()}s": int(count) for count, unit in parts})
 
 
 def _note(text: str | None) -> Mapping[str, Any]:

@@ -63,8 +63,7 @@ class SomeLibraryError(Exception):
         ),
         (
             PySparkException(READ),
-            "Encountered error while reading file file:///t/part-0.parquet. File does not exist. It is possible the "
-            "underlying files have been updated.",
+            "Encountered error while reading file file:///t/part-0.parquet. File does not exist.",
         ),
         (PySparkException(FULL), "No space left on device"),
         (PySparkException(HEAP), "Java heap space"),
