@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import pytest
+from psycopg import sql
 from pyspark.sql import SparkSession
 
 from builders import NOW, context
@@ -99,6 +101,29 @@ def test_a_merge_that_fails_leaves_its_rows_to_the_next_ingest(
         ingest_events(pipeline(1), url)
     assert ingest_events(pipeline(2), url).rows_read == 1
     assert histories(pipeline()) == {1: [10], 2: [20]}
+
+
+def test_no_table_report_or_error_has_anything_of_an_odd_password(
+    pipeline: Any, ratings: Any, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = "hu/sh@quiet:now%zz+?a b"
+    ratings("DROP ROLE IF EXISTS odd")
+    ratings(sql.SQL("CREATE ROLE odd LOGIN PASSWORD {}").format(secret))
+    ratings('GRANT SELECT ON "Film ratings" TO odd')
+    for item in range(9):
+        ratings(INSERT, (1, item))
+    ratings("""INSERT INTO "Film ratings" VALUES (2, 20, 99, '2026-01-02 03:04:05+00')""")
+    place = url.rpartition("@")[2]
+    odd = f"postgresql://odd:{quote(secret, safe='')}@{place}"
+    report = ingest_events(pipeline(), odd)
+    assert (report.rows_good, report.rows_bad) == (9, 1)
+    with pytest.raises(InputError) as caught:
+        ingest_events(pipeline(1), odd.replace("odd:", "odd:wrong%2F"))
+    made = [pipeline().tables.table(name) for name in ("user_history", "quarantine")]
+    rows = [str(row) for table in made for row in table.read().collect()]
+    log = [str(commit) for table in made for commit in table.commits()] + [str(made[0].properties())]
+    for text in [*rows, *log, str(report), str(caught.value), caplog.text]:
+        assert not [piece for piece in ("hu/sh", "quiet", "now%zz", quote(secret, safe="")) if piece in text], text
 
 
 def test_nothing_new_is_no_error_and_changes_nothing(pipeline: Any, ratings: Any, url: str) -> None:
