@@ -27,7 +27,7 @@ _LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z, the last that a Spark ti
 
 # no backslash in them: how many of those SQL takes is a setting of the session
 _WHOLE = "^[+-]?[0-9]+([.]0+)?$"
-_NUMBER = "^[+-]?(([0-9]+([.][0-9]+)?|[.][0-9]+)([eE][+-]?[0-9]+)?|[iI]nf(inity)?)$"
+_INFINITE = "^[+-]?[iI]nf(inity)?$"
 _ISO = (
     "^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,9})?)?"
     "( ?(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?))?)?$"
@@ -66,7 +66,14 @@ def key(column: str, kind: T.DataType, wanted: KeyType) -> Column:
         return F.expr(f"CAST({whole} AS STRING)" if wanted == "string" else f"try_cast({whole} AS BIGINT)")
     if wanted == "string":
         return F.expr(f"nullif({said}, '')")
-    return F.expr(f"CASE WHEN {said} RLIKE '{_WHOLE}' THEN try_cast(substring_index({said}, '.', 1) AS BIGINT) END")
+    # what a cast takes for whole it is, but for blanks that are none of ours; the slower look is for 17001.0
+    slowly = f"CASE WHEN {said} RLIKE '{_WHOLE}' THEN try_cast(substring_index({said}, '.', 1) AS BIGINT) END"
+    return F.expr(f"CASE WHEN {_in_digits(said)} THEN coalesce(try_cast({said} AS BIGINT), {slowly}) END")
+
+
+def _in_digits(said: str) -> str:
+    """Begins with no blank of any kind, ends with a digit."""
+    return f"substring({said}, 1, 1) > ' ' AND substring({said}, -1) BETWEEN '0' AND '9'"
 
 
 def _whole(value: str, kind: T.DataType) -> str:
@@ -87,7 +94,11 @@ def _number(column: str, kind: T.DataType) -> str:
     if isinstance(kind, _INTEGERS | T.DecimalType | T.DoubleType):
         found = f"CAST({quoted(column)} AS DOUBLE)"
     else:  # a float, too, as it is written: 0.1, not the double 0.10000000149 that is nearest to its bits
-        found = f"CASE WHEN {_text(column)} RLIKE '{_NUMBER}' THEN try_cast({_text(column)} AS DOUBLE) END"
+        said = _text(column)
+        # all that a cast takes besides: 5d, 5f, 0x1p3, 5. and the words
+        plainly = f"{_in_digits(said)} AND instr({said}, 'x') = 0 AND instr({said}, 'X') = 0"
+        infinite = f"{said} RLIKE '{_INFINITE}'"
+        found = f"CASE WHEN {plainly} OR {infinite} THEN try_cast({said} AS DOUBLE) END"
     return f"(nullif({found}, double('NaN')) + 0D)"  # the sum: -0.0 is 0.0
 
 
@@ -118,7 +129,11 @@ def _iso(written: str) -> str:
         rest,
         f"CASE WHEN {rest} RLIKE '[ZC+-]' THEN '' ELSE 'Z' END",
     ]
-    return f"try_cast(concat({', '.join(parts)}) AS TIMESTAMP)"
+    to_the_second = f"substring({written}, 17, 1) = ':'"  # the usual forms, without putting parts together
+    return f"""try_cast(CASE
+        WHEN {to_the_second} AND length({written}) = 19 THEN concat({written}, 'Z')
+        WHEN {to_the_second} AND substring({written}, -1) = 'Z' THEN {written}
+        ELSE concat({", ".join(parts)}) END AS TIMESTAMP)"""
 
 
 def _text(column: str) -> str:
