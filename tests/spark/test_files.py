@@ -18,7 +18,7 @@ from pyspark.sql import SparkSession
 from builders import context, settings
 from scoreline.errors import InputError
 from scoreline.ingest import ingest_events
-from scoreline.inputs import open_inputs
+from scoreline.inputs import open_inputs, quarantine_unkeyed
 from scoreline.sources import read_source
 
 T0 = 1_700_000_000
@@ -82,7 +82,7 @@ def test_what_a_folders_name_says_stays_text(spark: SparkSession, tmp_path: Path
     assert (sorted(row["item_ids"]), report.reasons) == (wanted, {"item_id is missing": 1})
 
 
-NANOS = [1767225600_000000000, 1767312000_123456789]
+NANOS = [1767225600_000000000, 1767312000_123456789, -1]
 
 
 def test_parquet_columns_that_spark_has_no_type_for_do_not_spoil_the_others(
@@ -91,35 +91,43 @@ def test_parquet_columns_that_spark_has_no_type_for_do_not_spoil_the_others(
     """Times in nanoseconds are times, with and without a zone; others are left out, or named if they are asked for."""
     table = pa.table(
         {
-            "user": pa.array([1.0, 2.0]),  # as pandas saves whole numbers, if one was missing
-            "item": pa.array([7, 2**64 - 1], pa.uint64()),
+            "user": pa.array([1.0, 2.0, 1.5]),  # as pandas saves whole numbers, if one was missing
+            "item": pa.array([7, 2**64 - 1, 7], pa.uint64()),
             "at": pa.array(NANOS, pa.timestamp("ns")),
             "zoned": pa.array(NANOS, pa.timestamp("ns", "Europe/Berlin")),
-            "clock": pa.array([1, 2], pa.time64("us")),
-            "huge": pa.array([1, 2], pa.decimal256(50, 2)),
-            "half": pa.array([1, 2], pa.float16()),
-            "Half": pa.array(["a", "b"]),
-            "dict": pa.array(["a", "b"]).dictionary_encode(),
-            "none": pa.nulls(2),
-            "deep": pa.array([[NANOS[0]], []], pa.list_(pa.timestamp("ns"))),
-            "bytes": pa.array([b"\x00\x1b", b"x"]),
-            "odd. `name`": pa.array([{"x": 1}, {"x": 2}]),
+            "clock": pa.array([1, 2, 3], pa.time64("us")),
+            "huge": pa.array([1, 2, 3], pa.decimal256(50, 2)),
+            "half": pa.array([1, 2, 3], pa.float16()),
+            "Half": pa.array(["a", "b", "c"]),
+            "dict": pa.array(["a", "b", "c"]).dictionary_encode(),
+            "none": pa.nulls(3),
+            "deep": pa.array([[NANOS[0]], [], None], pa.list_(pa.timestamp("ns"))),
+            "bytes": pa.array([b"\x00\x1b", b"x", b""]),
+            "odd. `name`": pa.array([{"x": 1}, {"x": 2}, None]),
         }
     )
     file = tmp_path / "events 1%.parquet"
     pq.write_table(table, file)
     made = context(
-        spark, tmp_path / "t", events={"format": "parquet", "columns": COLUMNS, "time": "iso", "max_bad_share": 0.5}
+        spark, tmp_path / "t", events={"format": "parquet", "columns": COLUMNS, "time": "iso", "max_bad_share": 0.7}
     )
     report = ingest_events(made, str(file))
     micros = "transform(event_times, t -> unix_micros(t))"
     rows = made.tables.table("user_history").read().selectExpr("user_id", "item_ids", micros).collect()
     assert [tuple(row) for row in rows] == [(1, [7], [NANOS[0] // 1000])]
-    assert report.reasons == {"item_id is not a whole number": 1}
+    assert report.reasons == {
+        "item_id is not a whole number": 1,
+        "time is before 1970": 1,
+        "user_id is not an exact whole number": 1,
+    }
     features = {"path": str(file), "key": "user", "format": "parquet"}
-    opened = open_inputs(context(spark, tmp_path / "t", input=features))
+    scoring = context(spark, tmp_path / "t", input=features)
+    opened = open_inputs(scoring)
     columns = ["user_id", "bucket", "item", "at", "zoned", "dict", "none", "bytes", "odd. `name`"]
     assert (opened.rows.columns, sorted(row["user_id"] for row in opened.rows.collect())) == (columns, [1, 2])
+    assert quarantine_unkeyed(scoring, opened) == 1
+    reasons = [row["reasons"] for row in made.tables.table("quarantine").read().collect()]
+    assert ["key is not an exact whole number"] in reasons
     asked = {
         "clock": "column clock is int64 (TIME(MICROS,false)) in Parquet, for which Spark has no type",
         "huge": "DECIMAL(50,2)",
@@ -188,6 +196,7 @@ def test_text_in_any_encoding_that_may_be_set_is_read(spark: SparkSession, tmp_p
         "UTF-8": "żółw🐢",
         "utf-8-sig": "żółw",
         "UTF-16": "żółw🐢",
+        "UTF-32": "żółw🐢",
         "utf_16_le": "żółw",
         "UTF-16BE": "żółw",
         "ISO-8859-1": "Crème",
@@ -198,6 +207,7 @@ def test_text_in_any_encoding_that_may_be_set_is_read(spark: SparkSession, tmp_p
         "Shift_JIS": "ソ表名",
         "GB18030": "名表",
         "EUC-KR": "이름",
+        "Big5": "名表",
     }
     for encoding, name in names.items():
         path = tmp_path / encoding

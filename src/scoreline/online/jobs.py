@@ -21,6 +21,7 @@ from scoreline.online.nightly import (
     with_counters,
 )
 from scoreline.online.snapshot import publish, remove_old, write_snapshot
+from scoreline.parquet import read_parquet
 from scoreline.storage import folders, remove
 
 __all__ = ["KEPT_DAYS", "build_features", "midnight", "write_payments"]
@@ -107,6 +108,6 @@ def _read(spark: SparkSession, path: str) -> DataFrame:
 
     kind = "delta" if DeltaTable.isDeltaTable(spark, path) else "parquet"
     try:
-        return spark.read.format(kind).load(path)
+        return spark.read.format(kind).load(path) if kind == "delta" else read_parquet(spark, path).rows
     except AnalysisException as error:
         raise InputError(f"{path} cannot be read as {kind}: {told(error)}") from None
