@@ -84,7 +84,9 @@ def _features(context: Context, given: InputSettings) -> Inputs:
     user_id = _key(found, given.key, context.keys.user)
     bucket = bucket_of(user_id, context.settings.histories.buckets)
     problems = {**problems, **_not_handed_over(found)}
-    features = [F.col(quoted(c)) for c in found.columns if c != given.key and c not in problems]
+    features = [
+        F.col(quoted(c)) for c in found.columns if c != USER_ID and c not in problems
+    ]  # a model may ask for the key
     rows = found.where(user_id.isNotNull()).select(user_id.alias(USER_ID), bucket.alias(BUCKET), *features)
     files = _files_of(found, name) if version is None else None
     unkeyed = found.where(user_id.isNull())

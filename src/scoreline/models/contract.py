@@ -98,9 +98,10 @@ def _is_there(spec: Any, table: Columns) -> bool:
         _require_fit(name, table[name], spec)
         return True
     if getattr(spec, "required", True):
+        alike = [column for column in table if column.lower() == name.lower()]
         raise InputError(
             f"the model wants a column {name} ({_text([spec])}); the table has {', '.join(table)}: "
-            f"add the column, or choose a model for this table"
+            + (f"rename {alike[0]}" if alike else "add the column, or choose a model for this table")
         )
     return False
 

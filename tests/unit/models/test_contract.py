@@ -73,6 +73,8 @@ def test_any_other_model_is_tabular() -> None:
 def test_missing_column_is_named_with_those_there_are() -> None:
     with pytest.raises(InputError, match=r"wants a column amount \(double\); the table has country"):
         check_contract(tabular(ColSpec(DataType.double, "amount")), {"country": pa.string()})
+    with pytest.raises(InputError, match=r"wants a column amount \(double\); the table has Amount: rename Amount"):
+        check_contract(tabular(ColSpec(DataType.double, "amount")), {"Amount": pa.float64()})
 
 
 @pytest.mark.parametrize(
