@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from scoreline.errors import told
 from scoreline.models.contract import UNNAMED
@@ -76,6 +77,8 @@ def _rows(found: Any) -> Sequence[Any] | np.ndarray[Any, Any]:
     """A list or an array with a value, or a row of values, per row."""
     if hasattr(found, "toarray"):  # scipy's sparse matrices
         found = found.toarray()
+    if isinstance(found, np.ma.MaskedArray):
+        found = found.tolist()  # with None for what is masked, which np.asarray would show
     if not isinstance(found, list) and hasattr(found, "__array__"):
         found = np.asarray(found)
     if not isinstance(found, list | np.ndarray) or np.ndim(found if isinstance(found, np.ndarray) else [0]) == 0:
@@ -100,7 +103,7 @@ def _of_records(values: list[Any], outputs: pa.Schema) -> dict[str, Any]:
 def _by_position(values: Any, outputs: pa.Schema) -> dict[str, Any]:
     names = outputs.names
     if len(names) == 1:
-        return {names[0]: values if is_nested(outputs.field(0).type) else _single(values)}
+        return {names[0]: values}
     wide = np.ndim(values) if isinstance(values, np.ndarray) else 1 + isinstance(next(iter(values), None), list | tuple)
     if wide == 1:
         raise BadOutput("MISSING_OUTPUT", f"the model returned one column, its signature has {', '.join(names)}")
@@ -108,13 +111,6 @@ def _by_position(values: Any, outputs: pa.Schema) -> dict[str, Any]:
         raise BadOutput("MISSING_OUTPUT", f"the model returned {wrong[0]} columns, its signature has {len(names)}")
     columns = values.T if isinstance(values, np.ndarray) and values.ndim == 2 else list(zip(*values, strict=True))
     return {name: columns[place] if len(values) else [] for place, name in enumerate(names)}
-
-
-def _single(values: Any) -> Any:
-    """The one value of each row: rows of one value each are as good as the values."""
-    if isinstance(values, list) and values and all(isinstance(row, list | tuple) and len(row) == 1 for row in values):
-        return [row[0] for row in values]
-    return values
 
 
 def _require_order(index: Any) -> None:
@@ -162,16 +158,38 @@ def _array(values: Any, field: pa.Field) -> pa.Array:
     kind = field.type
     if pa.types.is_struct(kind) or pa.types.is_map(kind) or (pa.types.is_list(kind) and is_nested(kind.value_type)):
         return _nested(list(values), field)
-    if hasattr(getattr(values, "dtype", None), "tz"):
-        values = values.dt.tz_convert(None)  # in UTC: Arrow's own way is deprecated by pandas 3.1
-    if isinstance(values, np.ndarray) and values.ndim > 1:
-        values = values[:, 0] if values.shape[1:] == (1,) and not is_nested(kind) else list(values)
-    if isinstance(values, list | tuple) and any(isinstance(value, np.datetime64) for value in values):
-        values = np.array(values, dtype="datetime64[us]")
-    found = pa.array(values, from_pandas=True)
+    found = pa.array(_plain(values), from_pandas=True)
     if pa.types.is_date(found.type) and any(isinstance(value, datetime) for value in values):
         raise TypeError("found dates and times side by side, expected one of them")  # Arrow would drop the times
-    return cast(found, field)
+    return cast(found if is_nested(kind) else _single(found), field)
+
+
+def _plain(values: Any) -> Any:
+    """The values as Arrow takes them: it knows no matrix, nothing sparse, and no array without a dimension."""
+    import pandas as pd
+
+    kind = getattr(values, "dtype", None)
+    if isinstance(kind, pd.DatetimeTZDtype):
+        return values.dt.tz_convert(None)  # in UTC: Arrow's own way is deprecated by pandas 3.1
+    if isinstance(kind, pd.SparseDtype):
+        values = np.asarray(values)
+    if isinstance(values, np.ma.MaskedArray):
+        return values.tolist()
+    if isinstance(values, np.ndarray) and values.ndim > 1:
+        return list(values)
+    if isinstance(values, list) and any(isinstance(value, np.datetime64) for value in values):
+        return np.array(values, dtype="datetime64[us]")
+    if isinstance(values, list) and any(isinstance(value, np.ndarray) and not value.ndim for value in values):
+        return [np.asarray(value).item() for value in values]
+    return values
+
+
+def _single(values: pa.Array) -> pa.Array:
+    """Rows of one value each are as good as the values."""
+    if not pa.types.is_list(values.type) or values.null_count:
+        return values
+    lists = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    return lists.flatten() if pc.all(pc.equal(lists.value_lengths(), 1)).as_py() else values
 
 
 def _nested(rows: list[Any], field: pa.Field) -> pa.Array:
@@ -185,7 +203,7 @@ def _nested(rows: list[Any], field: pa.Field) -> pa.Array:
             _array([None if row is None else row.get(part.name) for row in rows], _part(field, part)) for part in kind
         ]
         for part, values in zip(kind, parts, strict=True):
-            if not part.nullable and values.filter(pa.compute.invert(missing)).null_count:
+            if not part.nullable and values.filter(pc.invert(missing)).null_count:
                 raise BadOutput("NULL_OUTPUT", f"output {field.name}.{part.name} is null or missing")
         return pa.StructArray.from_arrays(parts, fields=list(kind), mask=missing)
     if pa.types.is_map(kind):

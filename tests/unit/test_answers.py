@@ -108,6 +108,12 @@ DEEP = named(d=Array(Array(DataType.long)))
         (COUNTS, pd.Series([{"x": 1}, {"y": 2}]), [[("x", 1)], [("y", 2)]]),
         (SCORE, [[0.5], [0.25]], [0.5, 0.25]),
         (SCORE, {"p": np.array([[0.5], [0.25]])}, [0.5, 0.25]),
+        (SCORE, pd.DataFrame({"p": [np.array([0.5]), [0.25]]}), [0.5, 0.25]),
+        (SCORE, [np.array(0.5), np.array(0.25)], [0.5, 0.25]),
+        (SCORE, pd.Series(pd.arrays.SparseArray([0.5, 0.0])), [0.5, 0.0]),
+        (SCORE, np.ma.array([0.5, 9.0], mask=[False, True]), [0.5, None]),
+        (SCORE, {"p": np.ma.array([[0.5], [9.0]], mask=[[False], [True]])}, [0.5, None]),
+        (VECTOR, np.ma.array([[0.5, 9.0]], mask=[[False, True]]), [[0.5, None]]),
         (SCORE, pa.table({"p": [0.5], "more": [1]}), [0.5]),
         (SCORE, np.array([(0.5, 1)], dtype=[("p", "f4"), ("more", "i8")]), [0.5]),
         (SCORE, np.array([[0.5]]).view(np.matrix), [0.5]),
@@ -133,6 +139,7 @@ def test_records_are_rows_of_outputs() -> None:
 @pytest.mark.parametrize(
     ("outputs", "answer", "message"),
     [
+        (SCORE, [[0.5, 0.25]], r"output p is list<item: double>, expected double"),
         (WHOLE, ["12"], "output n is string, expected int64"),
         (WHOLE, [1.5], "output n is double, expected int64"),
         (WHOLE, [True], "output n is bool, expected int64"),
