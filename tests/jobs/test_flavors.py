@@ -148,7 +148,8 @@ def test_inputs_without_names_are_said_by_the_configuration(scoring: Any, tmp_pa
     features = {"path": table, "key": "customer", "format": "parquet"}
     opened, _ = plan_run(scoring(uri, {**features, "columns": ["dec", "d"]}))
     assert opened.pinned.task.inputs == ("dec", "d")
-    by_key = save(tmp_path / "by_key", infer_signature(pd.DataFrame({"customer": [1], "d": [1.0]}), np.zeros(1)))
+    wanted = Schema([ColSpec(DataType.long, "customer"), ColSpec(DataType.double, "d")])
+    by_key = save(tmp_path / "by_key", ModelSignature(wanted, Schema([ColSpec(DataType.double, "p")])))
     assert plan_run(scoring(by_key, features))[0].pinned.task.inputs == ("customer", "d")
     with pytest.raises(InputError, match=r"no named input columns .*input\.columns: \[\.\.\.\]"):
         plan_run(scoring(uri, features))
