@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from clusters.kubernetes import api_server, valid
 from clusters.livy import asked, ended, livy
 from clusters.project import QUICK, ROOT, JsonLines, Project, differences
 from clusters.s3 import client_jars, s3
+from clusters.slow import slow
 from clusters.standalone import SPARK_HOME, standalone
 from clusters.streaming import streaming
 from scoreline.jars import delta_jars
@@ -142,17 +143,18 @@ def on_s3(project: Project) -> str:
     return str(project.folder / "fetched")
 
 
-def two_hosts_on_s3(project: Project, commits: int = 40) -> Said:
+def two_hosts_on_s3(project: Project, commits: int = 10) -> Said:
     """Two drivers append to one table at once, by Delta's default log store; what each was told, against the rows."""
-    with s3(project.folder / "s3-shared") as store:
-        given = [f"{key}={str(value).lower() if value is True else value}" for key, value in store.spark.items()]
+    with s3(project.folder / "s3-shared") as store, slow(store.url, seconds=0.5) as url:
+        given = replace(store, url=url).spark
+        settings = [f"{key}={str(value).lower() if value is True else value}" for key, value in given.items()]
         table = f"s3a://{store.bucket}/contested"
         jars = str(client_jars(project.folder / "s3-shared-jars"))
         path = {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests'}", "SCORELINE_JARS": jars}
         environment = {**project.environment(), **store.environment, **path}
 
         def host(number: int, commits: int) -> "subprocess.Popen[str]":
-            command = [sys.executable, "-m", "clusters.two_hosts", table, str(commits), str(number), *given]
+            command = [sys.executable, "-m", "clusters.two_hosts", table, str(commits), str(number), *settings]
             return subprocess.Popen(
                 command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
             )
