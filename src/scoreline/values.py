@@ -91,7 +91,9 @@ def number(column: str, kind: T.DataType) -> Column:
 
 
 def _number(column: str, kind: T.DataType) -> str:
-    if isinstance(kind, _INTEGERS | T.DecimalType | T.DoubleType):
+    if isinstance(kind, T.DoubleType):
+        found = f"nullif({quoted(column)}, double('NaN'))"
+    elif isinstance(kind, _INTEGERS | T.DecimalType):
         found = f"CAST({quoted(column)} AS DOUBLE)"
     else:  # a float, too, as it is written: 0.1, not the double 0.10000000149 that is nearest to its bits
         said = _text(column)
@@ -99,7 +101,7 @@ def _number(column: str, kind: T.DataType) -> str:
         plainly = f"{_in_digits(said)} AND instr({said}, 'x') = 0 AND instr({said}, 'X') = 0"
         infinite = f"{said} RLIKE '{_INFINITE}'"
         found = f"CASE WHEN {plainly} OR {infinite} THEN try_cast({said} AS DOUBLE) END"
-    return f"(nullif({found}, double('NaN')) + 0D)"  # the sum: -0.0 is 0.0
+    return f"({found} + 0D)"  # the sum: -0.0 is 0.0
 
 
 def instant(column: str, kind: T.DataType, how: str) -> Column:
