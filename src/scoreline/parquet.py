@@ -196,4 +196,5 @@ def _time(name: str, zoned: bool) -> Column:
     micros = f"({value} - pmod({value}, 1000L)) DIV 1000L"
     if zoned:
         return F.expr(f"timestamp_micros({micros})")
-    return F.expr(f"timestampadd(MICROSECOND, {micros}, TIMESTAMP_NTZ'1970-01-01 00:00:00')")
+    # not timestampadd, whose numbers are 32 bits wide in Spark 3.5
+    return F.expr(f"TIMESTAMP_NTZ'1970-01-01 00:00:00' + INTERVAL '0.000001' SECOND * ({micros})")
