@@ -10,12 +10,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
 from pyspark.sql import functions as F
 
 from scoreline.commits import Commit, origin
 from scoreline.context import Context, step
 from scoreline.destinations import Change, Destination, Sent, Shown, open_destination
-from scoreline.errors import ConfigurationError, ScorelineError, Superseded
+from scoreline.errors import ConfigurationError, Superseded
 from scoreline.schema import RECOMMENDATIONS, USER_ID
 from scoreline.tables import Table, explained
 
@@ -101,12 +103,12 @@ def _sent(
     if previous is not None and why is None:
         if (flipped := destination.flip_back(previous=previous, wanted=wanted)) is not None:
             return Sent(replaced=flipped), None
-        try:
-            with _explained(destination):
+        with _explained(destination):
+            try:
                 return destination.apply(_difference(source, previous, wanted, check, commits)), None
-        except ScorelineError as error:
-            if not any(sign in str(error) for sign in _VANISHED):
-                raise
+            except (PySparkException, Py4JJavaError) as error:
+                if not any(sign in str(error) for sign in _VANISHED):
+                    raise
         why = f"version {previous.version}, which the database showed, can't be read any more"
     with _explained(destination):
         return destination.apply(_everyone(source, previous, wanted, check)), why

@@ -68,7 +68,12 @@ class Table:
         wanted = {**_PROPERTIES, **(properties or {})}
         pairs = ", ".join(f"{literal(key)} = {literal(value)}" for key, value in wanted.items())
         statement = f"CREATE TABLE IF NOT EXISTS {self.identifier} ({columns}) USING DELTA TBLPROPERTIES ({pairs})"
-        committed(lambda: self.spark.sql(statement))
+        try:
+            committed(lambda: self.spark.sql(statement))
+        except AnalysisException:
+            # of two who make it at once one may find the other's log, and no commit in it yet
+            if self.in_catalog or not storage.has(self.spark, f"{self.location}/_delta_log", "*"):
+                raise
         if not (self.in_catalog or self._appears()):
             # Spark takes a log without a commit for a table; on this machine the lock says that its maker is dead
             if is_shared(self.location):

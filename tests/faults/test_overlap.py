@@ -2,12 +2,14 @@
 
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from builders import NOW, write_events
@@ -27,6 +29,12 @@ from scoreline.undo import roll_back
 HOUR = timedelta(hours=1)
 FAULT = "overlapping runs with readers"
 READS = 20  # for each race, at least
+
+
+@pytest.fixture(autouse=True)
+def _the_suites_session_again(spark: SparkSession) -> Iterator[None]:
+    yield
+    spark.createDataFrame([], "nothing int")  # of two sessions a thread's active one is that which did this last
 
 
 def waking_up_late(monkeypatch: pytest.MonkeyPatch, meanwhile: Any) -> None:
