@@ -19,11 +19,11 @@ from pyspark.sql import functions as F
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from databases.server import postgres
-from scoreline.destinations import Change, Shown
-from scoreline.destinations.postgres import open_postgres
-from scoreline.postgres_source import DRIVER, PostgresTable
-from scoreline.schema import Keys
-from scoreline.session import get_session
+from scoreline.engine.session import get_session
+from scoreline.export.destinations import Change, Shown
+from scoreline.export.destinations.postgres import open_postgres
+from scoreline.sources.postgres import DRIVER, PostgresTable
+from scoreline.tables.schema import Keys
 
 CACHE = Path.home() / ".cache" / "scoreline" / "postgres"
 LISTS = "array<struct<item_id: bigint, score: float>>"

@@ -59,8 +59,8 @@ def faiss(users: np.ndarray, items: np.ndarray, seen: sp.csr_matrix) -> np.ndarr
 
 def prepared(items: np.ndarray) -> Kernel:
     """Ours: items are sorted once, when a model is saved; what is timed is scoring."""
-    from scoreline.models.factor_search import best_items
-    from scoreline.models.norm_sorted import NormSortedItems
+    from scoreline.models.search.factors import best_items
+    from scoreline.models.search.norm_sorted import NormSortedItems
 
     catalogue = NormSortedItems.from_factors(items)
 

@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 
 from scoreline.models.artifacts import FittedModel
-from scoreline.models.catalogue import Catalogue
+from scoreline.models.item_index import Catalogue
 from scoreline.models.latent_factors import LatentFactors
-from scoreline.models.norm_sorted import NormSortedItems
 from scoreline.models.popularity import Popularity
-from scoreline.quiet import quiet_mlflow
+from scoreline.models.search.norm_sorted import NormSortedItems
+from scoreline.registry.client import quiet_mlflow
 
 
 def recommender(items: np.ndarray) -> FittedModel:

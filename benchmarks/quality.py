@@ -12,9 +12,9 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from scoreline.experiment import make_estimator
-from scoreline.interactions import Interactions
-from scoreline.training import measure
+from scoreline.training.experiment import make_estimator
+from scoreline.training.interactions import Interactions
+from scoreline.training.versions import measure
 
 
 def movielens(root: Path) -> pd.DataFrame:

@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 from pyspark.sql import functions as F
 
-from scoreline.session import get_session
-from scoreline.settings import TablesSettings
-from scoreline.tables import Table, Tables
+from scoreline.config.settings import TablesSettings
+from scoreline.engine.session import get_session
+from scoreline.tables.delta import Table, Tables
 
 USERS = int(sys.argv[1]) if len(sys.argv) > 1 else 160_000
 

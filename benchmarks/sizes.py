@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scoreline.plan import Slice
+from scoreline.pipeline.plan import Slice
 
 USERS = 20_000
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession
 
 from job import Job
-from scoreline.session import get_session
+from scoreline.engine.session import get_session
 
 
 def start(job: Job) -> SparkSession:

@@ -7,7 +7,7 @@ The options are those of `scoreline fraud-features`.
 
 import sys
 
-from scoreline.cli import entry
+from scoreline.cli.main import entry
 
 if __name__ == "__main__":
     entry(["fraud-features", *sys.argv[1:]])

@@ -7,7 +7,7 @@ The options are those of `scoreline export`.
 
 import sys
 
-from scoreline.cli import entry
+from scoreline.cli.main import entry
 
 if __name__ == "__main__":
     entry(["export", *sys.argv[1:]])

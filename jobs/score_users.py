@@ -7,7 +7,7 @@ The options are those of `scoreline run`.
 
 import sys
 
-from scoreline.cli import entry
+from scoreline.cli.main import entry
 
 if __name__ == "__main__":
     entry(["run", *sys.argv[1:]])

@@ -6,9 +6,9 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
+from scoreline.config.settings import Settings
 from scoreline.context import Context
-from scoreline.settings import Settings
-from scoreline.tables import Tables
+from scoreline.tables.delta import Tables
 
 NOW = datetime(2026, 7, 1, 3, 0, tzinfo=UTC)
 

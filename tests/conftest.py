@@ -9,8 +9,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from quick import QUICK
-from scoreline import cli
-from scoreline.session import get_session
+from scoreline.cli import main as cli
+from scoreline.engine.session import get_session
 
 DATA = Path(os.environ.get("SCORELINE_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 

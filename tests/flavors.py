@@ -18,7 +18,7 @@ from mlflow.models import infer_signature
 
 from plain import plain, scored
 from scoreline.errors import InputError
-from scoreline.quiet import quiet_mlflow
+from scoreline.registry.client import quiet_mlflow
 
 ROWS = 40
 DICE = np.random.default_rng(5)

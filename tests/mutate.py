@@ -22,19 +22,23 @@ ROOT = Path(__file__).parents[1]
 STATES = "tests/faults/test_state_machine.py::test_the_logs_never_hide_a_user_who_is_due"
 # the tests that are about each module, the quick ones first: pytest stops at the first that fails
 TESTS = {
-    "commits": ["tests/unit/test_commits.py", STATES],
-    "news": ["tests/unit/test_news.py", STATES],
+    "tables/history": ["tests/unit/test_commits.py", STATES],
+    "pipeline/changes": ["tests/unit/test_news.py", STATES],
     "redaction": ["tests/unit/test_redaction.py"],
-    "overrides": ["tests/unit/test_overrides.py"],
-    "destinations/pointer": ["tests/unit/test_export_rows.py", "tests/databases/test_protocol.py -k sqlite"],
-    "destinations/rows": ["tests/unit/test_export_rows.py", "tests/databases/test_protocol.py -k sqlite"],
-    "plan": ["tests/unit/test_plan.py", "tests/spark/test_due_users.py"],
-    "row_hash": ["tests/unit/test_stored_values.py", "tests/spark/test_row_hash.py"],
-    "seen": ["tests/jobs/test_seen.py"],
-    "histories": ["tests/unit/test_stored_values.py", "tests/jobs/test_seen.py", "tests/spark/test_ingest.py"],
-    "publish": ["tests/unit/test_stored_values.py", "tests/faults/test_overlap.py", "tests/jobs/test_strangers.py"],
-    "staging": ["tests/unit/test_stored_values.py", "tests/jobs/test_run.py"],
-    "audit": ["tests/unit/test_audit.py", "tests/faults/test_audit_refuses.py"],
+    "config/overrides": ["tests/unit/test_overrides.py"],
+    "export/destinations/pointer": ["tests/unit/test_export_rows.py", "tests/databases/test_protocol.py -k sqlite"],
+    "export/destinations/rows": ["tests/unit/test_export_rows.py", "tests/databases/test_protocol.py -k sqlite"],
+    "pipeline/plan": ["tests/unit/test_plan.py", "tests/spark/test_due_users.py"],
+    "tables/row_hash": ["tests/unit/test_stored_values.py", "tests/spark/test_row_hash.py"],
+    "scoring/seen": ["tests/jobs/test_seen.py"],
+    "ingest/histories": ["tests/unit/test_stored_values.py", "tests/jobs/test_seen.py", "tests/spark/test_ingest.py"],
+    "pipeline/fence": [
+        "tests/unit/test_stored_values.py",
+        "tests/faults/test_overlap.py",
+        "tests/jobs/test_strangers.py",
+    ],
+    "pipeline/staging": ["tests/unit/test_stored_values.py", "tests/jobs/test_run.py"],
+    "pipeline/audit": ["tests/unit/test_audit.py", "tests/faults/test_audit_refuses.py"],
 }
 # One of each kind is enough: `+` for `-` is noticed where `*` for `-` is. Annotations are mutated, too, and fail soon.
 LEFT_OUT = [

@@ -7,11 +7,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from scoreline.engine import load_engine
-from scoreline.model_files import signature
-from scoreline.models.contract import check_contract
-from scoreline.quiet import quiet_mlflow
-from scoreline.score import ScoringTask, score_batch
+from scoreline.models.signature import check_contract
+from scoreline.registry.client import quiet_mlflow
+from scoreline.registry.files import signature
+from scoreline.scoring.loaded_model import load_engine
+from scoreline.scoring.task import ScoringTask, score_batch
 
 
 def scored(folder: Path, table: pa.Table, *, named: Sequence[str] = (), params: Any = None) -> dict[str, list[Any]]:

@@ -1,6 +1,6 @@
 """Settings of a session for small jobs."""
 
-from scoreline.session import QUIET
+from scoreline.engine.session import QUIET
 
 # Start-up and small jobs: less compilation, fewer partitions. With one level of compilation Java keeps 48 MB of code,
 # and soon throws away and compiles again what it runs all the time: so it gets more. Planning anew after each stage is

@@ -9,14 +9,14 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from scoreline.cli import main
-from scoreline.configuration import load_settings
-from scoreline.engine import load_engine
-from scoreline.jars import delta_coordinate
-from scoreline.models.contract import check_contract
-from scoreline.registry import download, pin, quiet_mlflow, signature
-from scoreline.session import STATIC
-from scoreline.settings import Settings
+from scoreline.cli.main import main
+from scoreline.config.loading import load_settings
+from scoreline.config.settings import Settings
+from scoreline.engine.jars import delta_coordinate
+from scoreline.engine.session import STATIC
+from scoreline.models.signature import check_contract
+from scoreline.registry.versions import download, pin, quiet_mlflow, signature
+from scoreline.scoring.loaded_model import load_engine
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

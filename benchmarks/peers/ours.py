@@ -25,13 +25,13 @@ import spark as sessions
 from job import Job, read_job
 from measure import Stages
 from model import quietly_tracked, recommender
-from scoreline import schema
+from scoreline.config.settings import Settings
 from scoreline.context import Context, open_context
-from scoreline.histories import bucket_of
-from scoreline.ingest import history_table, ingest_events
+from scoreline.ingest.histories import bucket_of
+from scoreline.ingest.ingest import history_table, ingest_events
 from scoreline.models.mlflow_model import log_recommender
-from scoreline.run import RunReport, run
-from scoreline.settings import Settings
+from scoreline.pipeline.run import RunReport, run
+from scoreline.tables import schema
 
 SHARE = 0.01
 _PAIRS = {"run": 4, "short": 1}

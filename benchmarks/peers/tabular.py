@@ -27,13 +27,13 @@ import spark as sessions
 from job import Job, read_job
 from measure import Stages
 from model import quietly_tracked
+from scoreline.config.settings import Settings
 from scoreline.context import Context, batch_limits, open_context
-from scoreline.opening import find_due, open_run
-from scoreline.plan import Slice
-from scoreline.run import run
-from scoreline.settings import Settings
-from scoreline.slices import scored_slice
-from scoreline.tables import Tables
+from scoreline.pipeline.plan import Slice
+from scoreline.pipeline.run import run
+from scoreline.pipeline.slices import scored_slice
+from scoreline.pipeline.snapshot import find_due, open_run
+from scoreline.tables.delta import Tables
 
 FEATURES = [f"f{n:02}" for n in range(15)]
 _TRAINED_ON, _CHECKED = 50_000, 5_000

@@ -12,11 +12,11 @@ from pyspark.sql import SparkSession
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_type
 
-from scoreline.schema import Keys
-from scoreline.session import get_session, settings_of
-from scoreline.session_settings import modifiable, session_settings
-from scoreline.settings import ScoringSettings, Settings
-from scoreline.tables import Tables, explained
+from scoreline.config.settings import ScoringSettings, Settings
+from scoreline.engine.session import get_session, settings_of
+from scoreline.engine.session_settings import modifiable, session_settings
+from scoreline.tables.delta import Tables, explained
+from scoreline.tables.schema import Keys
 
 _ROWS = "spark.sql.execution.arrow.maxRecordsPerBatch"
 _BYTES = "spark.sql.execution.arrow.maxBytesPerBatch"

@@ -11,7 +11,7 @@ IN_WORDS = {
     "ScorelineError", "Superseded", "WorkerDied", "_Refused", "_Unavailable",
 }  # fmt: skip
 # what a model raised is shown by its own name and words: its author reads it
-THE_MODELS = {("score", "_failure_of")}
+THE_MODELS = {("scoring.task", "_failure_of")}
 _LOOKS = {"search", "match", "findall", "any"}  # at a text, without showing it
 
 

@@ -27,7 +27,7 @@ from clusters.s3 import client_jars, s3
 from clusters.slow import slow
 from clusters.standalone import SPARK_HOME, standalone
 from clusters.streaming import streaming
-from scoreline.jars import delta_jars
+from scoreline.engine.jars import delta_jars
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ def compared(spark: Any, reference: str, found: str | JsonLines | Said) -> str:
 
 
 def main(wanted: list[str]) -> int:
-    from scoreline.session import get_session
+    from scoreline.engine.session import get_session
 
     failed = 0
     with tempfile.TemporaryDirectory(prefix="scoreline-clusters-") as scratch:

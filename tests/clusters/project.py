@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from scoreline.simulate import Service, write_service
+from scoreline.cli.demo_data import Service, write_service
 
 ROOT = Path(__file__).parents[2]
 QUICK = {
@@ -79,7 +79,7 @@ class Project:
     def scoreline(self, *arguments: str, **environment: str) -> str:
         """The command in a process of its own; its output, or RuntimeError with what it said."""
         kept = {**self.environment(), **environment}
-        command = [sys.executable, "-m", "scoreline.cli", *arguments]
+        command = [sys.executable, "-m", "scoreline.cli.main", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=kept, cwd=self.folder)
         if done.returncode != 0:
             said = [line for line in (done.stdout + done.stderr).splitlines() if not line.startswith(("\tat ", "WARN"))]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from clusters.processes import free_port, listening, maven_jars, server
-from scoreline.jars import delta_jars
+from scoreline.engine.jars import delta_jars
 
 REGION = "us-east-1"
 # by default it logs every request, headers included

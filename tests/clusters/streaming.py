@@ -21,7 +21,7 @@ def streaming(cluster: Hadoop, written: Path, out: Path, *, framework: str) -> N
         "-archives", f"{(written / 'model.zip').as_uri()}#model",
         "-input", histories,
         "-output", target,
-        "-mapper", f"{sys.executable} -m scoreline.mapper",
+        "-mapper", f"{sys.executable} -m scoreline.deploy.hadoop_streaming.mapper",
         "-cmdenv", f"PYTHONPATH={ROOT / 'src'}",
     )  # fmt: skip
     cluster.shell("-get", target, str(out))

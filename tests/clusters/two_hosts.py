@@ -8,7 +8,7 @@ Prints how many of its commits Delta called done.
 import sys
 
 from clusters.project import QUICK
-from scoreline.session import get_session
+from scoreline.engine.session import get_session
 
 
 def main(table: str, commits: int, host: int, settings: list[str]) -> int:

@@ -7,9 +7,9 @@ from typing import Any
 import pyarrow as pa
 
 from builders import NOW, context
-from scoreline.destinations import Change, Shown
-from scoreline.publish import next_sequence, replace_all
-from scoreline.schema import Keys, recommendations
+from scoreline.export.destinations import Change, Shown
+from scoreline.pipeline.fence import next_sequence, replace_all
+from scoreline.tables.schema import Keys, recommendations
 
 Rows = list[tuple[Any, ...]]
 Lists = dict[Any, list[Any]]

@@ -13,12 +13,12 @@ from typing import Any, Protocol
 import pytest
 import sqlalchemy as sa
 
-from scoreline.destinations import Destination
-from scoreline.destinations.key_value import DynamoDestination, open_dynamodb, read_user
-from scoreline.destinations.postgres import open_postgres
-from scoreline.destinations.sql import open_sql
-from scoreline.schema import Keys
-from scoreline.settings import KeyType
+from scoreline.config.settings import KeyType
+from scoreline.export.destinations import Destination
+from scoreline.export.destinations.dynamodb import DynamoDestination, open_dynamodb, read_user
+from scoreline.export.destinations.postgres import open_postgres
+from scoreline.export.destinations.sql import open_sql
+from scoreline.tables.schema import Keys
 
 LINES = "SELECT user_id, item_id FROM recommendations ORDER BY user_id, {rank}"
 

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from databases import stores
 from databases.published import Pipeline, change, version
-from scoreline.destinations.key_value import DynamoDestination, open_dynamodb, read_user
-from scoreline.destinations.pointer import Pointer, newest, stale
 from scoreline.errors import RunFailed
-from scoreline.export import export
-from scoreline.publish import rollback
-from scoreline.schema import Keys
+from scoreline.export.destinations.dynamodb import DynamoDestination, open_dynamodb, read_user
+from scoreline.export.destinations.pointer import Pointer, newest, stale
+from scoreline.export.export import export
+from scoreline.pipeline.fence import rollback
+from scoreline.tables.schema import Keys
 
 
 @pytest.fixture

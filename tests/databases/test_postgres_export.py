@@ -12,13 +12,13 @@ from pyspark.sql import types as T
 from databases.published import Lists, Pipeline, Rows, expected
 from databases.published import change as changed
 from databases.published import version as numbered
-from scoreline.destinations import Change, Sent, Shown, postgres_sql
-from scoreline.destinations.copying import Load, copy_partition
-from scoreline.destinations.postgres import PostgresDestination, open_postgres
 from scoreline.errors import InputError, RunFailed, RunInProgress, Superseded
-from scoreline.export import export
-from scoreline.publish import rollback
-from scoreline.schema import Keys
+from scoreline.export.destinations import Change, Sent, Shown, postgres_sql
+from scoreline.export.destinations.postgres import PostgresDestination, open_postgres
+from scoreline.export.destinations.postgres_copy import Load, copy_partition
+from scoreline.export.export import export
+from scoreline.pipeline.fence import rollback
+from scoreline.tables.schema import Keys
 
 ALL = "SELECT user_id, rank, item_id, score, source FROM recommendations ORDER BY 1, 2"
 
@@ -100,7 +100,7 @@ def test_going_back_sends_nothing(
     first = database()
     destination.apply(change({2: [21], 5: [50]}, gone=[1], previous=1, version=2))
     second = database()
-    monkeypatch.setattr("scoreline.destinations.postgres.copied", None)
+    monkeypatch.setattr("scoreline.export.destinations.postgres.copied", None)
     assert destination.flip_back(previous=numbered(2), wanted=numbered(3, content=7)) is None
     elsewhere = Shown(3, 1, "another table/1")
     assert destination.flip_back(previous=numbered(2), wanted=elsewhere) is None

@@ -16,10 +16,10 @@ from pyspark.sql import SparkSession
 from builders import NOW, context
 from databases.server import postgres
 from jobs.races import just_before
-from scoreline import ingest
 from scoreline.errors import InputError, RunFailed
-from scoreline.ingest import ingest_events
-from scoreline.postgres_source import DRIVER
+from scoreline.ingest import ingest
+from scoreline.ingest.ingest import ingest_events
+from scoreline.sources.postgres import DRIVER
 
 CACHE = Path.home() / ".cache" / "scoreline" / "postgres"
 

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from databases.server import postgres
-from scoreline.postgres_source import Position, PostgresTable, conditions
+from scoreline.sources.postgres import Position, PostgresTable, conditions
 
 INSERT = 'INSERT INTO "Film ratings" VALUES (%s, %s)'
 

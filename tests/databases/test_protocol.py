@@ -10,8 +10,8 @@ import pytest
 
 from databases import stores
 from databases.published import Lists, change, version
-from scoreline.destinations import Change, Destination, Sent, Shown
 from scoreline.errors import RunFailed, RunInProgress, Superseded
+from scoreline.export.destinations import Change, Destination, Sent, Shown
 
 USERS = list(range(1, 10))
 

@@ -8,12 +8,12 @@ import pytest
 from pyspark.sql import SparkSession
 
 from databases.published import Lists, Pipeline, asked
-from scoreline import text
-from scoreline.destinations.sql import SqlDestination
+from scoreline.cli import render as text
 from scoreline.errors import InputError
-from scoreline.export import export
-from scoreline.publish import rollback
-from scoreline.schema import Keys
+from scoreline.export.destinations.sql import SqlDestination
+from scoreline.export.export import export
+from scoreline.pipeline.fence import rollback
+from scoreline.tables.schema import Keys
 
 ALL = "SELECT user_id, rank, item_id, score, source FROM recommendations ORDER BY 1, 2"
 ANOTHER = "what the database showed is not from this table as it is now"

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from scoreline import __version__
-from scoreline.configuration import expand
-from scoreline.deploy.plan import Work, plan_submission
-from scoreline.deploy.submission import Document, Post
+from scoreline.config.loading import expand
+from scoreline.deploy.requests import Document, Post
+from scoreline.deploy.submit import Work, plan_submission
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "conf" / "deploy"

@@ -140,7 +140,7 @@ def test_each_target_has_a_schema_of_its_own_and_every_variable_is_declared() ->
 
 
 def test_jobs_never_run_twice_at_once_and_tasks_are_steps_of_the_command() -> None:
-    from scoreline.deploy.plan import JOBS as STEPS
+    from scoreline.deploy.submit import JOBS as STEPS
 
     for job in JOBS.values():
         assert (job["max_concurrent_runs"], job["queue"]) == (1, {"enabled": True})

@@ -9,7 +9,7 @@ import yaml
 
 from deploy.filled import CONFIG
 from keys import leaves, set_in
-from scoreline.deploy.plan import Work, plan_submission
+from scoreline.deploy.submit import Work, plan_submission
 from scoreline.deploy.targets import Request, SparkSubmit
 
 CLUSTER: dict[str, Any] = {

@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 from deploy.filled import CONFIG, DEPLOY, request
-from scoreline.cli import entry, main
-from scoreline.deploy.plan import Work, plan_submission
-from scoreline.deploy.submission import Command, Post
+from scoreline.cli.main import entry, main
+from scoreline.deploy.requests import Command, Post
+from scoreline.deploy.submit import Work, plan_submission
 from scoreline.errors import ConfigurationError, RunFailed
 
 TARGETS = sorted(path.parent.name for path in DEPLOY.glob("*/target.yaml"))

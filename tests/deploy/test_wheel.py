@@ -28,7 +28,7 @@ def scoreline(site: Path, *arguments: str, cwd: Path) -> subprocess.CompletedPro
     """A command with what is in `site` and the environment's other packages, typed in another folder."""
     cwd.mkdir(exist_ok=True)
     environment = {**os.environ, "PYTHONPATH": str(site), "HOME": str(cwd)}
-    command = [sys.executable, "-m", "scoreline.cli", *arguments]
+    command = [sys.executable, "-m", "scoreline.cli.main", *arguments]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -46,7 +46,7 @@ def test_demo_and_submit_find_their_files_without_a_checkout(laid_out: Path, tmp
     package = Path(words[words.index("--py-files") + 1])
     with zipfile.ZipFile(package) as packed:
         names = set(packed.namelist())
-    assert {"scoreline/cli.py", "scoreline/log4j2.properties", "scoreline/conf/demo.yaml"} <= names
+    assert {"scoreline/cli/main.py", "scoreline/engine/log4j2.properties", "scoreline/conf/demo.yaml"} <= names
     assert not [name for name in names if "__pycache__" in name]
     job = next(Path(word) for word in words if word.endswith("score_users.py"))
     assert job == laid_out / "scoreline" / "jobs" / "score_users.py"
@@ -64,7 +64,7 @@ def test_a_wheel_that_is_built_and_unpacked_runs_the_demo(tmp_path: Path) -> Non
     site, cwd = tmp_path / "site-packages", tmp_path / "elsewhere"
     with zipfile.ZipFile(wheel) as packed:
         packed.extractall(site)
-    assert "scoreline = scoreline.cli:entry" in next(site.glob("*.dist-info/entry_points.txt")).read_text()
+    assert "scoreline = scoreline.cli.main:entry" in next(site.glob("*.dist-info/entry_points.txt")).read_text()
     done = scoreline(site, "demo", "--users", "200", cwd=cwd)
     assert done.returncode == 0, done.stderr
     # nothing but our own progress: no warning of Java's, no line of Spark's

@@ -20,27 +20,27 @@ PRELOAD = [
     "delta.tables",
     "mlflow",
     "mlflow.data.delta_dataset_source",
-    "scoreline.run",
+    "scoreline.pipeline.run",
     "faults.driver",
 ]
 
 # the calls that change something outside of the process; each is a point before it and a point after it
 POINTS = {
-    "open": "scoreline.run.open_run",
-    "find due": "scoreline.run.find_due",
-    "stage": "scoreline.slices.stage",
-    "audit": "scoreline.run.audit_figures",
-    "record failures": "scoreline.run.record_failures",
-    "publish": "scoreline.run.publish_staged",
-    "drop staging": "scoreline.tables.Table.drop",
-    "clean": "scoreline.staging.clean_staging",
-    "record": "scoreline.records.record",
-    "log": "scoreline.records.log_run",
-    "quarantine": "scoreline.ingest.quarantine_bad",
-    "merge": "scoreline.ingest._merge",
-    "fence": "scoreline.publish.next_sequence",
-    "bring back": "scoreline.publish.replace_all",
-    "export": "scoreline.undo.export",
+    "open": "scoreline.pipeline.run.open_run",
+    "find due": "scoreline.pipeline.run.find_due",
+    "stage": "scoreline.pipeline.slices.stage",
+    "audit": "scoreline.pipeline.run.audit_figures",
+    "record failures": "scoreline.pipeline.run.record_failures",
+    "publish": "scoreline.pipeline.run.publish_staged",
+    "drop staging": "scoreline.tables.delta.Table.drop",
+    "clean": "scoreline.pipeline.staging.clean_staging",
+    "record": "scoreline.pipeline.records.record",
+    "log": "scoreline.pipeline.records.log_run",
+    "quarantine": "scoreline.ingest.ingest.quarantine_bad",
+    "merge": "scoreline.ingest.ingest._merge",
+    "fence": "scoreline.pipeline.fence.next_sequence",
+    "bring back": "scoreline.pipeline.fence.replace_all",
+    "export": "scoreline.pipeline.rollback.export",
 }
 
 
@@ -85,7 +85,7 @@ def _drive(gateway: tuple[int, str], job: Job) -> None:
 
     warnings.simplefilter("ignore")
     from scoreline.context import Context
-    from scoreline.tables import Tables
+    from scoreline.tables.delta import Tables
 
     spark = _session(*gateway)
     made = Context(job.settings, spark, Tables(spark, job.settings.tables), job.now)
@@ -98,25 +98,25 @@ def _drive(gateway: tuple[int, str], job: Job) -> None:
 
 
 def _ingest(made: Any, source: str) -> None:
-    from scoreline.ingest import ingest_events
+    from scoreline.ingest.ingest import ingest_events
 
     ingest_events(made, source)
 
 
 def _run(made: Any, options: dict[str, Any]) -> None:
-    from scoreline.run import run
+    from scoreline.pipeline.run import run
 
     run(made, **options)
 
 
 def _roll_back(made: Any, run_id: str | None) -> None:
-    from scoreline.undo import roll_back
+    from scoreline.pipeline.rollback import roll_back
 
     roll_back(made, run_id=run_id)
 
 
 def _export(made: Any, _: Any) -> None:
-    from scoreline.export import export
+    from scoreline.export.export import export
 
     export(made)
 
@@ -144,7 +144,7 @@ def _session(port: int, secret: str) -> Any:
 
 
 def _write_down(staged: Path) -> None:
-    from scoreline import slices
+    from scoreline.pipeline import slices
 
     real = slices.stage
 

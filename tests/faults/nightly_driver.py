@@ -14,9 +14,9 @@ from typing import Any
 from builders import NOW, context, write_events
 from quick import QUICK
 from scoreline.context import Context
-from scoreline.ingest import ingest_events
-from scoreline.run import run
-from scoreline.session import get_session
+from scoreline.engine.session import get_session
+from scoreline.ingest.ingest import ingest_events
+from scoreline.pipeline.run import run
 
 USERS = 60
 

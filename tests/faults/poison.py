@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from scoreline.quiet import quiet_mlflow
+from scoreline.registry.client import quiet_mlflow
 
 SCRIPT = Path(__file__).with_name("poison_model.py")
 

@@ -13,18 +13,18 @@ from pyspark.sql import functions as F
 
 from builders import write_events
 from faults.world import Begun, Log, Row, World
-from scoreline import schema
 from scoreline.context import Context
 from scoreline.errors import Superseded
-from scoreline.ingest import ingest_events
-from scoreline.news import read_news
-from scoreline.opening import Due, count_due, find_due, open_run
-from scoreline.plan import Wanted, due_by_news, due_users
-from scoreline.publish import rollback
-from scoreline.release import publish_staged
-from scoreline.run import _for_the_next_run, _new_staging
-from scoreline.slices import _departures
-from scoreline.staging import LEFT, stage
+from scoreline.ingest.ingest import ingest_events
+from scoreline.pipeline.changes import read_news
+from scoreline.pipeline.fence import rollback
+from scoreline.pipeline.plan import Wanted, due_by_news, due_users
+from scoreline.pipeline.publish import publish_staged
+from scoreline.pipeline.run import _for_the_next_run, _new_staging
+from scoreline.pipeline.slices import _departures
+from scoreline.pipeline.snapshot import Due, count_due, find_due, open_run
+from scoreline.pipeline.staging import LEFT, stage
+from scoreline.tables import schema
 
 
 class Both(World):

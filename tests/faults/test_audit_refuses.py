@@ -8,10 +8,10 @@ import pytest
 from builders import NOW
 from faults.tally import Tally
 from jobs.truth import published
-from scoreline.accept import publish_accepted
-from scoreline.commits import shown
 from scoreline.errors import AuditRefused, InputError
-from scoreline.run import run
+from scoreline.pipeline.approve import publish_accepted
+from scoreline.pipeline.run import run
+from scoreline.tables.history import shown
 
 LATER = NOW + timedelta(hours=1)
 

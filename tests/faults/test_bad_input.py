@@ -11,9 +11,9 @@ from pyspark.sql import types as T
 
 from builders import NOW, context, write_events
 from faults.tally import Tally
+from scoreline.engine.session import get_session
 from scoreline.errors import ConfigurationError, InputError
-from scoreline.ingest import ingest_events
-from scoreline.session import get_session
+from scoreline.ingest.ingest import ingest_events
 
 FAULT = "bad input files and tables"
 T0 = 1_700_000_000

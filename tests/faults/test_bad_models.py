@@ -11,8 +11,8 @@ import pytest
 
 from faults.poison import kinds, save
 from faults.tally import Tally
-from scoreline import limits
-from scoreline.score import Guard, score_batches
+from scoreline.scoring import limits
+from scoreline.scoring.task import Guard, score_batches
 from unit.test_score import LISTS, STAGED, task
 
 pytestmark = pytest.mark.slow  # minutes: `make faults`

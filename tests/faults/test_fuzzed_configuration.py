@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from faults.tally import Tally
-from scoreline import cli
-from scoreline.configuration import load_settings
+from scoreline.cli import main as cli
+from scoreline.config.loading import load_settings
 from scoreline.errors import ConfigurationError
 
 CONF = Path(__file__).parents[2] / "conf" / "demo.yaml"

@@ -11,10 +11,10 @@ from faults.driver import Job, gateway_of, start
 from faults.poison import save
 from faults.tally import Tally
 from jobs.conftest import copied
-from scoreline.commits import shown
 from scoreline.context import Context
-from scoreline.ingest import ingest_events
-from scoreline.run import run
+from scoreline.ingest.ingest import ingest_events
+from scoreline.pipeline.run import run
+from scoreline.tables.history import shown
 
 DAY = timedelta(days=1)
 FAULT = "driver killed at each named point"

@@ -16,15 +16,15 @@ from builders import NOW, write_events
 from faults.tally import Tally
 from jobs.races import just_before, without_locks
 from jobs.truth import expected, published
-from scoreline import run as run_module
 from scoreline.context import Context
 from scoreline.errors import Superseded
-from scoreline.export import export
-from scoreline.ingest import ingest_events
-from scoreline.publish import next_sequence, replace_all, replace_some
-from scoreline.run import run
-from scoreline.tables import Table, Tables, collected
-from scoreline.undo import roll_back
+from scoreline.export.export import export
+from scoreline.ingest.ingest import ingest_events
+from scoreline.pipeline import run as run_module
+from scoreline.pipeline.fence import next_sequence, replace_all, replace_some
+from scoreline.pipeline.rollback import roll_back
+from scoreline.pipeline.run import run
+from scoreline.tables.delta import Table, Tables, collected
 
 HOUR = timedelta(hours=1)
 FAULT = "overlapping runs with readers"

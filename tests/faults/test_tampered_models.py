@@ -12,13 +12,13 @@ import pytest
 from builders import settings
 from faults.poison import save, signature
 from faults.tally import Tally
-from scoreline.configuration import load_settings
-from scoreline.digest import digest, verify
-from scoreline.engine import load_engine
+from scoreline.config.loading import load_settings
 from scoreline.errors import ConfigurationError, InputError
-from scoreline.pinning import _verified
-from scoreline.quiet import pointing_at, quiet_mlflow
-from scoreline.registry import download, pin, promote
+from scoreline.hashing import digest, verify
+from scoreline.pipeline.pinned_model import _verified
+from scoreline.registry.client import pointing_at, quiet_mlflow
+from scoreline.registry.versions import download, pin, promote
+from scoreline.scoring.loaded_model import load_engine
 
 OUTPUTS = pa.schema([("item_ids", pa.list_(pa.int64())), ("scores", pa.list_(pa.float32()))])
 SCRIPT = "poison_model.py"

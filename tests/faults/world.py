@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from scoreline.commits import Commit
-from scoreline.news import News, complete_note, oldest_row, read_news
-from scoreline.publish import next_sequence
+from scoreline.pipeline.changes import News, complete_note, oldest_row, read_news
+from scoreline.pipeline.fence import next_sequence
+from scoreline.tables.history import Commit
 
 T0 = datetime(2026, 7, 1, tzinfo=UTC)
 BUCKETS = 4

@@ -14,13 +14,13 @@ from pyspark.sql import SparkSession
 
 from builders import context, write_events
 from scoreline.context import Context
-from scoreline.ingest import ingest_events
+from scoreline.ingest.ingest import ingest_events
 from scoreline.models.artifacts import FittedModel
-from scoreline.models.catalogue import Catalogue
+from scoreline.models.item_index import Catalogue
 from scoreline.models.item_neighbours import ItemNeighbours
 from scoreline.models.mlflow_model import log_recommender
-from scoreline.registry import quiet_mlflow
-from scoreline.run import run
+from scoreline.pipeline.run import run
+from scoreline.registry.versions import quiet_mlflow
 
 USERS, ITEMS = 60, 40
 

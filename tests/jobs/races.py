@@ -21,5 +21,5 @@ def just_before(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, act: Ca
 
 def without_locks(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
     """As on shared storage, where the lock of one machine is not seen by another."""
-    for module in modules or ("scoreline.run", "scoreline.undo"):
+    for module in modules or ("scoreline.pipeline.run", "scoreline.pipeline.rollback"):
         monkeypatch.setattr(f"{module}.exclusive", lambda *_: nullcontext())

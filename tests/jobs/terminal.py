@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from scoreline import cli
+from scoreline.cli import main as cli
 
 
 @dataclass(frozen=True)

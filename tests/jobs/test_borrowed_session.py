@@ -10,16 +10,17 @@ import pytest
 from pyspark.sql import SparkSession
 
 from builders import NOW, write_events
-from scoreline import cli, slices
+from scoreline.cli import main as cli
+from scoreline.config.settings import Settings
 from scoreline.context import open_context
+from scoreline.engine.session import get_session
 from scoreline.errors import ConfigurationError, InputError
-from scoreline.ingest import ingest_events
-from scoreline.lookup import show_users
-from scoreline.publish import published_table
-from scoreline.run import run
-from scoreline.session import get_session
-from scoreline.settings import Settings
-from scoreline.tables import commit_settings
+from scoreline.ingest.ingest import ingest_events
+from scoreline.operations.show import show_users
+from scoreline.pipeline import slices
+from scoreline.pipeline.fence import published_table
+from scoreline.pipeline.run import run
+from scoreline.tables.delta import commit_settings
 
 ARROW = "spark.sql.execution.arrow"
 THEIRS = {

@@ -7,9 +7,9 @@ import pytest
 from builders import NOW, write_events
 from jobs.conftest import events_of
 from jobs.truth import expected, published
-from scoreline.ingest import ingest_events
-from scoreline.run import run
-from scoreline.undo import roll_back
+from scoreline.ingest.ingest import ingest_events
+from scoreline.pipeline.rollback import roll_back
+from scoreline.pipeline.run import run
 
 
 @pytest.mark.long

@@ -11,8 +11,8 @@ import yaml
 from builders import write_events
 from jobs.conftest import copied, events_of
 from jobs.terminal import Terminal
-from scoreline.configuration import load_settings
-from scoreline.lock import locked
+from scoreline.config.loading import load_settings
+from scoreline.tables.lock import locked
 
 CONFIG: dict[str, Any] = {
     "name": "test",
@@ -176,7 +176,7 @@ def test_no_configuration_named_says_which_option(with_model: Terminal, monkeypa
 
 
 def test_help_needs_neither_spark_nor_mlflow() -> None:
-    asked = [sys.executable, "-X", "importtime", "-m", "scoreline.cli", "--help"]
+    asked = [sys.executable, "-X", "importtime", "-m", "scoreline.cli.main", "--help"]
     done = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=60)
     assert "ingest, train, promote, run, export" in done.stdout
     loaded = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in done.stderr.splitlines()}

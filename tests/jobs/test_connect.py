@@ -17,8 +17,8 @@ from builders import write_events
 from clusters.processes import free_port, listening, server
 from jobs.conftest import events_of
 from jobs.truth import expected, published
-from scoreline.jars import delta_jars
-from scoreline.session import STATIC
+from scoreline.engine.jars import delta_jars
+from scoreline.engine.session import STATIC
 
 pytestmark = pytest.mark.slow  # starts a server of its own: `make clusters`
 
@@ -60,7 +60,7 @@ def connect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def scoreline(*arguments: str) -> dict[str, Any]:
     """The command in a process of its own, which has no Java to start."""
-    command = [sys.executable, "-m", "scoreline.cli", *arguments, "--json"]
+    command = [sys.executable, "-m", "scoreline.cli.main", *arguments, "--json"]
     without_java = {**environment(), "JAVA_HOME": "/nonexistent", "PATH": "/usr/bin/false"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240, env=without_java)
     assert done.returncode == 0, done.stdout[-500:] + done.stderr[-3000:]

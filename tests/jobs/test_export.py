@@ -9,10 +9,10 @@ import pytest
 from builders import NOW, write_events
 from databases.published import Rows, asked
 from scoreline.errors import ConfigurationError, InputError, RunFailed
-from scoreline.export import export
-from scoreline.ingest import ingest_events
-from scoreline.run import run
-from scoreline.undo import roll_back
+from scoreline.export.export import export
+from scoreline.ingest.ingest import ingest_events
+from scoreline.pipeline.rollback import roll_back
+from scoreline.pipeline.run import run
 
 HOUR = timedelta(hours=1)
 ALL = "SELECT user_id, rank, item_id, score, source FROM recommendations ORDER BY 1, 2"

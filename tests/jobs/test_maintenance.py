@@ -16,15 +16,15 @@ from builders import NOW
 from jobs.conftest import copied
 from jobs.terminal import Terminal
 from jobs.truth import published
-from scoreline.commits import shown
-from scoreline.configuration import load_settings
-from scoreline.digest import digest
+from scoreline.config.loading import load_settings
 from scoreline.errors import InputError
-from scoreline.lock import locked
-from scoreline.maintenance import optimize, vacuum
-from scoreline.registry import download, pin
-from scoreline.run import plan_run, run
-from scoreline.undo import roll_back
+from scoreline.hashing import digest
+from scoreline.operations.maintenance import optimize, vacuum
+from scoreline.pipeline.rollback import roll_back
+from scoreline.pipeline.run import plan_run, run
+from scoreline.registry.versions import download, pin
+from scoreline.tables.history import shown
+from scoreline.tables.lock import locked
 
 DAY = 86_400
 HOUR = timedelta(hours=1)

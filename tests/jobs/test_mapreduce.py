@@ -19,11 +19,11 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from faults.poison import save
 from jobs.truth import expected
 from scoreline import __version__
-from scoreline.deploy.mapreduce import json_lines, write_files
+from scoreline.deploy.hadoop_streaming.job import json_lines, write_files
+from scoreline.deploy.hadoop_streaming.mapper import TASK, _batches, score_lines
 from scoreline.errors import InputError
-from scoreline.mapper import TASK, _batches, score_lines
-from scoreline.score import Guard, ScoringTask
-from scoreline.tables import collected
+from scoreline.scoring.task import Guard, ScoringTask
+from scoreline.tables.delta import collected
 
 SOURCE = str(Path(__file__).parents[2] / "src")
 
@@ -39,7 +39,7 @@ def unpacked(folder: Path) -> bytes:
 
 
 def mapped(folder: Path, lines: bytes, *options: str, **environment: str) -> "subprocess.CompletedProcess[bytes]":
-    command = [sys.executable, *options, "-m", "scoreline.mapper"]
+    command = [sys.executable, *options, "-m", "scoreline.deploy.hadoop_streaming.mapper"]
     known = {"PYTHONPATH": SOURCE, **environment}
     return subprocess.run(command, input=lines, capture_output=True, check=False, cwd=folder, env=known)
 

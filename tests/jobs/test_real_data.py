@@ -11,17 +11,17 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.truth import expected, published
-from scoreline.configuration import load_settings
+from scoreline.config.loading import load_settings
 from scoreline.context import Context, open_context
-from scoreline.experiment import make_estimator
-from scoreline.ingest import IngestReport, ingest_events
-from scoreline.interactions import Interactions
+from scoreline.ingest.ingest import IngestReport, ingest_events
 from scoreline.models import artifacts
-from scoreline.registry import download, pin
-from scoreline.run import RunReport, run
-from scoreline.tables import collected
-from scoreline.teach import Taught, histories, train_model
-from scoreline.training import measure
+from scoreline.pipeline.run import RunReport, run
+from scoreline.registry.versions import download, pin
+from scoreline.tables.delta import collected
+from scoreline.training.experiment import make_estimator
+from scoreline.training.interactions import Interactions
+from scoreline.training.train import Taught, histories, train_model
+from scoreline.training.versions import measure
 
 CONF = Path(__file__).parents[2] / "conf"
 NIGHT = datetime(2026, 7, 1, 3, 0, tzinfo=UTC)

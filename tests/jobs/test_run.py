@@ -11,17 +11,17 @@ from pyspark.sql import functions as F
 from builders import NOW, write_events
 from jobs.conftest import events_of
 from jobs.truth import expected, histories, published
-from scoreline import release
 from scoreline.errors import AuditRefused, InputError, RunInProgress, Superseded
-from scoreline.ingest import ingest_events
-from scoreline.lock import locked
-from scoreline.lookup import status
-from scoreline.plan import REASONS
-from scoreline.publish import replace_some
-from scoreline.run import plan_run, run
-from scoreline.staging import Staging
-from scoreline.tables import collected
-from scoreline.undo import roll_back
+from scoreline.ingest.ingest import ingest_events
+from scoreline.operations.show import status
+from scoreline.pipeline import publish as release
+from scoreline.pipeline.fence import replace_some
+from scoreline.pipeline.plan import REASONS
+from scoreline.pipeline.rollback import roll_back
+from scoreline.pipeline.run import plan_run, run
+from scoreline.pipeline.staging import Staging
+from scoreline.tables.delta import collected
+from scoreline.tables.lock import locked
 
 HOUR = timedelta(hours=1)
 
@@ -183,7 +183,7 @@ def test_the_audit_looks_at_everybody_or_at_a_sample_of_many(ran: Any, sample_us
 
 def test_an_interrupted_run_is_taken_up_again(filled: Any, registry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The driver dies after the second of several slices; the next run scores the others only."""
-    from scoreline import slices
+    from scoreline.pipeline import slices
 
     scored: list[int] = []
     real = slices.scored_slice
@@ -223,7 +223,7 @@ def test_a_table_whose_maker_was_killed_before_its_first_commit_is_made(filled: 
 def test_staged_slices_of_other_inputs_are_not_taken_up(
     filled: Any, registry: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    from scoreline import run as run_module
+    from scoreline.pipeline import run as run_module
 
     monkeypatch.setattr(run_module, "publish_staged", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
@@ -290,7 +290,7 @@ def test_input_that_a_newer_run_has_published_is_not_looked_at_as_it_was(
     ran: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between our look at the input and our look at the target, somebody ingests and publishes."""
-    from scoreline import opening
+    from scoreline.pipeline import snapshot as opening
 
     real = opening.pin_model
 
@@ -320,6 +320,6 @@ def test_runs_are_recorded_in_the_table_and_in_mlflow(filled: Any, registry: Any
 
 
 def test_the_reasons_have_a_meaning() -> None:
-    from scoreline.plan import MEANING
+    from scoreline.pipeline.plan import MEANING
 
     assert set(MEANING) == set(REASONS)

@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from builders import NOW
-from scoreline.opening import open_run
-from scoreline.plan import Slice
-from scoreline.staging import Manifest, Staging, find_staging, stage
+from scoreline.pipeline.plan import Slice
+from scoreline.pipeline.snapshot import open_run
+from scoreline.pipeline.staging import Manifest, Staging, find_staging, stage
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -77,7 +77,7 @@ def many(request: Any, registry: Any, tmp_path_factory: pytest.TempPathFactory) 
 def test_the_drivers_memory_does_not_grow_with_the_users(many: tuple[int, Path]) -> None:
     users, folder = many
     code = (
-        "import resource, sys; from scoreline.cli import main\n"
+        "import resource, sys; from scoreline.cli.main import main\n"
         "main.main(sys.argv[1:], standalone_mode=False)\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, file=sys.stderr)"
     )

@@ -19,10 +19,10 @@ from builders import NOW, write_events
 from jobs.conftest import ITEMS, events_of
 from jobs.truth import expected, published
 from scoreline.errors import AuditRefused
-from scoreline.ingest import ingest_events
-from scoreline.quiet import quiet_mlflow
-from scoreline.registry import download, pin
-from scoreline.run import plan_run, run
+from scoreline.ingest.ingest import ingest_events
+from scoreline.pipeline.run import plan_run, run
+from scoreline.registry.client import quiet_mlflow
+from scoreline.registry.versions import download, pin
 
 HOUR = timedelta(hours=1)
 SHORT = {"buckets": 8, "max_items": 3}

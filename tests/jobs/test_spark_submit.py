@@ -15,8 +15,8 @@ from builders import context
 from jobs.conftest import copied
 from jobs.truth import published
 from quick import QUICK
-from scoreline.jars import delta_jars
-from scoreline.session import STATIC
+from scoreline.engine.jars import delta_jars
+from scoreline.engine.session import STATIC
 
 ROOT = Path(__file__).parents[2]
 # code is generated here and plans adapt, as in production

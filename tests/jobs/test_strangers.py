@@ -16,19 +16,21 @@ from pyspark.sql import functions as F
 from builders import NOW, context, write_events
 from jobs.races import just_before, without_locks
 from jobs.truth import expected, histories, published
-from scoreline import ingest, publish, schema
-from scoreline import run as run_module
-from scoreline import tables as tables_module
-from scoreline.commits import Commit
-from scoreline.doctor import _table
+from scoreline.config.settings import TablesSettings
 from scoreline.errors import InputError, RunFailed, Superseded
-from scoreline.ingest import ingest_events
-from scoreline.publish import published_table
-from scoreline.repair import repair_histories
-from scoreline.run import plan_run, run
-from scoreline.settings import TablesSettings
-from scoreline.tables import Table, Tables
-from scoreline.undo import roll_back
+from scoreline.ingest import ingest
+from scoreline.ingest.ingest import ingest_events
+from scoreline.operations.doctor import _table
+from scoreline.operations.repair import repair_histories
+from scoreline.pipeline import fence as publish
+from scoreline.pipeline import run as run_module
+from scoreline.pipeline.fence import published_table
+from scoreline.pipeline.rollback import roll_back
+from scoreline.pipeline.run import plan_run, run
+from scoreline.tables import delta as tables_module
+from scoreline.tables import schema
+from scoreline.tables.delta import Table, Tables
+from scoreline.tables.history import Commit
 
 HOUR = timedelta(hours=1)
 
@@ -163,7 +165,7 @@ def test_two_first_ingests_at_once_give_each_user_one_row(
     """Both have seen an empty table, on two hosts; one appends while the other is about to."""
     one = write_events(tmp_path / "one.csv", [(1, 10, 5, 1_700_000_000), (2, 10, 5, 1_700_000_000)])
     two = write_events(tmp_path / "two.csv", [(2, 11, 5, 1_700_000_001), (3, 11, 5, 1_700_000_001)])
-    without_locks(monkeypatch, "scoreline.ingest")
+    without_locks(monkeypatch, "scoreline.ingest.ingest")
     just_before(monkeypatch, ingest, "_merge", lambda: ingest_events(pipeline(), two))
     ingest_events(pipeline(now=NOW + HOUR), one)
     rows = pipeline().tables.table("user_history").read().select("user_id", "item_ids").collect()
@@ -176,7 +178,7 @@ def test_first_ingests_that_run_beside_each_other_both_get_through(
     """Three hosts make the tables at once, with the same events and the same bad row."""
     rows = [(user, 10, 5, 1_700_000_000) for user in range(8)] + [(9, 9, 99, 1)]
     events = write_events(tmp_path / "events.csv", rows)
-    without_locks(monkeypatch, "scoreline.ingest")
+    without_locks(monkeypatch, "scoreline.ingest.ingest")
     hosts = [context(spark.newSession(), tmp_path / "tables", now=NOW + hour * HOUR) for hour in range(3)]
     with ThreadPoolExecutor(3) as threads:
         read = [report.rows_good for report in threads.map(ingest_events, hosts, [events] * 3)]
@@ -199,7 +201,7 @@ def test_an_ingest_of_another_host_between_reading_and_merging_is_not_lost(
         "two": [*again, (2, 12, 5, 1_700_000_002), (3, 12, 5, 1_700_000_002), (4, 12, 5, 1_700_000_002), bad],
     }.items()}  # fmt: skip
     ingest_events(pipeline(), events["base"])
-    without_locks(monkeypatch, "scoreline.ingest")
+    without_locks(monkeypatch, "scoreline.ingest.ingest")
     real = Table.merge
 
     def late(table: Table, *args: Any) -> None:

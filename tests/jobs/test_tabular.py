@@ -10,9 +10,9 @@ import pytest
 
 from builders import NOW
 from scoreline.errors import InputError, RunFailed
-from scoreline.registry import quiet_mlflow
-from scoreline.run import plan_run, run
-from scoreline.tables import collected
+from scoreline.pipeline.run import plan_run, run
+from scoreline.registry.versions import quiet_mlflow
+from scoreline.tables.delta import collected
 
 ROWS = 300
 FEATURES = ["age", "spent", "visits"]
@@ -133,7 +133,7 @@ def test_only_changed_rows_are_scored_again(shop: Any, churn: Any) -> None:
 def test_a_table_that_does_not_fit_is_refused_before_a_row_is_read(
     shop: Any, monkeypatch: Any, change: Any, message: str
 ) -> None:
-    from scoreline import opening
+    from scoreline.pipeline import snapshot as opening
 
     shop.write(change(customers()))
     monkeypatch.setattr(opening, "due_users", lambda *a: pytest.fail("rows were read"))
@@ -163,7 +163,7 @@ def test_files_without_versions_that_change_are_not_taken_up_and_not_published(
     shop: Any, churn: Any, spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run dies after it has staged, and the files are written anew; then they change while a run reads them."""
-    from scoreline import run as run_module
+    from scoreline.pipeline import run as run_module
 
     files = tmp_path / "files"
 

@@ -69,7 +69,7 @@ def version(url: str) -> str:
 
 
 def test_scoreline_serve_swaps_at_sighup_and_stops_at_sigterm(config: Path, registry: Registry) -> None:
-    command = [sys.executable, "-c", "from scoreline.cli import entry; entry()", "serve", "--config", str(config)]
+    command = [sys.executable, "-c", "from scoreline.cli.main import entry; entry()", "serve", "--config", str(config)]
     port = load_settings(config).server.port
     with started(command, port=port, env=dict(os.environ)) as (process, url):
         first = version(url)

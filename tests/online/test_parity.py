@@ -10,6 +10,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from online.conftest import TODAY, Registry, World
+from scoreline.config.settings import Settings
 from scoreline.context import Context
 from scoreline.errors import InputError
 from scoreline.online.batch import PARAM, rules_text
@@ -20,9 +21,8 @@ from scoreline.online.rules import rules_of
 from scoreline.online.scorer import Scorer
 from scoreline.online.snapshot import Snapshot, SnapshotSource
 from scoreline.online.windows import card_table, terminal_table
-from scoreline.run import run
-from scoreline.settings import Settings
-from scoreline.tables import Tables
+from scoreline.pipeline.run import run
+from scoreline.tables.delta import Tables
 
 RULES = rules_of({"limits": {"max_clock_difference_s": None}})
 

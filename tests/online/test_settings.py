@@ -11,8 +11,8 @@ from scoreline.online.rules import rules_of
 from scoreline.online.serving import Server
 from scoreline.online.settings import ServingSettings, env_file, environment, load_settings
 from scoreline.online.transactions import Transaction
-from scoreline.quiet import quiet_mlflow
-from scoreline.registry import promote
+from scoreline.registry.client import quiet_mlflow
+from scoreline.registry.versions import promote
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "conf/serving/fraud.yaml"

@@ -7,8 +7,8 @@ from typing import Any
 from chispa import assert_df_equality
 from pyspark.sql import SparkSession
 
-from scoreline.news import News
-from scoreline.plan import Wanted, all_new, due_by_news, due_users
+from scoreline.pipeline.changes import News
+from scoreline.pipeline.plan import Wanted, all_new, due_by_news, due_users
 
 NOW = datetime(2026, 7, 1, tzinfo=UTC)
 WANTED = Wanted("films", "3", "rules", timedelta(days=7), NOW)

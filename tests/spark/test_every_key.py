@@ -11,20 +11,21 @@ from pyspark.sql import SparkSession
 
 from builders import NOW, context, write_events
 from keys import Differs, Shown, leaves, not_shown, set_in
-from scoreline import registry, schema
-from scoreline.configuration import load_settings
+from scoreline.config.loading import load_settings
+from scoreline.config.settings import Settings, TablesSettings
 from scoreline.context import Context, batch_limits
 from scoreline.errors import ConfigurationError, InputError
-from scoreline.events import checked_events
-from scoreline.ingest import ingest_events, ingest_items
-from scoreline.pinning import _guard
-from scoreline.quiet import registry_of
-from scoreline.rules import Rules
-from scoreline.schema import Keys
-from scoreline.settings import Settings, TablesSettings
-from scoreline.sources import read_source
-from scoreline.tables import Tables
-from scoreline.teach import _asked, histories, promote_model
+from scoreline.ingest.events import checked_events
+from scoreline.ingest.ingest import ingest_events, ingest_items
+from scoreline.pipeline.pinned_model import _guard
+from scoreline.pipeline.rules import Rules
+from scoreline.registry import versions as registry
+from scoreline.registry.client import registry_of
+from scoreline.sources.reader import read_source
+from scoreline.tables import schema
+from scoreline.tables.delta import Tables
+from scoreline.tables.schema import Keys
+from scoreline.training.train import _asked, histories, promote_model
 
 BASE: dict[str, Any] = {
     "name": "t",
@@ -77,7 +78,7 @@ _KINDS = (("events.columns.weight", None), ("events.columns.kind", "kind"))
 KEYS: dict[str, Differs | Shown | Rows | Columns] = {
     "name": Differs("other", lambda s: s.experiment),
     "tables.root": Differs("elsewhere", lambda s: s.home),
-    "tables.catalog": Shown("tables", "jobs/test_catalog.py"),
+    "tables.catalog": Shown("tables/delta", "jobs/test_catalog.py"),
     "mlflow.tracking_uri": Differs("http://x", lambda s: s.tracking_uri),
     "mlflow.registry_uri": Differs("http://x", lambda s: registry_of(s.tracking_uri, s.mlflow.registry_uri)),
     "mlflow.experiment": Differs("other", lambda s: s.experiment),
@@ -98,10 +99,10 @@ KEYS: dict[str, Differs | Shown | Rows | Columns] = {
     "events.kinds": Rows({"play": 3}, _KINDS, (*_KINDS, ("events.kinds", {"play": 7}))),
     "events.not_before": Rows(2024),
     "events.future_tolerance": Rows("9000d"),
-    "events.query": Shown("ingest", "spark/test_ingest.py"),
-    "events.table": Shown("ingest", "databases/test_postgres_ingest.py"),
-    "events.partitions": Shown("ingest", "databases/test_postgres_mark.py"),
-    "events.max_bad_share": Shown("ingest", "spark/test_ingest.py"),
+    "events.query": Shown("ingest/ingest", "spark/test_ingest.py"),
+    "events.table": Shown("ingest/ingest", "databases/test_postgres_ingest.py"),
+    "events.partitions": Shown("ingest/ingest", "databases/test_postgres_mark.py"),
+    "events.max_bad_share": Shown("ingest/ingest", "spark/test_ingest.py"),
     "items.format": Rows("json"),
     "items.separator": Rows(";"),
     "items.quote": Rows("'"),
@@ -110,35 +111,35 @@ KEYS: dict[str, Differs | Shown | Rows | Columns] = {
     "items.item_id": Columns("rating"),
     "items.title": Columns("kind"),
     "items.genres": Columns("kind"),
-    "histories.max_items": Shown("ingest", "spark/test_ingest.py"),
-    "histories.buckets": Shown("ingest", "spark/test_ingest.py"),
-    "input.path": Shown("inputs", "jobs/test_tabular.py"),
-    "input.table": Shown("inputs", "jobs/test_tabular.py"),
-    "input.format": Shown("inputs", "jobs/test_tabular.py"),
-    "input.key": Shown("inputs", "jobs/test_tabular.py"),
-    "input.columns": Shown("pinning", "jobs/test_flavors.py"),
-    "model.uri": Shown("pinning", "jobs/test_cli.py"),
-    "model.sha256": Shown("pinning", "faults/test_tampered_models.py"),
-    "model.require_digest": Shown("pinning", "faults/test_tampered_models.py"),
-    "model.allow": Shown("pinning", "faults/test_tampered_models.py"),
-    "model.train.estimator": Shown("teach", "unit/models/test_training.py"),
-    "model.train.params": Shown("teach", "unit/models/test_parameters.py"),
+    "histories.max_items": Shown("ingest/ingest", "spark/test_ingest.py"),
+    "histories.buckets": Shown("ingest/ingest", "spark/test_ingest.py"),
+    "input.path": Shown("pipeline/inputs", "jobs/test_tabular.py"),
+    "input.table": Shown("pipeline/inputs", "jobs/test_tabular.py"),
+    "input.format": Shown("pipeline/inputs", "jobs/test_tabular.py"),
+    "input.key": Shown("pipeline/inputs", "jobs/test_tabular.py"),
+    "input.columns": Shown("pipeline/pinned_model", "jobs/test_flavors.py"),
+    "model.uri": Shown("pipeline/pinned_model", "jobs/test_cli.py"),
+    "model.sha256": Shown("pipeline/pinned_model", "faults/test_tampered_models.py"),
+    "model.require_digest": Shown("pipeline/pinned_model", "faults/test_tampered_models.py"),
+    "model.allow": Shown("pipeline/pinned_model", "faults/test_tampered_models.py"),
+    "model.train.estimator": Shown("training/train", "unit/models/test_training.py"),
+    "model.train.params": Shown("training/train", "unit/models/test_parameters.py"),
     "model.train.split.by": Differs("user", _asked_of),
     "model.train.split.holdout": Differs(0.3, _asked_of),
     "model.train.split.seed": Differs(7, _asked_of),
     "model.train.metric": Differs("recall_at_20", lambda s: (_asked_of(s), _promotes(s))),
     "model.train.promote_margin": Differs(0.3, _promotes),
     "model.train.min_test_users": Differs(7, lambda s: (_asked_of(s), _promotes(s))),
-    "model.train.max_users": Shown("teach", "spark/test_every_key.py"),
+    "model.train.max_users": Shown("training/train", "spark/test_every_key.py"),
     "model.folder": Differs("elsewhere", lambda s: s.model_folder),
-    "model.shared": Shown("pinning", "faults/alone/test_killed_workers.py"),
-    "scoring.k": Shown("rules", "jobs/test_run.py"),
-    "scoring.exclude_seen": Shown("rules", "jobs/test_seen.py"),
-    "scoring.allowed_items": Shown("rules", "jobs/test_run.py"),
-    "scoring.blocked_items": Shown("rules", "jobs/test_run.py"),
-    "scoring.params": Shown("rules", "online/test_parity.py"),
-    "scoring.max_age": Shown("opening", "jobs/test_run.py"),
-    "scoring.slice_users": Shown("opening", "jobs/test_run.py"),
+    "model.shared": Shown("pipeline/pinned_model", "faults/alone/test_killed_workers.py"),
+    "scoring.k": Shown("pipeline/rules", "jobs/test_run.py"),
+    "scoring.exclude_seen": Shown("pipeline/rules", "jobs/test_seen.py"),
+    "scoring.allowed_items": Shown("pipeline/rules", "jobs/test_run.py"),
+    "scoring.blocked_items": Shown("pipeline/rules", "jobs/test_run.py"),
+    "scoring.params": Shown("pipeline/rules", "online/test_parity.py"),
+    "scoring.max_age": Shown("pipeline/snapshot", "jobs/test_run.py"),
+    "scoring.slice_users": Shown("pipeline/snapshot", "jobs/test_run.py"),
     "scoring.batch_rows": Differs(9, lambda s: batch_limits(_LISTS, s.scoring)),
     "scoring.batch_mib": Differs(9, lambda s: batch_limits(_LISTS, s.scoring)),
     "scoring.batch_timeout": Differs("9m", lambda s: _guard(s.scoring)),
@@ -147,16 +148,16 @@ KEYS: dict[str, Differs | Shown | Rows | Columns] = {
     "audit.max_failed_share": Differs(0.9, lambda s: s.audit.tolerated(1_000)),
     "audit.max_failed_floor": Differs(9, lambda s: s.audit.tolerated(1_000)),
     **{
-        f"audit.{name}": Shown("settings", "faults/test_audit_refuses.py")
+        f"audit.{name}": Shown("config/settings", "faults/test_audit_refuses.py")
         for name in (
             "max_empty_share", "max_short_share", "max_fallback_share", "max_top_item_share", "min_distinct_items",
             "min_overlap", "max_overlap", "max_psi", "min_users_share", "warn",
         )
     },
-    "audit.verify_every": Shown("opening", "jobs/test_strangers.py"),
-    "audit.sample_users": Shown("release", "jobs/test_run.py"),
-    "export.url": Shown("export", "jobs/test_export.py"),
-    "export.table": Shown("export", "jobs/test_export.py"),
+    "audit.verify_every": Shown("pipeline/snapshot", "jobs/test_strangers.py"),
+    "audit.sample_users": Shown("pipeline/publish", "jobs/test_run.py"),
+    "export.url": Shown("export/export", "jobs/test_export.py"),
+    "export.table": Shown("export/export", "jobs/test_export.py"),
     "spark": Shown("context", "unit/test_configuration.py"),
 }  # fmt: skip
 

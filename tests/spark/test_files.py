@@ -17,9 +17,9 @@ from pyspark.sql import SparkSession
 
 from builders import context, settings
 from scoreline.errors import InputError
-from scoreline.ingest import ingest_events
-from scoreline.inputs import open_inputs, quarantine_unkeyed
-from scoreline.sources import read_source
+from scoreline.ingest.ingest import ingest_events
+from scoreline.pipeline.inputs import open_inputs, quarantine_unkeyed
+from scoreline.sources.reader import read_source
 
 T0 = 1_700_000_000
 COLUMNS = {"user_id": "user", "item_id": "item", "time": "at"}

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from builders import context
-from scoreline.ingest import ingest_events
+from scoreline.ingest.ingest import ingest_events
 
 
 def test_ids_are_at_most_255_characters_without_control_characters(spark: Any, tmp_path: Path) -> None:

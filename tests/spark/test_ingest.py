@@ -14,9 +14,9 @@ from pyspark.sql import functions as F
 
 from builders import NOW, context, write_events
 from scoreline.errors import ConfigurationError, InputError
-from scoreline.ingest import ingest_events
-from scoreline.schema import HISTORY_HASH
-from scoreline.teach import histories as train_histories
+from scoreline.ingest.ingest import ingest_events
+from scoreline.tables.schema import HISTORY_HASH
+from scoreline.training.train import histories as train_histories
 
 T0 = 1_700_000_000
 

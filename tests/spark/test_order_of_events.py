@@ -6,7 +6,7 @@ from itertools import permutations
 from pyspark.sql import SparkSession
 
 from builders import NOW
-from scoreline.histories import histories
+from scoreline.ingest.histories import histories
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 COLUMNS = "user_id long, item_id long, weight float, event_at timestamp"

@@ -8,8 +8,8 @@ from typing import Any
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from scoreline.histories import bucket_of
-from scoreline.row_hash import row_hash
+from scoreline.ingest.histories import bucket_of
+from scoreline.tables.row_hash import row_hash
 
 NAN = float("nan")
 AT, LATER = (datetime(2026, 7, 1, 3, 0, 0, micros, tzinfo=UTC) for micros in (1, 2))

@@ -11,7 +11,7 @@ from pyspark.sql import types as T
 
 from builders import settings
 from scoreline.errors import InputError
-from scoreline.values import instant, key, number, require_kinds
+from scoreline.sources.values import instant, key, number, require_kinds
 
 # text: the whole number and the number it is (None: it is none)
 NUMBERS: dict[str, tuple[int | None, float | None]] = {

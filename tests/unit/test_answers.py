@@ -14,8 +14,8 @@ from mlflow.models import ModelSignature, infer_signature
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from mlflow.types.schema import Array, Map, Object, Property
 
-from scoreline.answers import BadOutput, read_answer
-from scoreline.models.contract import check_contract
+from scoreline.models.signature import check_contract
+from scoreline.scoring.output_checks import BadOutput, read_answer
 
 X = pd.DataFrame({"x": [1.0]})
 NOON = dt.datetime.fromisoformat("2026-01-02T12:30")

@@ -2,8 +2,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from scoreline.audit import added, item_figures, judge, overlap_figures, score_figures, users_gate
-from scoreline.settings import AuditSettings
+from scoreline.config.settings import AuditSettings
+from scoreline.pipeline.audit import added, item_figures, judge, overlap_figures, score_figures, users_gate
 
 FINE = {"wanted": 1000, "scored": 1000, "failed": 0, "seen": 0, "forbidden": 0, "empty": 0, "fallback": 0}
 

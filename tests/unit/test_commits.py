@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from scoreline.commits import Commit, follows, made_by, origin, shown
-from scoreline.publish import next_sequence
+from scoreline.pipeline.fence import next_sequence
+from scoreline.tables.history import Commit, follows, made_by, origin, shown
 
 T0 = datetime(2026, 7, 1, tzinfo=UTC)
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from scoreline.configuration import load_settings
+from scoreline.config.loading import load_settings
 from scoreline.errors import ConfigurationError
 
 MINIMAL = """

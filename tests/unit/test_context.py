@@ -4,8 +4,8 @@ import pyspark
 import pytest
 from pyspark.sql import types as T
 
+from scoreline.config.settings import ScoringSettings
 from scoreline.context import batch_limits
-from scoreline.settings import ScoringSettings
 
 ROWS = "spark.sql.execution.arrow.maxRecordsPerBatch"
 BYTES = "spark.sql.execution.arrow.maxBytesPerBatch"

@@ -3,7 +3,7 @@
 import pytest
 from pyspark.errors import PySparkException
 
-from scoreline.deaths import WorkerDied, worker_explained
+from scoreline.engine.failures import WorkerDied, worker_explained
 from scoreline.errors import InputError, RunFailed
 
 CRASHED = "Job aborted due to stage failure: org.apache.spark.SparkException: Python worker exited unexpectedly"

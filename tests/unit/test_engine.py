@@ -8,10 +8,10 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from scoreline.answers import BadOutput, answer_columns
-from scoreline.engine import load_engine
 from scoreline.errors import InputError
-from scoreline.models.contract import UNNAMED, check_output_names
+from scoreline.models.signature import UNNAMED, check_output_names
+from scoreline.scoring.loaded_model import load_engine
+from scoreline.scoring.output_checks import BadOutput, answer_columns
 
 FRAUD = pa.schema([("p_fraud", pa.float64()), ("p_legit", pa.float64())])
 PLAIN = pa.schema([("prediction_0", pa.float64()), ("prediction_1", pa.float64())], metadata=UNNAMED)

@@ -5,7 +5,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from scoreline.destinations.rows import GONE, Limits, Sent, fitted
+from scoreline.export.destinations.rows import GONE, Limits, Sent, fitted
 
 ITEM = pa.struct([("item_id", pa.string()), ("score", pa.float32())])
 ROWS = pa.schema([("user_id", pa.string()), ("recommendations", pa.list_(ITEM)), ("source", pa.string())])

@@ -24,8 +24,8 @@ from mlflow.types.schema import AnyType, Array, Map, Object, Property
 
 from plain import plain, scored
 from scoreline.errors import InputError
-from scoreline.models.contract import check_contract, checked_params
-from scoreline.quiet import quiet_mlflow
+from scoreline.models.signature import check_contract, checked_params
+from scoreline.registry.client import quiet_mlflow
 
 D = decimal.Decimal
 SEEN = Schema([ColSpec(DataType.string, "seen")])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scoreline.java import ensure_java, java_version
+from scoreline.engine.java import ensure_java, java_version
 
 FAKE = """#!/bin/sh
 echo 'WARNING: what the JVM itself says' >&2
@@ -64,7 +64,7 @@ def test_without_a_place_for_the_script_the_machines_own_is_taken(machine: Path,
 
 def test_a_session_that_does_not_start_is_one_message(machine: Path, tmp_path: Path) -> None:
     (tmp_path / "delta-spark.jar").touch()
-    start = "from scoreline.errors import ScorelineError\nfrom scoreline.session import get_session\n"
+    start = "from scoreline.errors import ScorelineError\nfrom scoreline.engine.session import get_session\n"
     start += "try:\n    get_session('x')\nexcept ScorelineError as error:\n    print(error)"
     environment = {**os.environ, "SCORELINE_JARS": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", start], env=environment, capture_output=True, text=True, check=True)

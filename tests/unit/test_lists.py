@@ -2,7 +2,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoreline.lists import common_count
+from scoreline.scoring.arrow_lists import common_count
 
 
 @given(st.data(), st.integers(1, 40))

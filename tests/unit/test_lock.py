@@ -8,7 +8,7 @@ import pytest
 
 from builders import settings
 from scoreline.errors import RunInProgress
-from scoreline.lock import locked
+from scoreline.tables.lock import locked
 
 _HOLD = """
 import sys

@@ -5,8 +5,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 from sqlalchemy.schema import CreateTable
 
-from scoreline.destinations.sql import open_sql
-from scoreline.schema import Keys
+from scoreline.export.destinations.sql import open_sql
+from scoreline.tables.schema import Keys
 
 
 def test_a_mysql_table_has_transactions_and_tells_upper_from_lower_case() -> None:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from scoreline.commits import Commit
-from scoreline.news import News, complete_note, oldest_row, read_news
+from scoreline.pipeline.changes import News, complete_note, oldest_row, read_news
+from scoreline.tables.history import Commit
 
 T0 = datetime(2026, 7, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)

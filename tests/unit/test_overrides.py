@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from scoreline.configuration import load_settings
+from scoreline.config.loading import load_settings
+from scoreline.config.overrides import ALWAYS, UNGUARDED
 from scoreline.errors import ConfigurationError
-from scoreline.overrides import ALWAYS, UNGUARDED
-from scoreline.quiet import quiet_mlflow
-from scoreline.registry import pin
+from scoreline.registry.client import quiet_mlflow
+from scoreline.registry.versions import pin
 
 OPEN = "name: t\ntables: {root: data}\nmodel: {uri: 'models:/films@champion'%s}\n"
 GUARDS = [", allow: ['models:/films@*']", ", require_digest: true", f", sha256: {'a' * 64}"]

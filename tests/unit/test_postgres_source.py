@@ -1,6 +1,6 @@
 """Which rows a read asks for, as text; tests/databases asks a real server."""
 
-from scoreline.postgres_source import Position, PostgresTable, _news, _parts
+from scoreline.sources.postgres import Position, PostgresTable, _news, _parts
 
 HERE = Position(relation=16_400, mark=5_000_000_000, following=5_000_000_010, pages=10_000)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import mlflow
 import pytest
 
-from scoreline.quiet import pointing_at
+from scoreline.registry.client import pointing_at
 
 
 @pytest.fixture(autouse=True)

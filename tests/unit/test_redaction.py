@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scoreline import redaction
-from scoreline.configuration import load_settings, require_references
+from scoreline.config.loading import load_settings, require_references
 from scoreline.errors import ConfigurationError
 from scoreline.redaction import HIDDEN, Redacted, redacted, remember_in, without_credentials
 

@@ -8,8 +8,8 @@ import psutil
 import pyarrow as pa
 import pytest
 
-from scoreline.limits import alarm
-from scoreline.sandbox import Patience, sandboxed
+from scoreline.scoring.limits import alarm
+from scoreline.scoring.sandbox import Patience, sandboxed
 
 ROWS = pa.RecordBatch.from_pydict({"a": [1, 2, 3]})
 

@@ -8,9 +8,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from scoreline.engine import Engine, _by_pandas, _from_arrow
-from scoreline.schema import Keys, staged
-from scoreline.score import Guard, ScoringTask, score_batch
+from scoreline.scoring.loaded_model import Engine, _by_pandas, _from_arrow
+from scoreline.scoring.task import Guard, ScoringTask, score_batch
+from scoreline.tables.schema import Keys, staged
 
 LISTS = pa.schema([("item_ids", pa.list_(pa.int64())), ("scores", pa.list_(pa.float32()))])
 STAGED = pa.schema(

@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
-from scoreline.commits import Commit
-from scoreline.news import complete_note
-from scoreline.plan import Slice
-from scoreline.rules import Rules
-from scoreline.settings import fingerprint
-from scoreline.staging import PREFIX, Lineage, Manifest, _manifest
+from scoreline.config.settings import fingerprint
+from scoreline.pipeline.changes import complete_note
+from scoreline.pipeline.plan import Slice
+from scoreline.pipeline.rules import Rules
+from scoreline.pipeline.staging import PREFIX, Lineage, Manifest, _manifest
+from scoreline.tables.history import Commit
 
 MANIFEST = Manifest(
     run_id="r1",

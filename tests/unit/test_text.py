@@ -1,7 +1,7 @@
 from dataclasses import replace
 
-from scoreline.text import rolled_back
-from scoreline.undo import RollbackReport
+from scoreline.cli.render import rolled_back
+from scoreline.pipeline.rollback import RollbackReport
 
 BACK = RollbackReport("monday", "films", "1", 3, 5, "recommendations")
 

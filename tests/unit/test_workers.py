@@ -10,8 +10,8 @@ import pytest
 
 from scoreline import __version__
 from scoreline.errors import ConfigurationError, RunFailed
-from scoreline.shipping import _packed, _require_version, _why
-from scoreline.workers import Shipment, model_folder, score_shipped, unpacked
+from scoreline.pipeline.distribute import _packed, _require_version, _why
+from scoreline.scoring.node import Shipment, model_folder, score_shipped, unpacked
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from typing import Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from scoreline.configuration import load_kind
+from scoreline.config.loading import load_kind
+from scoreline.config.settings import Section
 from scoreline.errors import ConfigurationError
-from scoreline.settings import Section
 
 FILE = "target.yaml"
 

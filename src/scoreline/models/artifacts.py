@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from scoreline.errors import InputError
-from scoreline.models.catalogue import Catalogue
 from scoreline.models.estimator import Estimator
 from scoreline.models.imported_factors import ImportedFactors
+from scoreline.models.item_index import Catalogue
 from scoreline.models.item_neighbours import ItemNeighbours
 from scoreline.models.latent_factors import LatentFactors
 from scoreline.models.popularity import Popularity

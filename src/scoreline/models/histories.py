@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scoreline.errors import InputError
-from scoreline.models.catalogue import Catalogue
+from scoreline.models.item_index import Catalogue
 
 __all__ = ["Histories"]
 

@@ -7,10 +7,10 @@ import numpy.typing as npt
 from pydantic import Field
 
 from scoreline.models.estimator import Estimator
-from scoreline.models.factor_search import best_items
 from scoreline.models.histories import Histories
-from scoreline.models.norm_sorted import NormSortedItems
 from scoreline.models.parameters import Parameters
+from scoreline.models.search.factors import best_items
+from scoreline.models.search.norm_sorted import NormSortedItems
 from scoreline.models.topk import TopK
 
 __all__ = ["ImportedFactors"]

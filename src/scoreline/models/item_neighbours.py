@@ -10,11 +10,11 @@ from pydantic import Field
 
 from scoreline.models.estimator import Estimator
 from scoreline.models.histories import Histories
-from scoreline.models.neighbour_search import best_neighbours
 from scoreline.models.parameters import HalfLife, HistoryHalfLife, MinWeight, Parameters
 from scoreline.models.popularity import Popularity, completed
-from scoreline.models.strength import WEIGHTING, Weighting, decayed, history_strength, strength
+from scoreline.models.search.neighbours import best_neighbours
 from scoreline.models.topk import TopK, best_per_user
+from scoreline.models.weighting import WEIGHTING, Weighting, decayed, history_strength, strength
 
 __all__ = ["ItemNeighbours", "ItemNeighboursParameters"]
 

@@ -8,12 +8,12 @@ import scipy.sparse as sp
 from pydantic import Field
 
 from scoreline.models.estimator import Estimator
-from scoreline.models.factor_search import best_items
 from scoreline.models.histories import Histories
-from scoreline.models.norm_sorted import NormSortedItems
 from scoreline.models.parameters import HalfLife, HistoryHalfLife, MinWeight, Parameters
-from scoreline.models.strength import WEIGHTING, Weighting, decayed, history_strength, strength
+from scoreline.models.search.factors import best_items
+from scoreline.models.search.norm_sorted import NormSortedItems
 from scoreline.models.topk import TopK
+from scoreline.models.weighting import WEIGHTING, Weighting, decayed, history_strength, strength
 
 __all__ = ["LatentFactors", "LatentFactorsParameters"]
 

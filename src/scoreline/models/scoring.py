@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from scoreline.errors import InputError
 from scoreline.models.artifacts import FittedModel
-from scoreline.models.catalogue import Catalogue
 from scoreline.models.histories import Histories
+from scoreline.models.item_index import Catalogue
 from scoreline.models.popularity import completed
 from scoreline.models.topk import TopK
 

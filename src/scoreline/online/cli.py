@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 
+from scoreline.cli.options import pipeline, say
+from scoreline.config.settings import Settings
+from scoreline.deploy.shipped import here_or_shipped
 from scoreline.errors import InputError, told
-from scoreline.options import pipeline, say
-from scoreline.settings import Settings
-from scoreline.shipped import here_or_shipped
 
 __all__ = ["COMMANDS"]
 
@@ -104,9 +104,9 @@ _tables = click.option("--tables", required=True, help="Folder of the feature ta
 @click.option("--snapshots", type=click.Path(path_type=Path), required=True, help="Folder of the SQLite snapshots.")
 def fraud_features(transactions: str, as_of: str, tables: str, snapshots: Path) -> None:
     """Tonight's card and terminal features, as tables and as the snapshot that the server reads (Spark)."""
+    from scoreline.engine.session import get_session, settings_of
+    from scoreline.engine.session_settings import session_settings
     from scoreline.online.jobs import build_features, midnight
-    from scoreline.session import get_session, settings_of
-    from scoreline.session_settings import session_settings
 
     moment = midnight(as_of)
     spark = get_session("card features")
@@ -135,13 +135,13 @@ def fraud_score(
     serving: Path | None,
 ) -> None:
     """Decide on all transactions of the day after --as-of: join their features, then `scoreline run` (Spark)."""
-    from scoreline import text
+    from scoreline.cli import render as text
     from scoreline.context import open_context
     from scoreline.online.batch import PARAM, rules_text
     from scoreline.online.jobs import midnight, write_payments
     from scoreline.online.settings import load_settings
-    from scoreline.progress import for_terminal
-    from scoreline.run import run
+    from scoreline.pipeline.progress import for_terminal
+    from scoreline.pipeline.run import run
 
     moment = midnight(as_of)
     if serving is not None:

@@ -21,7 +21,7 @@ from scoreline.online.simulate import simulate
 from scoreline.online.snapshot import publish, write_snapshot
 from scoreline.online.training import EstimatorName, Split, evaluate, fit, split
 from scoreline.online.windows import DAY_S, TransactionLog, card_table, epoch_seconds, terminal_table
-from scoreline.quiet import quiet_mlflow
+from scoreline.registry.client import quiet_mlflow
 
 __all__ = ["export_snapshot", "posted", "run_demo"]
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from scoreline.digest import digest as folder_sha256
-from scoreline.digest import verify
 from scoreline.errors import ConfigurationError, InputError
-from scoreline.model_files import download
+from scoreline.hashing import digest as folder_sha256
+from scoreline.hashing import verify
 from scoreline.online.model import version_of
-from scoreline.quiet import quiet_mlflow
-from scoreline.registry import pin
+from scoreline.registry.client import quiet_mlflow
+from scoreline.registry.files import download
+from scoreline.registry.versions import pin
 
 __all__ = ["FetchedModel", "fetch_model", "folder_sha256"]
 

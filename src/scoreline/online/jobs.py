@@ -9,6 +9,7 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from scoreline.context import Context, step
+from scoreline.engine.filesystem import folders, remove
 from scoreline.errors import ConfigurationError, InputError, told
 from scoreline.online.features import CARD_COLUMNS, TERMINAL_COLUMNS
 from scoreline.online.nightly import (
@@ -21,8 +22,7 @@ from scoreline.online.nightly import (
     with_counters,
 )
 from scoreline.online.snapshot import publish, remove_old, write_snapshot
-from scoreline.parquet import read_parquet
-from scoreline.storage import folders, remove
+from scoreline.sources.parquet import read_parquet
 
 __all__ = ["KEPT_DAYS", "build_features", "midnight", "write_payments"]
 

@@ -18,7 +18,7 @@ from scoreline.online.kernels import OnnxKernel
 from scoreline.online.model import CONTRACT_FILE
 from scoreline.online.rules import MetricsRules, Rules
 from scoreline.online.transactions import Transaction
-from scoreline.quiet import quiet_mlflow
+from scoreline.registry.client import quiet_mlflow
 
 __all__ = ["SERVING_MODULES", "log_fraud_model"]
 
@@ -92,7 +92,7 @@ def _of_the_model(rules: Rules) -> Rules:
 
 
 def _arrow_signature() -> dict[str, Any]:
-    """What the batch pipeline reads as the model's contract (`scoreline.model_files.signature`)."""
+    """What the batch pipeline reads as the model's contract (`scoreline.registry.files.signature`)."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
     from mlflow.types.schema import Array

@@ -8,7 +8,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from quick import QUICK
-from scoreline.session import get_session
+from scoreline.engine.session import get_session
 
 _KIND = "scoreline.faults.FailingFileSystem"
 

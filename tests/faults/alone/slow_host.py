@@ -7,7 +7,7 @@ import sys
 
 from builders import NOW, context
 from faults.alone.sessions import on_failing_storage
-from scoreline.ingest import ingest_events
+from scoreline.ingest.ingest import ingest_events
 
 if __name__ == "__main__":
     classes, tables, events, milliseconds = sys.argv[1:]

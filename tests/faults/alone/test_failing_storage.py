@@ -21,10 +21,10 @@ from builders import NOW, context, write_events
 from faults.alone.sessions import compiled, on_failing_storage
 from faults.poison import save
 from faults.tally import Tally
+from scoreline.engine.jars import delta_jars
 from scoreline.errors import RunFailed, ScorelineError
-from scoreline.ingest import ingest_events
-from scoreline.jars import delta_jars
-from scoreline.run import run
+from scoreline.ingest.ingest import ingest_events
+from scoreline.pipeline.run import run
 
 FAULT = "I/O fails at the n-th call"
 ROUNDS = int(os.environ.get("SCORELINE_FAULT_ROUNDS", "100"))

@@ -16,12 +16,12 @@ from builders import NOW, context, write_events
 from faults.poison import save
 from faults.tally import Tally
 from quick import QUICK
-from scoreline.ingest import ingest_events
-from scoreline.run import run
-from scoreline.session import get_session
+from scoreline.engine.session import get_session
+from scoreline.ingest.ingest import ingest_events
+from scoreline.pipeline.run import run
 
 SHARED = Path(__file__).parents[3] / "conf" / "deploy" / "shared-cluster.conf"
-DAEMON = "-m scoreline.worker_daemon"  # of Python workers, and they themselves: forks keep its command line
+DAEMON = "-m scoreline.pipeline.worker_daemon"  # of Python workers, and they themselves: forks keep its command line
 VICTIMS = {"a Python worker": (10, DAEMON), "an executor": (5, "CoarseGrainedExecutorBackend")}
 
 

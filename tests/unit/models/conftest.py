@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import settings
 
-from scoreline.quiet import pointing_at, quiet_mlflow
+from scoreline.registry.client import pointing_at, quiet_mlflow
 
 settings.register_profile("shared machine", deadline=None)  # others may be using its cores
 settings.load_profile("shared machine")

@@ -5,7 +5,7 @@ import pyarrow as pa
 import scipy.sparse as sp
 
 from scoreline.models.artifacts import ESTIMATORS, FittedModel
-from scoreline.models.catalogue import Catalogue
+from scoreline.models.item_index import Catalogue
 from scoreline.models.popularity import Popularity
 
 USERS, ITEMS = 60, 24

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scoreline.errors import InputError
-from scoreline.models.catalogue import Catalogue
+from scoreline.models.item_index import Catalogue
 
 longs = st.one_of(st.integers(-50, 50), st.integers(-(2**63), 2**63 - 1), st.integers(2**63 - 9, 2**63 - 1))
 strings = st.text(alphabet="0aZé𝄞'\"", max_size=4)

@@ -7,8 +7,8 @@ from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import Array
 
 from scoreline.errors import InputError
-from scoreline.models.contract import check_contract
 from scoreline.models.mlflow_model import signature_of
+from scoreline.models.signature import check_contract
 from unit.models.fitted import fitted_model
 
 HISTORY = pa.schema(

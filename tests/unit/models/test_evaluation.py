@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scoreline.errors import InputError
-from scoreline.evaluation import difference, evaluate
-from scoreline.experiment import Recipe, Split, evaluated, make_estimator
-from scoreline.interactions import Interactions, SplitBy
 from scoreline.models.artifacts import FittedModel
 from scoreline.models.item_neighbours import ItemNeighbours
 from scoreline.models.popularity import Popularity
+from scoreline.training.evaluation import difference, evaluate
+from scoreline.training.experiment import Recipe, Split, evaluated, make_estimator
+from scoreline.training.interactions import Interactions, SplitBy
 
 DAY = 86_400_000_000
 

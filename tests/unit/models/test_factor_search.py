@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scoreline.errors import InputError
-from scoreline.models import factor_search
-from scoreline.models.factor_search import best_items
-from scoreline.models.norm_sorted import NormSortedItems
+from scoreline.models.search import factors as factor_search
+from scoreline.models.search.factors import best_items
+from scoreline.models.search.norm_sorted import NormSortedItems
 from scoreline.models.topk import TopK
 from unit.models.brute_force import as_lists, best_of_all, exact_products, flat, in_order, offsets_of
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scoreline.errors import InputError
-from scoreline.models.catalogue import Catalogue
 from scoreline.models.histories import Histories
+from scoreline.models.item_index import Catalogue
 
 CATALOGUE = Catalogue.from_ids(pa.array([10, 20, 30]))
 ROWS = st.lists(

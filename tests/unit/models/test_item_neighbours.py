@@ -4,10 +4,11 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scoreline.models import item_neighbours, neighbour_search
+from scoreline.models import item_neighbours
 from scoreline.models.histories import Histories
 from scoreline.models.item_neighbours import ItemNeighbours
-from scoreline.models.neighbour_search import best_neighbours
+from scoreline.models.search import neighbours as neighbour_search
+from scoreline.models.search.neighbours import best_neighbours
 from unit.models.brute_force import as_lists, flat, in_order, offsets_of
 
 

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import yaml
 
-from scoreline import cli
-from scoreline.configuration import load_settings
+from scoreline.cli import main as cli
+from scoreline.config.loading import load_settings
 from scoreline.errors import ConfigurationError, InputError
-from scoreline.experiment import make_estimator
 from scoreline.models.artifacts import ESTIMATORS
 from scoreline.models.estimator import Estimator
 from scoreline.models.item_neighbours import ItemNeighbours
 from scoreline.models.latent_factors import LatentFactors
 from scoreline.models.parameters import as_markdown, as_text
+from scoreline.training.experiment import make_estimator
 from unit.models.fitted import matrix
 
 DOCS = Path(__file__).parents[3] / "docs" / "models.md"

@@ -14,8 +14,8 @@ from scoreline.errors import InputError
 from scoreline.models import artifacts
 from scoreline.models.artifacts import load, save
 from scoreline.models.recommender import Recommender
-from scoreline.quiet import quiet_mlflow
-from scoreline.registry import download, pin
+from scoreline.registry.client import quiet_mlflow
+from scoreline.registry.versions import download, pin
 from unit.models.fitted import ITEMS, fitted_model
 
 EVERY = ["popularity", "item_neighbours", "latent_factors"]

@@ -5,8 +5,8 @@ import pytest
 from mlflow.models import infer_signature
 
 from scoreline.errors import InputError
-from scoreline.quiet import pointing_at, quiet_mlflow
-from scoreline.registry import download, pin, promote, signature
+from scoreline.registry.client import pointing_at, quiet_mlflow
+from scoreline.registry.versions import download, pin, promote, signature
 
 
 def test_alias_is_pinned_to_one_version(store: str) -> None:

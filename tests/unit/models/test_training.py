@@ -6,12 +6,12 @@ import pyarrow as pa
 import pytest
 
 from scoreline.errors import InputError
-from scoreline.experiment import make_estimator
-from scoreline.interactions import Interactions
 from scoreline.models.artifacts import load
-from scoreline.quiet import pointing_at, quiet_mlflow
-from scoreline.registry import champion, download, pin, promote
-from scoreline.training import Asked, TrainingReport, measure, train
+from scoreline.registry.client import pointing_at, quiet_mlflow
+from scoreline.registry.versions import champion, download, pin, promote
+from scoreline.training.experiment import make_estimator
+from scoreline.training.interactions import Interactions
+from scoreline.training.versions import Asked, TrainingReport, measure, train
 
 
 def tastes(users: int = 80, items: int = 40) -> pa.Table:

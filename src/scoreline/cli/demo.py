@@ -1,0 +1,82 @@
+"""`scoreline demo`: a generated streaming service taken through the whole pipeline, as a user would take their own."""
+
+from pathlib import Path
+
+import click
+
+from scoreline.cli import render as text
+from scoreline.cli.demo_data import Service, write_more_events, write_service
+from scoreline.config.settings import Settings
+from scoreline.context import Context, open_context
+from scoreline.errors import InputError
+from scoreline.export.export import export
+from scoreline.ingest.ingest import ingest_events, ingest_items
+from scoreline.operations.show import show_users
+from scoreline.pipeline.progress import for_terminal
+from scoreline.pipeline.run import run
+from scoreline.registry.versions import pin
+from scoreline.training.train import train_model
+
+
+def run_demo(settings: Settings, *, users: int, config: Path) -> None:
+    """Generate, ingest, train, score, publish and export; a second time says that nothing is due."""
+    folder = (
+        settings.home.parent.relative_to(Path.cwd())
+        if settings.home.is_relative_to(Path.cwd())
+        else settings.home.parent
+    )
+    service = Service(users=users)
+    _say(f"A streaming service with {service.users:,} users and {service.items:,} titles, in {folder}")
+    events, items = write_service(folder, service)
+    write_more_events(folder, service, share=0.01)
+    context = open_context(settings)
+    _say("Ingest")
+    click.echo(text.ingested(ingest_events(context, str(events))))
+    ingest_items(context, str(items))
+    _say("Train and register")
+    click.echo(_trained_once(context))
+    _say("Score, audit, publish")
+    click.echo(text.ran(run(context, progress=for_terminal(quiet=False))))
+    _say("Export to the application's database")
+    click.echo(text.exported(export(context)))
+    _say("Some users")
+    for view in show_users(context, ["1", "2", "3"], recent=5):
+        click.echo(text.user(view, most=8))
+    _say("What to try next")
+    click.echo(_next_steps(context, config, folder))
+
+
+def _trained_once(context: Context) -> str:
+    settings = context.settings
+    try:
+        champion = pin(
+            settings.model.uri, tracking_uri=settings.tracking_uri, registry_uri=settings.mlflow.registry_uri
+        )
+    except InputError:
+        taught = train_model(context)
+        if taught.refused:
+            raise InputError(f"{text.trained(taught)}\n{taught.refused}") from None
+        return text.trained(taught)
+    return f"{settings.model.uri} is version {champion.version} already"
+
+
+def _say(heading: str) -> None:
+    click.echo(f"\n== {heading}")
+
+
+def _next_steps(context: Context, config: Path, folder: Path) -> str:
+    own = Path(".venv/bin/scoreline")  # as `make setup` makes it
+    scoreline, given = own if own.exists() else own.name, f"--config {config}"
+    steps = (
+        (f"{scoreline} demo", "again: nothing is due"),
+        (f"{scoreline} ingest {given} --events {folder / 'events-next-day.csv'}", "a day later: 1 % have news"),
+        (f"{scoreline} plan {given}", "who is due, and why"),
+        (f"{scoreline} run {given}", "only those are scored"),
+        (f"{scoreline} show {given} 42", "one user by title"),
+        (f"{scoreline} status {given}", "tables, versions, runs"),
+        (f"{scoreline} train {given}", "another version: everyone is due"),
+        (f"{scoreline} rollback {given}", "back to the run before"),
+    )
+    wide = max(len(step) for step, _ in steps)
+    tables = f"Tables are in {context.settings.home}, MLflow in {context.settings.tracking_uri}."
+    return "\n".join([tables, *[f"  {step:<{wide}}  # {why}" for step, why in steps]])

@@ -1,0 +1,372 @@
+"""The command line: arguments → settings → one call of the package → a report."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+
+from scoreline import __version__
+from scoreline.cli.options import pipeline, say
+from scoreline.config.loading import load_settings
+from scoreline.config.settings import EstimatorName, Settings
+from scoreline.deploy.shipped import here_or_shipped
+from scoreline.errors import InputError, ScorelineError, told
+from scoreline.online.cli import COMMANDS
+from scoreline.redaction import redacted
+
+STEPS = ("ingest", "train", "promote", "run", "export", "rollback")
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(__version__, prog_name="scoreline")
+def main() -> None:
+    """Score users with an MLflow model on Spark and publish the result to Delta.
+
+    The way of the data: ingest, train, promote, run, export. `plan`, `status` and `show` only look.
+    """
+
+
+@main.command()
+@pipeline
+@click.option(
+    "--events",
+    multiple=True,
+    metavar="SOURCE",
+    help="A file, folder, table or database URL; may be repeated.",
+)
+@click.option("--items", metavar="SOURCE", help="The catalogue with titles.")
+def ingest(settings: Settings, as_json: bool, quiet: bool, events: tuple[str, ...], items: str | None) -> None:
+    """Merge new events into the users' histories; bad rows are quarantined."""
+    from scoreline.cli import render as text
+    from scoreline.context import open_context
+    from scoreline.ingest.ingest import ingest_events, ingest_items
+
+    if not events and not items:
+        raise click.UsageError("Say what to ingest: --events SOURCE, --items SOURCE or both.")
+    context = open_context(settings)
+    for source in events:
+        say(ingest_events(context, source), text.ingested, as_json=as_json)
+    if items:
+        count = ingest_items(context, items)
+        say({"source": items, "items": count}, lambda _: f"{items}: {count:,} items", as_json=as_json)
+
+
+def _help_estimator(command: click.Context, _: click.Parameter, name: str | None) -> None:
+    """Print the parameters of an estimator; nothing else is needed for that."""
+    if name is None:
+        return
+    from scoreline.models.artifacts import ESTIMATORS
+    from scoreline.models.parameters import as_text
+
+    click.echo(as_text(name, ESTIMATORS[name].parameters))
+    command.exit()
+
+
+@main.command()
+@pipeline
+@click.option(
+    "--help-estimator",
+    type=click.Choice(get_args(EstimatorName)),
+    is_eager=True,
+    expose_value=False,
+    callback=_help_estimator,
+    help="Show what model.train.params may say for an estimator, and exit.",
+)
+@click.option("--no-promote", is_flag=True, help="Register the version, but leave the alias where it is.")
+@click.option(
+    "--force", is_flag=True, help="Move the alias even if the model is worse than the champion, or not measured."
+)
+def train(settings: Settings, as_json: bool, quiet: bool, no_promote: bool, force: bool) -> None:
+    """Train a model on the histories, compare it with popularity, register it and make it the champion."""
+    from scoreline.cli import render as text
+    from scoreline.context import open_context
+    from scoreline.training.train import train_model
+
+    report = train_model(open_context(settings), promote=not no_promote, force=force)
+    say(report, text.trained, as_json=as_json)
+    if report.refused:
+        raise InputError(report.refused)
+
+
+@main.command()
+@pipeline
+@click.option("--version", metavar="N", help="The version to promote (default: the newest).")
+@click.option("--force", is_flag=True, help="Even if it is worse than the champion, or not measured.")
+def promote(settings: Settings, as_json: bool, quiet: bool, version: str | None, force: bool) -> None:
+    """Point the model's alias at a version; from the next run on everyone is due."""
+    from scoreline.cli import render as text
+    from scoreline.training.train import promote_model
+
+    say(promote_model(settings, version=version, force=force), text.promoted, as_json=as_json)
+
+
+fraction_option = click.option(
+    "--fraction", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True,
+    help="Part of the buckets: those that have waited longest.",
+)  # fmt: skip
+everyone_option = click.option("--everyone", is_flag=True, help="Score users that are up to date, too.")
+
+
+@main.command()
+@pipeline
+@fraction_option
+@everyone_option
+def plan(settings: Settings, as_json: bool, quiet: bool, fraction: float, everyone: bool) -> None:
+    """Say what a run would do and why, without doing it."""
+    from scoreline.cli import render as text
+    from scoreline.context import open_context
+    from scoreline.pipeline.run import plan_run
+
+    opened, found = plan_run(open_context(settings), fraction=fraction, everyone=everyone)
+    report = {
+        "model": opened.model,
+        "users": found.users,
+        "due": found.due,
+        "reasons": found.reasons,
+        "slices": len(found.slices),
+    }
+    say(report, lambda _: text.planned(found, opened.model), as_json=as_json)
+
+
+@main.command()
+@pipeline
+@fraction_option
+@everyone_option
+@click.option("--fresh", is_flag=True, help="Drop what an interrupted or refused run has staged.")
+@click.option("--verify", is_flag=True, help="Compare all keys even where the tables' logs say who is due.")
+def run(
+    settings: Settings, as_json: bool, quiet: bool, fraction: float, everyone: bool, fresh: bool, verify: bool
+) -> None:
+    """Score the users that are due, audit the result and publish it in one commit."""
+    from scoreline.cli import render as text
+    from scoreline.context import open_context
+    from scoreline.pipeline.progress import for_terminal
+    from scoreline.pipeline.run import run as run_pipeline
+
+    report = run_pipeline(
+        open_context(settings),
+        fraction=fraction,
+        everyone=everyone,
+        fresh=fresh,
+        verify=verify,
+        progress=for_terminal(quiet=quiet),
+    )
+    say(report, text.ran, as_json=as_json)
+
+
+@main.command()
+@pipeline
+@click.option("--run", "run_id", required=True, metavar="ID", help="The run that the audit refused.")
+@click.option("--accept", "reason", required=True, metavar="REASON", help="Why its rows are good all the same.")
+def publish(settings: Settings, as_json: bool, quiet: bool, run_id: str, reason: str) -> None:
+    """Publish a run that the audit refused; who did it and why is recorded."""
+    from scoreline.cli import render as text
+    from scoreline.context import open_context
+    from scoreline.pipeline.approve import publish_accepted
+
+    say(publish_accepted(open_context(settings), run_id, reason=reason), text.accepted, as_json=as_json)
+
+
+@main.command()
+@pipeline
+@click.argument("users", nargs=-1, required=True, metavar="USER...")
+def show(settings: Settings, as_json: bool, quiet: bool, users: tuple[str, ...]) -> None:
+    """Show users' histories and recommendations by title."""
+    from scoreline.cli import render as text
+    from scoreline.context import open_context
+    from scoreline.operations.show import show_users
+
+    for view in show_users(open_context(settings), users):
+        say(view, text.user, as_json=as_json)
+
+
+@main.command()
+@pipeline
+def status(settings: Settings, as_json: bool, quiet: bool) -> None:
+    """Show tables, versions, the published model, freshness and the last runs."""
+    from scoreline.cli import render as text
+    from scoreline.context import open_context
+    from scoreline.operations.show import status as look
+
+    say(look(open_context(settings)), text.state, as_json=as_json)
+
+
+@main.command()
+@pipeline
+def export(settings: Settings, as_json: bool, quiet: bool) -> None:
+    """Send what changed since the last export to the application's database, in one transaction."""
+    from scoreline.cli import render as text
+    from scoreline.context import open_context
+    from scoreline.export.export import export as send
+
+    say(send(open_context(settings)), text.exported, as_json=as_json)
+
+
+@main.command()
+@pipeline
+@click.option("--run", "run_id", metavar="ID", help="The run to go back to (default: the one before the current).")
+def rollback(settings: Settings, as_json: bool, quiet: bool, run_id: str | None) -> None:
+    """Bring the table back to what an earlier run published."""
+    from scoreline.cli import render as text
+    from scoreline.context import open_context
+    from scoreline.pipeline.rollback import roll_back
+
+    say(roll_back(open_context(settings), run_id=run_id), text.rolled_back, as_json=as_json)
+
+
+@main.command()
+@pipeline
+def doctor(settings: Settings, as_json: bool, quiet: bool) -> None:
+    """Look the installation over: Java, storage, registry, tables, leftovers; says what to do."""
+    from scoreline.cli import render as text
+    from scoreline.operations.doctor import examine
+
+    checks = examine(settings)
+    say(checks, text.examined, as_json=as_json)
+    if any(check.verdict == "bad" for check in checks):
+        sys.exit(1)
+
+
+@main.command()
+@pipeline
+@click.option("--retain", default="7d", show_default=True, help="Keep what versions of so long ago need.")
+def vacuum(settings: Settings, as_json: bool, quiet: bool, retain: str) -> None:
+    """Delete files that nothing needs any more, and what dead runs left behind."""
+    from scoreline.cli import render as text
+    from scoreline.config.settings import parse_duration
+    from scoreline.context import open_context
+    from scoreline.operations.maintenance import vacuum as sweep
+
+    try:
+        wanted: Any = parse_duration(retain)
+    except ValueError as error:
+        raise click.UsageError(f"--retain: {told(error)}") from None
+    say(sweep(open_context(settings), retain=wanted), text.maintained, as_json=as_json)
+
+
+@main.command()
+@pipeline
+def optimize(settings: Settings, as_json: bool, quiet: bool) -> None:
+    """Put small files of the tables together."""
+    from scoreline.cli import render as text
+    from scoreline.context import open_context
+    from scoreline.operations.maintenance import optimize as compact
+
+    say(compact(open_context(settings)), text.maintained, as_json=as_json)
+
+
+@main.command()
+@pipeline
+def repair(settings: Settings, as_json: bool, quiet: bool) -> None:
+    """Give each user of user_history one row again, where somebody else has doubled it."""
+    from scoreline.cli import render as text
+    from scoreline.context import open_context
+    from scoreline.operations.repair import repair_histories
+
+    say(repair_histories(open_context(settings)), text.repaired, as_json=as_json)
+
+
+@main.command()
+@pipeline
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+def mapreduce(settings: Settings, as_json: bool, quiet: bool, folder: Path) -> None:
+    """Write what a Hadoop streaming job needs into FOLDER: histories, model, and the task of its mapper."""
+    from scoreline.context import open_context
+    from scoreline.deploy.hadoop_streaming.job import write_files
+
+    folder.mkdir(parents=True, exist_ok=True)
+    report = write_files(open_context(settings), folder)
+    say(report, lambda r: f"{r.folder}: {r.users:,} users' histories and {r.model}", as_json=as_json)
+
+
+@main.command(context_settings={"ignore_unknown_options": True})
+@click.argument("target")
+@click.argument("step", type=click.Choice(STEPS))
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+@click.option("--config", required=True, envvar="SCORELINE_CONFIG", type=click.Path(path_type=Path))
+@click.option("--targets", default=lambda: here_or_shipped("conf/deploy"), show_default="conf/deploy",
+              type=click.Path(path_type=Path), help="A folder per target in it; else the shipped one.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Print what would be sent, and send nothing.")
+def submit(target: str, step: str, options: tuple[str, ...], config: Path, targets: Path, dry_run: bool) -> None:
+    """Send a STEP of the pipeline to where TARGET (conf/deploy/<target>) says; OPTIONS are the step's own.
+
+    \b
+    scoreline submit yarn run --config conf/movies.yaml --dry-run
+    scoreline submit emr export --config conf/movies.yaml -- --quiet
+    """
+    from scoreline.deploy.submit import Work, plan_submission
+
+    for part in plan_submission(target, Work(step, config, options), folder=targets):
+        click.echo(str(part) if dry_run else part.run(), nl=dry_run)
+
+
+@main.command()
+@click.option("--config", default=lambda: here_or_shipped("conf/demo.yaml"), show_default="conf/demo.yaml",
+              type=click.Path(path_type=Path), help="Else the shipped one.")  # fmt: skip
+@click.option("--users", default=3_000, show_default=True, type=click.IntRange(100, 1_000_000))
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE")
+def demo(config: Path, users: int, overrides: tuple[str, ...]) -> None:
+    """Generate a streaming service and take it through the whole pipeline."""
+    from scoreline.cli.demo import run_demo
+
+    run_demo(load_settings(config, overrides), users=users, config=config)
+
+
+for online_command in COMMANDS:
+    main.add_command(online_command)
+
+
+def entry(arguments: list[str] | None = None) -> None:
+    """Run a command; a user's mistake is one message and an exit code, never a stack trace."""
+    guest = _has_session()
+    try:
+        main.main(args=arguments, prog_name="scoreline", standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("stopped; what is staged is taken up by the next run", err=True)
+        sys.exit(130)
+    except ScorelineError as error:
+        click.echo(f"error: {redacted(str(error))}", err=True)
+        sys.exit(error.exit_code)
+    except OSError as error:
+        # a folder that may not be written, a full disk: the machine's, and no mistake of ours to trace
+        logging.getLogger(__name__).debug("failed", exc_info=True)
+        click.echo(f"error: {redacted(told(error))}", err=True)
+        sys.exit(1)
+    finally:
+        if not guest:
+            _leave()
+
+
+def _has_session() -> bool:
+    """Whether this process has a session already, which is not ours to end."""
+    if "pyspark" not in sys.modules:
+        return False
+    from scoreline.engine.session import existing_session
+
+    return existing_session() is not None
+
+
+def _leave() -> None:
+    # a session of our own ends with the process; saying so makes Spark remove its scratch files first
+    if (
+        "pyspark" in sys.modules
+        and "PYSPARK_GATEWAY_PORT" not in os.environ
+        and "DATABRICKS_RUNTIME_VERSION" not in os.environ
+    ):
+        from pyspark.sql import SparkSession
+
+        if (session := SparkSession.getActiveSession()) is not None:
+            session.stop()
+
+
+if __name__ == "__main__":
+    entry()

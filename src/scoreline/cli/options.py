@@ -1,0 +1,51 @@
+"""What the commands of a pipeline have in common: their options, and how a report is printed."""
+
+import functools
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from scoreline.config.loading import load_settings
+from scoreline.redaction import Redacted, redacted
+
+__all__ = ["pipeline", "say"]
+
+
+def pipeline(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that all of them have; it gets `settings`, `quiet` and `as_json`."""
+
+    @click.option(
+        "--config",
+        required=True,
+        envvar="SCORELINE_CONFIG",
+        metavar="FILE",
+        help="The pipeline's YAML file, or its URI on a cluster.",
+    )
+    @click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Change one key, such as scoring.k=50; docs/threats.md lists which.",
+    )
+    @click.option("--json", "as_json", is_flag=True, help="Print the report as one line of JSON.")
+    @click.option("--quiet", is_flag=True, help="No progress.")
+    @click.option("--debug", is_flag=True, help="Log what is done, and show stack traces.")
+    @functools.wraps(command)
+    def wrapped(config: str, overrides: tuple[str, ...], as_json: bool, quiet: bool, debug: bool, **rest: Any) -> None:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(Redacted("%(asctime)s %(levelname)s %(name)s %(message)s"))
+        logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[handler])
+        logging.getLogger("py4j").setLevel(logging.INFO if debug else logging.WARNING)
+        command(settings=load_settings(config, overrides), as_json=as_json, quiet=quiet or as_json, **rest)
+
+    return wrapped
+
+
+def say(report: Any, text: Callable[..., str], *, as_json: bool) -> None:
+    from scoreline.cli.render import as_json as encoded
+
+    click.echo(redacted(encoded(report) if as_json else text(report)))

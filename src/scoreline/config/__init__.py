@@ -1,0 +1,1 @@
+"""What a configuration may say, and the one way it is read."""

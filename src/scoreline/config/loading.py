@@ -1,0 +1,196 @@
+"""Read a pipeline's YAML file into `Settings`: `${ENV}` replaced, `--set` applied, errors in one line each.
+
+A cluster's driver reads the file from where it was uploaded: a path with `://` is fetched by Arrow's file systems, with
+the credentials of the machine, because Spark is not started before the file is valid.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from scoreline.config.overrides import apply
+from scoreline.config.settings import Settings
+from scoreline.errors import ConfigurationError, told
+from scoreline.redaction import is_secret_name, redacted, remember, remember_in, secrets_in
+
+M = TypeVar("M", bound=BaseModel)
+
+_ENV = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+
+
+def load_settings(
+    path: Path | str, overrides: Sequence[str] = (), *, environment: Mapping[str, str] | None = None
+) -> Settings:
+    """Read, complete and validate one file.
+
+    `overrides` are `key=value`, of the keys that `scoreline.config.overrides` lists. `${NAME}` and
+    `${NAME:-default}` are replaced from `environment` (default: the process's). Raises ConfigurationError with a
+    line per mistake.
+    """
+    tree = _read(path)
+    apply(tree, overrides)
+    require_references(tree, path)
+    expanded = expand(tree, os.environ if environment is None else environment, path)
+    _remember_all(expanded)
+    try:
+        return Settings.model_validate(expanded)
+    except ValidationError as error:
+        raise ConfigurationError(_explain(error, path, Settings)) from None
+
+
+def load_kind(path: Path, kinds: Mapping[str, type[M]], *, variables: Mapping[str, str]) -> M:
+    """Read another of our YAML files, whose key `kind` says by which model; `variables` win over the environment."""
+    expanded = expand(_read(path), {**os.environ, **variables}, path)
+    _remember_all(expanded)
+    if (model := kinds.get(str(expanded.get("kind")))) is None:
+        raise ConfigurationError(f"{path}: kind: expected {' or '.join(kinds)}, found {expanded.get('kind')!r}.")
+    try:
+        return model.model_validate(expanded)
+    except ValidationError as error:
+        raise ConfigurationError(_explain(error, path, model)) from None
+
+
+def _read(path: Path | str) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(_text(path))
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        where = f", line {mark.line + 1}" if (mark := getattr(error, "problem_mark", None)) else ""
+        reason = getattr(error, "problem", None) or type(error).__name__
+        raise ConfigurationError(f"{path}{where}: not readable as YAML: {reason}.") from None
+    if not isinstance(tree, dict):
+        raise ConfigurationError(f"{path}: expected a mapping of keys at the top, found {type(tree).__name__}.")
+    return tree
+
+
+def _text(path: Path | str) -> str:
+    if "://" in str(path):
+        return _fetched(str(path))
+    path = Path(path)
+    if not path.is_file():
+        found = sorted(str(p) for p in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
+        hint = f" There are: {', '.join(found)}." if found else ""
+        raise ConfigurationError(f"{path}: no such configuration file.{hint}")
+    return path.read_text(encoding="utf-8")
+
+
+def _fetched(uri: str) -> str:
+    import pyarrow as pa
+    import pyarrow.fs
+
+    try:
+        files, path = pyarrow.fs.FileSystem.from_uri(uri.replace("s3a://", "s3://", 1))
+        with files.open_input_stream(path) as stream:
+            return bytes(stream.read()).decode()
+    except (OSError, pa.ArrowException) as error:
+        raise ConfigurationError(f"{uri}: this configuration file could not be fetched: {told(error)}") from None
+
+
+def require_references(value: Any, path: Path | str, place: tuple[str, ...] = ()) -> None:
+    """A secret in the file itself ends up in version control: it comes from the environment, by reference."""
+    if isinstance(value, dict):
+        for key, child in value.items():
+            require_references(child, path, (*place, str(key)))
+    elif isinstance(value, list):
+        for child in value:
+            require_references(child, path, place)
+    elif not isinstance(value, bool) and isinstance(value, str | int) and _literal_secret(str(value), place):
+        raise ConfigurationError(
+            f"{path}: {'.'.join(place)}: a secret stands in the file (not shown). Put it into an environment "
+            "variable and write its name: ${NAME}."
+        )
+
+
+def _literal_secret(value: str, place: tuple[str, ...]) -> bool:
+    # what a reference leaves in the file is its default
+    written = _ENV.sub(lambda match: match[2] or "", value)
+    if place[:1] == ("spark",):
+        named = is_secret_name(place[-1]) and written not in ("", "true", "false")
+        return named or bool(secrets_in(written))
+    # pairs count where they are a URL's: a query in SQL, or a path, may well name a column `token`
+    if written.startswith("jdbc:"):
+        return bool(secrets_in(written))
+    return "://" in written and bool(secrets_in(written, named=False) or secrets_in(written.partition("?")[2]))
+
+
+def expand(value: Any, environment: Mapping[str, str], path: Path | str) -> Any:
+    """Replace `${NAME}` and `${NAME:-default}` in every string of a tree; a name unset is a ConfigurationError."""
+    if isinstance(value, dict):
+        return {key: expand(child, environment, path) for key, child in value.items()}
+    if isinstance(value, list):
+        return [expand(child, environment, path) for child in value]
+    if not isinstance(value, str):
+        return value
+
+    def replaced(match: re.Match[str]) -> str:
+        found = environment.get(match[1], match[2])
+        if found is None:
+            raise ConfigurationError(
+                f"{path}: environment variable {match[1]} is not set, and ${{{match[1]}}} needs it."
+            )
+        if is_secret_name(match[1]):
+            remember(found)
+        return found
+
+    return _ENV.sub(replaced, value)
+
+
+def _remember_all(value: Any) -> None:
+    if isinstance(value, dict | list):
+        for child in value.values() if isinstance(value, dict) else value:
+            _remember_all(child)
+    elif isinstance(value, str) and ("://" in value or value.startswith("jdbc:")):
+        remember_in(value)
+
+
+def _explain(error: ValidationError, path: Path | str, model: type[BaseModel]) -> str:
+    lines = []
+    for problem in error.errors(include_url=False):
+        where = ".".join(str(part) for part in problem["loc"]) or "the file"
+        lines.append(f"{path}: {where}: {_sentence(problem, model)}")
+    return redacted("\n".join(lines))
+
+
+def _sentence(problem: Any, model: type[BaseModel]) -> str:
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key.{_nearest(problem['loc'], model)}"
+    if problem["type"] == "missing":
+        return "this key is required and was not found."
+    if problem["type"] == "unknown_parameter":
+        return str(problem["msg"])
+    found = problem.get("input")
+    shown = "" if isinstance(found, dict | list) else f" Found {_short(found)}."
+    return f"{problem['msg'].removeprefix('Value error, ')}.{shown}"
+
+
+def _short(value: object) -> str:
+    # a value that came by ${ENV} may be a secret: strings with credentials are not repeated
+    text = repr(value)
+    if "@" in text and "://" in text:
+        return "a URL (not shown)"
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _nearest(location: Sequence[Any], model: Any) -> str:
+    for part in location[:-1]:
+        field = model.model_fields.get(part) if _is_section(model) else None
+        model = _section_of(field.annotation) if field else None
+    if not _is_section(model):
+        return ""
+    known = sorted(model.model_fields)
+    close = difflib.get_close_matches(str(location[-1]), known, n=1)
+    return f" Did you mean {close[0]}?" if close else f" Known keys: {', '.join(known)}."
+
+
+def _is_section(model: Any) -> bool:
+    return isinstance(model, type) and issubclass(model, BaseModel)
+
+
+def _section_of(annotation: Any) -> Any:
+    options = getattr(annotation, "__args__", (annotation,))
+    return next((option for option in options if _is_section(option)), None)

@@ -1,0 +1,1 @@
+"""Scoring under Hadoop streaming, where there is no Spark."""

@@ -1,0 +1,1 @@
+"""Published rows to the application's database."""

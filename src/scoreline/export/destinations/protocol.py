@@ -1,0 +1,109 @@
+"""What `scoreline export` asks of a database. A destination of your own implements `Destination` and a line here."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from pyspark.sql import DataFrame
+
+from scoreline.config.settings import ExportSettings
+from scoreline.errors import ConfigurationError, Superseded
+from scoreline.export.destinations.rows import Sent
+from scoreline.tables.schema import Keys
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What readers see: a version of a table.
+
+    content: the version of the publishing commit whose rows these are, which is an older one after a rollback; origin:
+    the table's id and that commit's attempt, for a number alone is no identity; empty if it is not known.
+    """
+
+    version: int
+    content: int
+    origin: str
+
+
+def _nothing_against() -> None:
+    """Nobody has taken the version back."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What has to be shown next.
+
+    lists: `user_id, recommendations, source`, of everyone if `everyone`, else of those whose rows changed; gone:
+    `user_id` of those to be removed (empty if `everyone`). previous: what the destination said it shows, on which the
+    change builds; wanted: what to show now. `require_wanted` is to be called last before that: it raises Superseded
+    if the version has been taken back meanwhile.
+    """
+
+    lists: DataFrame
+    gone: DataFrame
+    everyone: bool
+    previous: Shown | None
+    wanted: Shown
+    require_wanted: Callable[[], None] = _nothing_against
+
+
+class Destination(Protocol):
+    """A database that shows one version at a time; whatever fails, it goes on showing the one before.
+
+    `tests/databases/test_protocol.py` is what every destination passes.
+    """
+
+    @property
+    def address(self) -> str:
+        """Where it is, without a password."""
+        ...
+
+    def shown(self) -> Shown | None:
+        """What readers see, None before the first export."""
+        ...
+
+    def apply(self, change: Change) -> Sent:
+        """Show the change, all at once, if `change.previous` is still shown; else raise Superseded and change nothing.
+
+        The comparison and the change are one transaction, or one conditional write.
+        """
+        ...
+
+    def flip_back(self, *, previous: Shown, wanted: Shown) -> int | None:
+        """Show again what was shown before the last change, if those are the rows wanted and are still there.
+
+        Gives the number of users changed; None, with nothing changed, if that cannot be.
+        """
+        ...
+
+
+def require_unchanged(destination: Destination, table: str, found: Shown | None, previous: Shown | None) -> None:
+    """Raise Superseded if something else is shown than the change builds on."""
+    if found != previous:
+        version = None if found is None else found.version
+        raise Superseded(
+            f"{destination.address}: another export has brought {table} to version {version} in the meantime, and that "
+            "is shown. Export again."
+        )
+
+
+def open_destination(settings: ExportSettings, keys: Keys) -> Destination:
+    """The destination of `export.url`; nothing is connected yet. Raises ConfigurationError, without the password."""
+    url = settings.url.get_secret_value()
+    kind = url.split(":", 1)[0].split("+", 1)[0].lower()
+    if kind in ("postgresql", "postgres") and "+" not in url.split("://", 1)[0].replace("+psycopg", ""):
+        from scoreline.export.destinations.postgres import open_postgres
+
+        return open_postgres(url, settings.table, keys)
+    if kind == "dynamodb":
+        from scoreline.export.destinations.dynamodb import open_dynamodb
+
+        return open_dynamodb(url, settings.table, keys)
+    if "://" not in url:
+        raise ConfigurationError(
+            "export.url is no database URL: expected dialect://user:password@host/database, such as "
+            "postgresql://app:${PASSWORD}@db/app or sqlite:///serving.db."
+        )
+    from scoreline.export.destinations.sql import open_sql
+
+    return open_sql(url, settings.table, keys)

@@ -1,0 +1,1 @@
+"""An installation looked at and looked after."""

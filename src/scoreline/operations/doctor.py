@@ -1,0 +1,161 @@
+"""Look an installation over: what is there, what is not as it should be, and what to do about it."""
+
+import logging
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from scoreline.config.settings import Settings
+from scoreline.context import Context, open_context, step
+from scoreline.errors import ScorelineError, told
+from scoreline.hashing import verify
+from scoreline.operations.repair import doubled
+from scoreline.pipeline.staging import PREFIX, SCRATCH
+from scoreline.registry import versions as registry
+from scoreline.registry.files import abandoned
+from scoreline.tables.delta import count
+from scoreline.tables.schema import PUBLISHED, TABLES
+
+Verdict = Literal["ok", "warn", "bad"]
+
+_LITTLE_SPACE = 2 << 30
+_MANY_FILES = 200
+_OLD = timedelta(days=1)
+# what to do where a user has more rows than one
+_ONE_ROW_EACH = {
+    "user_history": "scoreline repair puts them together.",
+    **dict.fromkeys(PUBLISHED, "scoreline run --verify gives each one row."),
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at: what was found and, unless it is well, what to do."""
+
+    name: str
+    verdict: Verdict
+    found: str
+    advice: str = ""
+
+
+def examine(settings: Settings) -> list[Check]:
+    """Every check, in the order in which things depend on each other; a check that fails does not stop the others."""
+    checks = [_python(), *_guarded("space", lambda: [_space(settings)])]
+    context: list[Context] = []
+    checks += _guarded("Java, Delta and Spark", lambda: _session(settings, context))
+    checks += _guarded("registry", lambda: _model(settings))
+    for made in context:
+        checks += _tables(made)
+    return checks
+
+
+@step
+def _tables(context: Context) -> list[Check]:
+    checks = _guarded("storage", lambda: [_writable(context)])
+    for name in TABLES:
+        checks += _guarded(f"table {name}", lambda name=name: list(_table(context, name)))  # type: ignore[misc]
+    return checks + _guarded("leftovers", lambda: list(_leftovers(context)))
+
+
+def _guarded(name: str, look: Callable[[], list[Check]]) -> list[Check]:
+    try:
+        return look()
+    except ScorelineError as error:
+        return [Check(name, "bad", str(error), "See the message.")]
+    except Exception as error:  # whatever else storage, Java or MLflow throw: that is what is being looked for
+        logging.getLogger(__name__).debug("check=%s failed", name, exc_info=True)
+        return [Check(name, "bad", told(error), "See the message; --debug shows all of it.")]
+
+
+def _python() -> Check:
+    found = ".".join(map(str, sys.version_info[:3]))
+    return Check("Python", "ok", found)
+
+
+def _space(settings: Settings) -> Check:
+    place = next(folder for folder in (settings.home, *settings.home.parents) if folder.exists())
+    free = shutil.disk_usage(place).free
+    said = f"{free / 2**30:.1f} GiB free at {place}"
+    if free < _LITTLE_SPACE:
+        return Check(
+            "space", "warn", said, "A run stages its rows before it publishes: make room, or scoreline vacuum."
+        )
+    return Check("space", "ok", said)
+
+
+def _session(settings: Settings, context: list[Context]) -> list[Check]:
+    made = open_context(settings)
+    context.append(made)
+    version = made.spark.sql("SELECT java_method('java.lang.System', 'getProperty', 'java.version') AS v").first()
+    java = "unknown" if version is None else version["v"]
+    return [Check("Java, Delta and Spark", "ok", f"Spark {made.spark.version} with Delta, on Java {java}")]
+
+
+def _model(settings: Settings) -> list[Check]:
+    model = registry.pin(
+        settings.model.uri,
+        tracking_uri=settings.tracking_uri,
+        registry_uri=settings.mlflow.registry_uri,
+        allow=settings.model.allow,
+    )
+    said = f"{settings.model.uri} is {model.name} version {model.version}"
+    expected = settings.model.sha256 or model.digest
+    if expected is None:
+        advice = "Promote it (scoreline promote) to have its digest recorded, or pin model.sha256."
+        return [Check("model", "warn", f"{said}; nobody has recorded its digest", advice)]
+
+    def verified() -> list[Check]:
+        verify(registry.download(model, settings.model_folder), expected)
+        return [Check("model", "ok", f"{said}; its files have the recorded digest")]
+
+    return _guarded("model", verified)
+
+
+def _writable(context: Context) -> Check:
+    table = context.tables.table(f"{SCRATCH}doctor")
+    try:
+        table.write(context.spark.range(1), "overwrite")
+        found = table.read().count()
+    finally:
+        table.drop()
+    said = f"a table can be written, read and removed in {table.location.removesuffix(table.name).rstrip('/.')}"
+    if found == 1 and not context.tables.keeps_writers_apart():
+        advice = "Let one driver at a time write these tables, or set S3DynamoDBLogStore (docs/deploy/storage.md)."
+        return Check("storage", "warn", f"{said}; two hosts that commit at once are not kept apart here", advice)
+    return Check("storage", "ok" if found == 1 else "bad", said)
+
+
+def _table(context: Context, name: str) -> Iterator[Check]:
+    table = context.tables.table(name)
+    if not table.exists():
+        return
+    detail = table.detail()
+    files, size = detail["numFiles"], detail["sizeInBytes"]
+    rows = table.read().count()
+    said = f"{rows:,} rows in {files:,} files, {size / 2**20:,.1f} MiB, version {table.version()}"
+    if files > _MANY_FILES and size / files < 8 << 20:
+        yield Check(f"table {name}", "warn", said, "Many small files make every run slower: scoreline optimize.")
+    else:
+        yield Check(f"table {name}", "ok", said)
+    if name in _ONE_ROW_EACH and (twice := count(doubled(table.read()))):
+        yield Check(f"table {name}", "bad", f"{twice:,} users have two rows", _ONE_ROW_EACH[name])
+
+
+def _leftovers(context: Context) -> Iterator[Check]:
+    found = [name for prefix in (PREFIX, SCRATCH) for name in context.tables.names(prefix)]
+    old = []
+    for name in found:
+        table = context.tables.table(name)
+        at = table.commits(limit=1)[0].at.astimezone(UTC) if table.exists() else table.touched_at()
+        if datetime.now(UTC) - at > _OLD:
+            old.append(name)
+    fetching = [str(path) for path in abandoned(context.settings.model_folder)]
+    if old or fetching:
+        listed = ", ".join([*old, *fetching])
+        yield Check("leftovers", "warn", f"of runs that nobody took up: {listed}", "scoreline vacuum removes them.")
+    else:
+        said = f"{len(found)} staged run(s), none older than a day" if found else "none"
+        yield Check("leftovers", "ok", said)

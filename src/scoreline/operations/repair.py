@@ -1,0 +1,59 @@
+"""Mend what others have done to `user_history`: each user has one row again."""
+
+import json
+from dataclasses import dataclass
+
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from scoreline.context import Context, step
+from scoreline.ingest.histories import merged
+from scoreline.ingest.ingest import history_table
+from scoreline.tables.delta import count, explained
+from scoreline.tables.lock import exclusive
+from scoreline.tables.schema import USER_ID
+
+
+@dataclass(frozen=True)
+class RepairReport:
+    """Users who had more than one row in `user_history`, and the table's version afterwards."""
+
+    users: int
+    version: int
+
+
+def doubled(history: DataFrame) -> DataFrame:
+    """`user_id` of those who have more than one row."""
+    return history.groupBy(USER_ID).agg(F.count(F.lit(1)).alias("rows")).where("rows > 1").select(USER_ID)
+
+
+@step
+def repair_histories(context: Context) -> RepairReport:
+    """Give each user of `user_history` one row again, with the events of all that there are.
+
+    Doing it twice changes nothing. It is one commit, which makes the next run compare all keys.
+    """
+    with exclusive(context, "ingest"), explained("the histories could not be repaired"):
+        context.tables.existing("user_history", made_by="scoreline ingest --events FILE")
+        table = history_table(context)  # with the columns that it has today
+        version = table.version()
+        rows, shape = table.read(version), context.settings.histories
+        users = doubled(rows).persist(StorageLevel.MEMORY_AND_DISK)
+        try:
+            if not (found := count(users)):
+                return RepairReport(0, version)
+            many = rows.join(F.broadcast(users), on=USER_ID, how="left_semi")
+            mended = merged(
+                rows.limit(0),
+                many,
+                max_items=shape.max_items,
+                buckets=shape.buckets,
+                now=context.now,
+                partitions=context.partitions,
+            )
+            whole = rows.join(F.broadcast(users), on=USER_ID, how="left_anti").unionByName(mended)
+            table.write(whole, "overwrite", {"userMetadata": json.dumps({"kind": "repair", "users": found})})
+        finally:
+            users.unpersist()
+        return RepairReport(found, table.version())

@@ -1,0 +1,76 @@
+"""A person publishes a run that the audit refused, and says why; both stand in the commit and in the `runs` table."""
+
+from dataclasses import dataclass
+from getpass import getuser
+from typing import Any
+
+from scoreline.context import Context, step
+from scoreline.errors import InputError
+from scoreline.pipeline import audit
+from scoreline.pipeline.publish import audit_figures, publish_staged, record_failures, target_of
+from scoreline.pipeline.records import record_run
+from scoreline.pipeline.slices import counted
+from scoreline.pipeline.staging import LEFT, Staging, discard, find_run
+from scoreline.tables.delta import Table, explained
+from scoreline.tables.lock import exclusive
+
+
+@dataclass(frozen=True)
+class AcceptReport:
+    """A run that was published by hand: the limits it broke, who took it upon themselves, and why."""
+
+    run_id: str
+    broken: tuple[str, ...]
+    accepted_by: str
+    reason: str
+    users: int
+    table: str
+    version: int
+
+
+@step
+def publish_accepted(context: Context, run_id: str, *, reason: str) -> AcceptReport:
+    """Publish the staged rows of a run that the audit refused.
+
+    Raises InputError if there is no such run, if it was not staged to its end, or if another run or a rollback has
+    published since it began (its rows would replace newer ones).
+    """
+    if not reason.strip():
+        raise InputError('Say why: --accept "a sentence that somebody can understand in a month".')
+    with exclusive(context, "run"), explained(f"run {run_id} could not be published"):
+        staging = find_run(context, run_id)
+        target = target_of(context, staging.manifest.lineage)
+        _require_whole(staging)
+        _require_newest(staging, target)
+        figures = audit_figures(context, staging, counted(staging))
+        gates = audit.judge(figures, context.settings.audit, whole_table=staging.manifest.whole_table)
+        broken = tuple(str(gate) for gate in gates if gate.refuses)
+        if figures["failed"]:
+            record_failures(context, staging)
+        said: dict[str, Any] = {"accepted_by": getuser(), "accepted": reason, "broken": list(broken)}
+        version = publish_staged(context, staging, figures, said=said)
+    discard(context, staging)
+    record_run(context, staging.manifest, state="accepted", figures={**figures, **said}, version=version)
+    return AcceptReport(run_id, broken, said["accepted_by"], reason, int(figures["scored"]), target.location, version)
+
+
+def _require_whole(staging: Staging) -> None:
+    wanted = {part.number for part in staging.manifest.slices}
+    if staging.manifest.reasons.get("left"):
+        wanted.add(LEFT)
+    if missing := wanted - staging.done:
+        raise InputError(
+            f"Run {staging.manifest.run_id} was stopped before it was through: {len(missing)} of {len(wanted)} slices "
+            "are not staged. Run again."
+        )
+
+
+def _require_newest(staging: Staging, target: Table) -> None:
+    began_at = staging.manifest.lineage.target_version
+    newer = [c for c in target.commits() if c.version > began_at and c.note.get("kind") in ("publish", "rollback")]
+    if newer:
+        by = newer[0].note.get("run_id") or newer[0].note.get("to_run")
+        raise InputError(
+            f"{target.location} has changed since run {staging.manifest.run_id} began "
+            f"({newer[0].note['kind']} of {by}); its rows would replace newer ones. Run again."
+        )

@@ -1,0 +1,203 @@
+"""Judge a staged run as a whole: figures against the limits of the configuration. Decides, does no I/O."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from scoreline.config.settings import AuditSettings
+from scoreline.scoring.arrow_lists import common_count
+from scoreline.tables.schema import RECOMMENDATIONS
+
+_BINS = 10
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One limit: what was found, what the configuration asks, whether it holds, and whether it only warns."""
+
+    name: str
+    found: float
+    limit: str
+    passed: bool
+    warns: bool = False
+
+    @property
+    def refuses(self) -> bool:
+        return not (self.passed or self.warns)
+
+    def __str__(self) -> str:
+        return f"{self.name} is {self.found:g}, expected {self.limit}"
+
+
+def figures(rows: DataFrame, *, k: int) -> list[Column]:
+    """Aggregates over staged rows: counts that add up over slices. Used as an observation and as a query alike."""
+    scored = F.col("outcome") == "scored"
+    found = [
+        F.count(F.when(scored, 1)).alias("scored"),
+        F.count(F.when(F.col("outcome") == "failed", 1)).alias("failed"),
+        F.count(F.when(F.col("outcome") == "left", 1)).alias("left"),
+        F.count(F.when(scored & (F.col("source") == "fallback"), 1)).alias("fallback"),
+        F.coalesce(F.sum("seen_count"), F.lit(0)).alias("seen"),
+        F.coalesce(F.sum("forbidden_count"), F.lit(0)).alias("forbidden"),
+        F.count(F.when(scored & _unusable(rows), 1)).alias("unusable"),
+    ]
+    if RECOMMENDATIONS in rows.columns:
+        length = F.size(RECOMMENDATIONS)
+        found += [
+            F.count(F.when(scored & (length == 0), 1)).alias("empty"),
+            F.count(F.when(scored & (length < k), 1)).alias("short"),
+            F.coalesce(F.sum(F.when(scored, length)), F.lit(0)).alias("items"),
+        ]
+    return found
+
+
+def _unusable(rows: DataFrame) -> Column:
+    """Whether a list is null, or an output is NaN.
+
+    Scores inside of lists are looked at in the sample; an output that is null got past the worker, which knows the
+    optional ones.
+    """
+    nothing = F.lit(False)
+    for field in _outputs(rows):
+        if field.name == RECOMMENDATIONS:
+            nothing = nothing | F.col(RECOMMENDATIONS).isNull()
+        if isinstance(field.dataType, T.DoubleType | T.FloatType):
+            escaped = field.name.replace("`", "``")
+            nothing = nothing | F.coalesce(F.isnan(f"`{escaped}`"), F.lit(False))
+    return nothing
+
+
+def _outputs(rows: DataFrame) -> list[T.StructField]:
+    own = {"user_id", "bucket", "history_hash", "outcome", "source", "seen_count", "forbidden_count", "code", "message"}
+    return [field for field in rows.schema if field.name not in own]
+
+
+def added(parts: list[Mapping[str, Any]]) -> dict[str, int]:
+    """Sum the figures of slices."""
+    names = sorted({name for part in parts for name in part})
+    return {name: sum(int(part.get(name) or 0) for part in parts) for name in names}
+
+
+def item_figures(sample: pa.Table) -> dict[str, Any]:
+    """About the items recommended to a sample of users (`user_id, item_ids`).
+
+    `sampled_users`, `distinct_items`, `top_item_share` (of the sampled users, the item recommended most often).
+    """
+    counts = pc.value_counts(_column(sample, "item_ids").flatten())
+    most = pc.max(counts.field("counts")).as_py() if len(counts) else 0
+    users = sample.num_rows
+    return {"sampled_users": users, "distinct_items": len(counts), "top_item_share": most / users if users else None}
+
+
+def overlap_figures(sample: pa.Table, published: pa.Table) -> dict[str, Any]:
+    """How much of the sampled lists was in the lists they replace; both tables have `user_id, item_ids`.
+
+    `overlap_at_k` is the mean over users of |old and new| / length of the longer; None if no list is replaced.
+    """
+    place = pc.index_in(_column(sample, "user_id"), value_set=_column(published, "user_id"))
+    both = place.is_valid()
+    new = _column(sample, "item_ids").filter(both)
+    old = _column(published, "item_ids").take(place.drop_null())
+    longer = np.maximum(_lengths(new), _lengths(old))
+    shares = common_count(old, new)[longer > 0] / longer[longer > 0]
+    return {"overlap_at_k": float(shares.mean()) if len(shares) else None, "overlap_users": len(shares)}
+
+
+def score_figures(new: np.ndarray[Any, Any], old: np.ndarray[Any, Any]) -> dict[str, Any]:
+    """`score_psi`, how far the distribution of scores has moved from the one replaced, and `not_finite`, NaNs in it.
+
+    The population stability index over the deciles of the old scores: below 0.1 is quiet, above 0.25 is another
+    distribution. None where there is nothing to compare.
+    """
+    finite = np.isfinite(new)
+    found = {"not_finite": int((~finite).sum()), "score_psi": None}
+    old = old[np.isfinite(old)]
+    if not len(old) or not finite.any():
+        return found
+    edges = np.unique(np.quantile(old, np.linspace(0, 1, _BINS + 1)[1:-1]))
+    shares = [
+        np.bincount(np.searchsorted(edges, x, side="right"), minlength=len(edges) + 1) for x in (new[finite], old)
+    ]
+    # an empty bin would be infinitely far
+    now, before = (np.maximum(counts / counts.sum(), 1e-4) for counts in shares)
+    return {**found, "score_psi": float(((now - before) * np.log(now / before)).sum())}
+
+
+def _column(table: pa.Table, name: str) -> pa.Array:
+    return table.column(name).combine_chunks()
+
+
+def _lengths(lists: pa.Array) -> Any:
+    return pc.fill_null(lists.value_lengths(), 0).to_numpy(zero_copy_only=False)
+
+
+def users_gate(users: int, before: int, limits: AuditSettings) -> list[Gate]:
+    """Whether there are far fewer users than were published before: known before anything is scored."""
+    least = limits.min_users_share
+    if not before or least is None:
+        return []
+    limit = f"at least {least:g} (audit.min_users_share): {users} users now, {before} published before"
+    share = users / before
+    return [Gate("share of users still there", share, limit, share >= least, "min_users_share" in limits.warn)]
+
+
+def judge(found: Mapping[str, Any], limits: AuditSettings, *, whole_table: bool = True) -> list[Gate]:
+    """All gates of a run. `found` has the summed figures, `wanted` (users) and those of the sample.
+
+    `among`: of how many users a few may fail.
+
+    A run for everybody has to score somebody. One for a few may find that just those fail again whom the budget lets
+    fail: they are due each night, and nobody is to be woken for them.
+    """
+    wanted = int(found["wanted"])
+    scored, failed = int(found["scored"]), int(found["failed"])
+    tolerated = limits.tolerated(wanted, found.get("among", wanted if whole_table else None))
+    everybody = f"{wanted}, the users that are due"
+    gates = [
+        Gate("users scored or failed", scored + failed, everybody, scored + failed == wanted),
+        Gate("users scored", scored, "at least 1", scored > 0 or wanted == 0 or not whole_table),
+    ]
+    if "distinct_users" in found:
+        different = int(found["distinct_users"])
+        gates.append(Gate("different users staged", different, everybody, different == wanted))
+    zero = {
+        "seen": "seen items recommended",
+        "forbidden": "items recommended that the rules forbid",
+        "unusable": "results that are null or NaN",
+        "not_finite": "scores that are NaN or infinite",
+    }
+    gates += [Gate(name, found.get(key) or 0, "0", not found.get(key)) for key, name in zero.items()]
+    shares = {
+        "max_empty_share": ("share of empty lists", _share(found.get("empty"), scored)),
+        "max_short_share": ("share of lists shorter than asked for", _share(found.get("short"), scored)),
+        "max_fallback_share": ("share of fallbacks", _share(found.get("fallback"), scored)),
+        "max_top_item_share": ("share of the top item", found.get("top_item_share")),
+        "min_distinct_items": ("different items recommended", found.get("distinct_items")),
+        "min_overlap": ("overlap with the lists replaced", found.get("overlap_at_k")),
+        "max_overlap": ("overlap with the lists replaced", found.get("overlap_at_k")),
+        "max_psi": ("shift of the scores (PSI)", found.get("score_psi")),
+    }
+    gates.append(_limited("failed users", failed, "max_failed_share", tolerated, limits))
+    gates += [
+        _limited(name, value, key, limit, limits)
+        for key, (name, value) in shares.items()
+        if value is not None and (limit := getattr(limits, key)) is not None
+    ]
+    return gates
+
+
+def _limited(name: str, value: float, key: str, limit: float, limits: AuditSettings) -> Gate:
+    least = key.startswith("min_")
+    passed = value >= limit if least else value <= limit
+    return Gate(name, value, f"at {'least' if least else 'most'} {limit:g} (audit.{key})", passed, key in limits.warn)
+
+
+def _share(count: Any, scored: int) -> float | None:
+    return None if count is None or not scored else int(count) / scored

@@ -1,0 +1,181 @@
+"""Replace rows of `recommendations` in one commit, fenced by a sequence number; and take it back.
+
+Each commit carries `txnAppId = scoreline/publish` with the run's sequence as `txnVersion`. Delta skips a commit whose
+version is not above the last one, silently: so a run that is older than what was published can't overwrite it, and
+after publishing we look whether the commit is ours. The sequence is drawn from the table's own log: no clock decides.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from urllib.parse import unquote
+from uuid import uuid4
+
+from pyspark.sql import DataFrame
+
+from scoreline.engine.filesystem import folders
+from scoreline.errors import InputError, Superseded
+from scoreline.tables.delta import Table, Tables, commit_settings, committed, quoted
+from scoreline.tables.history import LOOKED_AT, Commit, made_by, shown
+from scoreline.tables.schema import PUBLISHED, USER_ID
+
+log = logging.getLogger(__name__)
+
+APP = "scoreline/publish"
+
+
+def newest_commits(table: Table) -> list[Commit]:
+    """The newest commits of the table, back to the last numbered one at least, newest first."""
+    commits = table.commits(limit=LOOKED_AT)
+    if any("sequence" in c.note for c in commits) or not commits or commits[-1].version == 0:
+        return commits
+    return table.commits()
+
+
+def next_sequence(commits: Sequence[Commit]) -> int:
+    """The number of a run, or a rollback, that opens the table with these commits (see `newest_commits`).
+
+    One above the last number in the log: of all who begin before the next publication only the first may publish. To
+    be drawn when a run begins, not when it publishes: a run that was overtaken must not number itself anew.
+    """
+    return 1 + max((number for c in commits if isinstance(number := c.note.get("sequence"), int)), default=0)
+
+
+def replace_all(table: Table, rows: DataFrame, *, sequence: int, note: Mapping[str, Any]) -> int:
+    """Make `rows` the whole table; returns the version written, raises Superseded if a newer run has published."""
+    stamped = _stamped(note, sequence)
+    options = {"txnAppId": APP, "txnVersion": str(sequence), "userMetadata": json.dumps(stamped)}
+    return _published(table, stamped, lambda: table.write(rows, "overwrite", options))
+
+
+def replace_some(table: Table, rows: DataFrame, *, sequence: int, note: Mapping[str, Any]) -> int:
+    """Replace or add the users of `rows`, and remove those whose `_left` is true; as `replace_all` otherwise."""
+    stamped = _stamped(note, sequence)
+    columns = [quoted(c) for c in rows.columns if c != "_left"]
+    values = [f"new.{c}" for c in columns]
+    assignments = ", ".join(f"{column} = {value}" for column, value in zip(columns, values, strict=True))
+
+    def merge() -> None:
+        with commit_settings(table.spark, note=stamped, transaction=(APP, sequence)):
+            table.merge(
+                rows,
+                f"old.{USER_ID} = new.{USER_ID}",
+                "WHEN MATCHED AND new._left THEN DELETE",
+                f"WHEN MATCHED THEN UPDATE SET {assignments}",
+                f"WHEN NOT MATCHED AND NOT new._left THEN INSERT ({', '.join(columns)}) VALUES ({', '.join(values)})",
+            )
+
+    return _published(table, stamped, merge)
+
+
+def _stamped(note: Mapping[str, Any], sequence: int) -> dict[str, Any]:
+    # two runs may begin in the same millisecond: the attempt tells whose commit it is
+    return {**note, "sequence": sequence, "attempt": uuid4().hex}
+
+
+def _published(table: Table, note: Mapping[str, Any], commit: Callable[[], None]) -> int:
+    # of two racing publishers one gets a conflict, often the newer: it tries again, and the fence decides
+    committed(commit)
+    ours = made_by(table.commits(limit=LOOKED_AT), note["attempt"])
+    if ours is None:
+        raise superseded(table)
+    return ours.version
+
+
+def superseded(table: Table) -> Superseded:
+    """The error of a run that was overtaken."""
+    return Superseded(
+        f"{table.location}: a newer run or rollback has published since this run began; its rows stay, this run's "
+        "were not published. Run again to score whoever is still due."
+    )
+
+
+def overtaken(table: Table, sequence: int) -> bool:
+    """Whether a run or rollback numbered `sequence` or higher has published."""
+    numbers = (c.note.get("sequence") for c in table.commits(limit=LOOKED_AT))
+    return any(number >= sequence for number in numbers if isinstance(number, int))
+
+
+def note_verified(table: Table, *, base_version: int, at: datetime) -> None:
+    """Write down, in a commit that changes no row, that the keys were compared and nobody was due."""
+    note = {"kind": "verified", "base_version": base_version, "verified_at": at.isoformat()}
+    # Delta makes no commit of nothing, but of a transaction's number
+    options = {"txnAppId": "scoreline/verified", "txnVersion": str(base_version), "userMetadata": json.dumps(note)}
+    table.write(table.read().limit(0), "append", options)
+
+
+def rollback(table: Table, *, run_id: str | None = None) -> tuple[Commit, int]:
+    """Bring the table back to the state after an earlier run (default: the one before the current).
+
+    One fenced commit, like a publication's: killed before it nothing has happened, readers see all of it or nothing,
+    and a run which began earlier can't publish afterwards. Returns the publication that readers see again and the new
+    version. Raises InputError if there is nothing to go back to, Superseded if a run has published meanwhile.
+    """
+    commits = table.commits()
+    target = _rollback_target(table, commits, run_id)
+    note = {
+        "kind": "rollback",
+        "base_version": commits[0].version,
+        "to_version": target.version,
+        "to_run": target.note.get("run_id"),
+    }
+    rows = table.read(target.version)
+    _require_files(table, rows, target)
+    return target, replace_all(table, rows, sequence=next_sequence(commits), note=note)
+
+
+def _require_files(table: Table, rows: DataFrame, target: Commit) -> None:
+    """Raise InputError unless the files of an older version are there."""
+    place = table.detail()["location"].rstrip("/")
+    parts = [unquote(file).rsplit("/", 2)[-2:] for file in rows.inputFiles()]
+    needed = {name for folder, name in parts if folder == place.rsplit("/", 1)[-1]}
+    if missing := needed - set(folders(table.spark, place)):
+        raise InputError(
+            f"{len(missing)} of the {len(needed)} files that version {target.version} of {table.location} needs "
+            f"(run {target.note.get('run_id')}) are not there any more; scoreline vacuum removes those that no version "
+            "of the last week needs. The table stays as it is. Go back to a later run, or run again."
+        )
+
+
+def published_table(tables: Tables, pipeline: str, *, run_id: str | None = None) -> Table:
+    """The table that a pipeline publishes to: the one with the run, or that of its newest publication.
+
+    What kind of table it is a model's signature decides when a run opens (`pinning`), and the commit says afterwards.
+    Raises InputError if the pipeline has published to none.
+    """
+    newest: tuple[datetime, Table] | None = None
+    for table in (tables.table(name) for name in PUBLISHED):
+        runs = [c for c in table.commits() if _is_of(c, pipeline)] if table.exists() else []
+        named = next((c for c in runs if run_id in (None, c.note.get("run_id"))), None)
+        if named is not None and (newest is None or named.at > newest[0]):
+            newest = (named.at, table)
+    if newest is None:
+        place = f"{tables.table(PUBLISHED[0]).location} or {PUBLISHED[1]}"
+        if run_id is not None:
+            raise InputError(f"No run {run_id} was published by pipeline {pipeline} to {place}.")
+        raise InputError(f"Pipeline {pipeline} has published nothing to {place} yet. Make it with: scoreline run")
+    return newest[1]
+
+
+def _is_of(commit: Commit, pipeline: str) -> bool:
+    return commit.kind == "publish" and commit.note.get("pipeline", pipeline) == pipeline
+
+
+def _rollback_target(table: Table, commits: Sequence[Commit], run_id: str | None) -> Commit:
+    runs = [c for c in commits if c.kind == "publish"]
+    listed = ", ".join(str(c.note.get("run_id")) for c in runs[:10]) or "none"
+    if run_id is not None:
+        named = [c for c in runs if c.note.get("run_id") == run_id]
+        if not named:
+            raise InputError(
+                f"No run {run_id} was published to {table.location}. Published runs, newest first: {listed}."
+            )
+        return named[0]
+    current = shown(commits)
+    # what readers saw before it: not the run below it in the log, which may have been taken back
+    before = shown([c for c in commits if current is not None and c.version < current.version])
+    if before is None:
+        raise InputError(f"{table.location} has no run before the current one. Published runs: {listed}.")
+    return before

@@ -1,0 +1,143 @@
+"""Pin the model once, check that it fits the tables, and say what the workers are to do with it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import types as T
+from pyspark.sql.pandas.types import from_arrow_type, to_arrow_schema
+
+from scoreline.config.settings import ModelSettings, ScoringSettings
+from scoreline.context import Context
+from scoreline.errors import InputError
+from scoreline.hashing import verify
+from scoreline.models.signature import Contract, check_contract, check_output_names, checked_params
+from scoreline.models.signature_types import nullable
+from scoreline.pipeline.distribute import ship
+from scoreline.pipeline.inputs import Inputs
+from scoreline.pipeline.rules import Rules
+from scoreline.registry import versions as registry
+from scoreline.scoring.loaded_model import is_shipped
+from scoreline.scoring.node import Shipment
+from scoreline.scoring.seen import ITEM_IDS, SCORES
+from scoreline.scoring.task import OLDER, SOURCE, Guard, ScoringTask
+from scoreline.tables import schema
+from scoreline.tables.schema import BUCKET, HISTORY_HASH, USER_ID
+
+_WORKING = ("_left", "_new", "_different", "_old")  # columns that stand beside the outputs for the length of a query
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """One model version, the work of the workers, and the table its results go to."""
+
+    model: registry.PinnedModel
+    task: ScoringTask
+    shipment: Shipment
+    target_name: str
+    output_fields: list[T.StructField] | None
+
+
+def pin_model(context: Context, inputs: Inputs, rules: Rules) -> Pinned:
+    """Resolve the configured model to one version, fetch it, and check its signature against the input's columns.
+
+    Raises InputError for an unknown model or alias, or a signature that does not fit; no row has been read by then.
+    """
+    settings = context.settings
+    model = registry.pin(
+        settings.model.uri,
+        tracking_uri=settings.tracking_uri,
+        registry_uri=settings.mlflow.registry_uri,
+        allow=settings.model.allow,
+    )
+    path = registry.download(model, settings.model_folder)
+    expected = _verified(settings.model, model, path)
+    signature = registry.signature(path)
+    named = settings.input.columns if settings.input else []
+    inputs.require([*named, *map(str, signature.inputs.input_names() if signature and signature.inputs else [])])
+    contract = check_contract(signature, to_arrow_schema(inputs.rows.schema), named=named)
+    output_fields = None if contract.kind == "recommender" else _fields(contract)
+    if output_fields is not None:
+        own = [*schema.staged(context.keys, []), *schema.recommendations(context.keys, [])]
+        check_output_names(contract.outputs, [*(field.name for field in own), *_WORKING])
+    seen = _seen(context, contract, rules)
+    task = ScoringTask(
+        model_path=str(path),
+        kind=contract.kind,
+        carried=(USER_ID, BUCKET, HISTORY_HASH),
+        inputs=_inputs(contract, seen, path),
+        outputs=_outputs(context, contract),
+        staged=to_arrow_schema(schema.staged(context.keys, output_fields)),
+        params=_params(signature, rules.params(contract.params), path),
+        k=rules.k,
+        seen=seen,
+        blocked=rules.blocked,
+        allowed=rules.allowed,
+        optional=contract.optional | {SOURCE},
+        threads=int(context.spark.conf.get("spark.task.cpus", "1") or 1),
+        digest=expected,
+        guard=_guard(settings.scoring),
+    )
+    name = "recommendations" if contract.kind == "recommender" else "predictions"
+    return Pinned(model, task, ship(context.spark, path, shared=settings.model.shared), name, output_fields)
+
+
+def _params(signature: Any, given: dict[str, Any], path: Path) -> dict[str, Any]:
+    return given if is_shipped(path) else checked_params(signature, given)
+
+
+def _seen(context: Context, contract: Contract, rules: Rules) -> tuple[str, ...]:
+    """The columns of what a user has seen: of `user_history` always, of a table of yours if the model takes them."""
+    if contract.kind != "recommender" or not rules.exclude_seen:
+        return ()
+    if context.settings.input is None:
+        return ITEM_IDS, OLDER
+    return (ITEM_IDS,) if ITEM_IDS in contract.inputs else ()
+
+
+def _inputs(contract: Contract, seen: tuple[str, ...], path: Path) -> tuple[str, ...]:
+    """What the model is given: what its signature asks for, and a model of ours what lies beyond the histories.
+
+    A signature is fixed when a model is logged, and those of before do not name that column; the scorer is of now.
+    """
+    more = [OLDER] if OLDER in seen and is_shipped(path) else []
+    return tuple(dict.fromkeys([*contract.inputs, *more]))
+
+
+def _verified(given: ModelSettings, model: registry.PinnedModel, path: Path) -> str | None:
+    """The digest that the files have, and that workers compare with before they load; None if nobody recorded one."""
+    expected = given.sha256 or model.digest
+    if expected is None:
+        if given.require_digest:
+            raise InputError(
+                f"{model.uri} has no recorded digest, and model.require_digest asks for one. Promote the version "
+                "(scoreline promote records it), or pin it by model.sha256."
+            )
+        return None
+    verify(path, expected)
+    return expected
+
+
+def _guard(given: ScoringSettings) -> Guard:
+    return Guard(
+        batch_seconds=given.batch_timeout.total_seconds() if given.batch_timeout else None,
+        row_seconds=given.row_timeout.total_seconds(),
+        memory_share=given.worker_memory_share,
+    )
+
+
+def _outputs(context: Context, contract: Contract) -> pa.Schema:
+    if contract.kind == "tabular":
+        return contract.outputs
+    fields = [pa.field(ITEM_IDS, pa.list_(context.keys.item_arrow)), pa.field(SCORES, pa.list_(pa.float32()))]
+    if SOURCE in contract.outputs.names:
+        fields.append(pa.field(SOURCE, pa.string()))
+    return pa.schema(fields)
+
+
+def _fields(contract: Contract) -> list[T.StructField]:
+    return [
+        T.StructField(field.name, from_arrow_type(nullable(field.type)), True, {"comment": "output of the model"})
+        for field in contract.outputs
+    ]

@@ -1,0 +1,86 @@
+"""Take a published run back: from the table, and from the application's database if that has been sent to."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from scoreline.config.settings import Settings
+from scoreline.context import Context, step
+from scoreline.errors import InputError, RunFailed, ScorelineError
+from scoreline.export.export import ExportReport, export
+from scoreline.pipeline.fence import published_table, rollback
+from scoreline.pipeline.records import record
+from scoreline.registry.versions import pin
+from scoreline.tables.delta import Table, explained
+from scoreline.tables.lock import exclusive
+from scoreline.tables.schema import RECOMMENDATIONS
+
+
+@dataclass(frozen=True)
+class RollbackReport:
+    """The run that readers see again, with the model that made it, and the version the table has now.
+
+    `exported` is what the application's database was sent; None for a pipeline without one. `next_version` is the
+    version of the same model that the next run will score with; None if that is another model, or nobody can say.
+    """
+
+    run_id: str
+    model: Any
+    model_version: Any
+    restored_version: int
+    version: int
+    table: str
+    exported: ExportReport | None = None
+    next_version: str | None = None
+
+
+@step
+def roll_back(context: Context, *, run_id: str | None = None) -> RollbackReport:
+    """Bring the table back to what `run_id` (default: the run before the current one) had published.
+
+    The application's database, if the configuration has one, is brought to the same rows. A run that began before
+    cannot publish afterwards. Raises InputError if there is nothing to go back to, Superseded if a run has published
+    meanwhile, RunFailed if the table is back and the database is not.
+    """
+    with exclusive(context, "run"), explained("the rollback failed"):
+        table = published_table(context.tables, context.settings.name, run_id=run_id)
+        target, version = rollback(table, run_id=run_id)
+    note = target.note
+    restored = str(note.get("run_id"))
+    record(
+        context,
+        run_id=restored,
+        kind="rollback",
+        state="done",
+        users=int(note.get("users", 0)),
+        figures=dict(note),
+    )
+    return RollbackReport(
+        restored,
+        note.get("model"),
+        note.get("model_version"),
+        target.version,
+        version,
+        table.location,
+        _exported(context, table),
+        _next_version(context.settings, str(note.get("model"))),
+    )
+
+
+def _next_version(settings: Settings, model: str) -> str | None:
+    try:
+        found = pin(settings.model.uri, tracking_uri=settings.tracking_uri, registry_uri=settings.mlflow.registry_uri)
+    except InputError:  # the table is back: what the registry says is for the advice only
+        return None
+    return found.version if found.name == model else None
+
+
+def _exported(context: Context, table: Table) -> ExportReport | None:
+    if context.settings.export is None or table.name != RECOMMENDATIONS:
+        return None
+    try:
+        return export(context)
+    except ScorelineError as error:
+        raise RunFailed(
+            f"{table.location} is back, but the application's database still shows the run that was taken back: "
+            f"{error} Then: scoreline export (not rollback, which would go back one run more)."
+        ) from None

@@ -1,0 +1,137 @@
+"""Score and stage a run, slice by slice: scan, map, append. No shuffle, one pass, the figures observed on the way."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+from pyspark.sql import Column, DataFrame, Observation
+from pyspark.sql import functions as F
+
+from scoreline.context import Context
+from scoreline.engine.failures import WorkerDied, worker_explained
+from scoreline.errors import AuditRefused
+from scoreline.pipeline import audit
+from scoreline.pipeline.distribute import scored
+from scoreline.pipeline.plan import Slice
+from scoreline.pipeline.progress import Progress, following
+from scoreline.pipeline.reasons import why_failed
+from scoreline.pipeline.snapshot import Due, Opened
+from scoreline.pipeline.staging import LEFT, Staging, stage
+from scoreline.scoring.task import Guard
+from scoreline.tables import schema
+from scoreline.tables.delta import quoted
+from scoreline.tables.schema import BUCKET, USER_ID
+
+log = logging.getLogger(__name__)
+
+
+def stage_slices(context: Context, opened: Opened, staging: Staging, due: Due, progress: Progress) -> dict[str, int]:
+    """Stage every slice that an earlier attempt has not; returns the figures of the whole run, summed.
+
+    Raises AuditRefused as soon as more users have failed than the whole run may have.
+    """
+    slices = staging.manifest.slices
+    parts: list[Mapping[str, Any]] = [counted(staging)] if staging.done else []
+    finished = sum(part.users for part in slices if part.number in staging.done)
+    sized = context.sized_batches(_columns(opened).schema)
+    with sized, progress.work(sum(part.users for part in slices), done=finished) as advance:
+        for part in slices:
+            if part.number not in staging.done:
+                _require_in_budget(context, staging, audit.added(parts))
+                with following(context.spark, part.users, advance):
+                    parts.append(_scored_and_staged(context, opened, staging, part, due, first=not parts))
+    if staging.manifest.reasons.get("left") and LEFT not in staging.done:
+        left = F.col("outcome") == "left"
+        parts.append(_staged(staging, _departures(context, opened, due.keys), LEFT, left, first=not parts))
+    return audit.added(parts)
+
+
+def _require_in_budget(context: Context, staging: Staging, so_far: Mapping[str, int]) -> None:
+    failed, tolerated = so_far.get("failed", 0), _tolerated(context, staging)
+    if failed > tolerated:
+        raise AuditRefused(
+            f"Run {staging.manifest.run_id} was stopped: {failed} users have failed so far, expected at most "
+            f"{tolerated} (audit.max_failed_share). The table keeps its last good state.\n"
+            f"{why_failed(staging.table.read())}\n"
+            f"{staging.table.location} has the failed users (columns code and message). With the model mended, run "
+            "again with --fresh."
+        )
+
+
+def _tolerated(context: Context, staging: Staging) -> int:
+    return context.settings.audit.tolerated(staging.manifest.to_score, staging.manifest.judged_among)
+
+
+def _scored_and_staged(
+    context: Context, opened: Opened, staging: Staging, part: Slice, due: Due, *, first: bool
+) -> Mapping[str, Any]:
+    """Score and stage a slice; if a Python worker dies of it, once more in a sandbox that finds out by which user."""
+    whole_table = staging.manifest.whole_table
+    guard = replace(opened.pinned.task.guard, failures=_tolerated(context, staging))
+    try:
+        rows = scored_slice(context, opened, part, due, whole_table=whole_table, guard=guard)
+        return _staged(staging, rows, part.number, _inside(part), first=first)
+    except WorkerDied as death:
+        log.warning("slice %d is scored again in a sandbox run_id=%s: %s", part.number, staging.manifest.run_id, death)
+    boxed = replace(guard, sandbox=True)
+    rows = scored_slice(context, opened, part, due, whole_table=whole_table, guard=boxed)
+    return _staged(staging, rows, part.number, _inside(part), first=first)
+
+
+def scored_slice(
+    context: Context, opened: Opened, part: Slice, due: Due, *, whole_table: bool, guard: Guard
+) -> DataFrame:
+    """The staged rows of one slice."""
+    everyone, inside = opened.inputs.rows, _inside(part)
+    rows = everyone.where(inside) if whole_table else due.to_score(everyone, inside)
+    task = replace(opened.pinned.task, guard=guard)
+    staged = schema.staged(context.keys, opened.pinned.output_fields)
+    return scored(rows, opened.pinned.shipment, task, staged)
+
+
+def _columns(opened: Opened) -> DataFrame:
+    """What of the rows the workers read."""
+    return opened.inputs.rows.select(*map(quoted, opened.pinned.task.columns))
+
+
+def _inside(part: Slice) -> Column:
+    first, last = part.buckets[0], part.buckets[-1]
+    if len(part.buckets) == last - first + 1:
+        return F.col(BUCKET).between(first, last)
+    return F.col(BUCKET).isin(list(part.buckets))
+
+
+def _staged(staging: Staging, rows: DataFrame, number: int, inside: Column, *, first: bool) -> Mapping[str, Any]:
+    manifest = staging.manifest if first else None
+    seen = Observation(f"slice {number} {uuid4().hex[:8]}")
+    with worker_explained(f"slice {number} of run {staging.manifest.run_id} could not be scored"):
+        observed = rows.observe(seen, *audit.figures(rows, k=staging.manifest.lineage.k))
+        stage(staging.table, observed, number=number, manifest=manifest)
+        # a write that creates a catalogue's table does not hand its observations on (Spark 4.1)
+        figures = _observed(seen) or counted(staging, inside)
+    log.info("staged run_id=%s slice=%d figures=%s", staging.manifest.run_id, number, figures)
+    return figures
+
+
+def _observed(seen: Observation) -> Mapping[str, Any] | None:
+    try:
+        return seen.get
+    except Exception:  # py4j's, for an observation that is empty
+        return None
+
+
+def counted(staging: Staging, rows: Column | None = None) -> Mapping[str, Any]:
+    """The figures of what is staged, all of it or those rows."""
+    staged = staging.table.read()
+    chosen = staged if rows is None else staged.where(rows)
+    figures = audit.figures(staged, k=staging.manifest.lineage.k)
+    return chosen.agg(*figures).first().asDict()  # type: ignore[union-attr]
+
+
+def _departures(context: Context, opened: Opened, due: DataFrame) -> DataFrame:
+    known = {USER_ID: F.col(USER_ID), BUCKET: F.col(BUCKET), "outcome": F.lit("left")}
+    fields = schema.staged(context.keys, opened.pinned.output_fields)
+    columns = [known.get(f.name, F.lit(None)).cast(f.dataType).alias(f.name) for f in fields]
+    return due.where(F.col("reason") == "left").select(*columns)

@@ -1,0 +1,116 @@
+"""The files of one model version: fetched whole, once, to a folder that is its own."""
+
+import hashlib
+import re
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scoreline.errors import InputError, told
+from scoreline.hashing import digest
+from scoreline.registry.client import pointing_at, quiet_mlflow
+
+__all__ = ["PinnedModel", "abandoned", "digest", "download", "signature"]
+
+_DAY = 86_400
+
+
+@dataclass(frozen=True)
+class PinnedModel:
+    """One immutable version of a model.
+
+    name, version: as registered; a run's model has the run's id as version, a folder the digest of its
+    files. uri: what to load, without an alias. source_uri: what was asked for. run_id: of the run that
+    logged it, if known.
+    identity: tells it from a model of the same name and version in another registry.
+    digest: what was recorded of its files when it was promoted (see `scoreline.hashing`), None if nothing was.
+    """
+
+    name: str
+    version: str
+    uri: str
+    run_id: str | None
+    source_uri: str
+    identity: str
+    tracking_uri: str
+    registry_uri: str | None = None
+    digest: str | None = None
+
+
+def download(model: PinnedModel, into: Path) -> Path:
+    """The folder with the model's files below `into`; what is there already is not fetched again."""
+    own = hashlib.sha256(model.identity.encode()).hexdigest()[:8]
+    target = into / re.sub(r"[^\w.@ -]", "_", model.name).strip(".") / f"{model.version}-{own}"
+    if not target.resolve().is_relative_to(into.resolve()):
+        raise InputError(f"model {model.name!r}, version {model.version!r} would be kept outside of {into}")
+    if target.is_dir():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetching-") as scratch:
+        fetched = _fetch(model, Path(scratch))
+        for compiled in list(fetched.rglob("__pycache__")):  # Python would prefer it to the source beside it
+            shutil.rmtree(compiled)
+        try:
+            fetched.rename(target)  # whole or not at all, whoever else fetches it now
+        except OSError:
+            if not target.is_dir():
+                raise
+    return target
+
+
+def abandoned(folder: Path) -> list[Path]:
+    """What fetches left in `folder` that ended in the middle: no file of theirs was written for a day."""
+    yesterday = time.time() - _DAY
+    return sorted(path for path in folder.glob("*/.fetching-*") if _newest(path) < yesterday)
+
+
+def _newest(folder: Path) -> float:
+    return max((path.stat().st_mtime for path in [folder, *folder.rglob("*")] if path.exists()), default=0.0)
+
+
+def signature(folder: Path) -> Any:
+    """The mlflow ModelSignature of the model in `folder`, None if it was logged without one.
+
+    A model that is posted something else than columns, such as typed JSON, says in its metadata what columns its
+    `predict_arrow` takes: `log_model(metadata={"arrow_signature": signature.to_dict()})`.
+    """
+    with quiet_mlflow():
+        import mlflow
+        from mlflow.models import Model, ModelSignature
+
+        try:
+            model = Model.load(str(folder))
+        except Exception as error:  # mlflow's own, or the YAML parser's
+            raise InputError(
+                f"the description of a model, {folder / 'MLmodel'}, cannot be read by MLflow {mlflow.__version__}: it "
+                f"is broken, or of another version. Log the model again, or install the MLflow it was logged with"
+            ) from error
+        if "python_function" not in (model.flavors or {}):
+            has = ", ".join(model.flavors or ["none"])
+            raise InputError(
+                f"the model in {folder} cannot be called from Python: it has {has}, expected "
+                f"the flavor python_function. Log it with a flavor that has it, such as mlflow.pyfunc"
+            )
+        own = (model.metadata or {}).get("arrow_signature")
+        return ModelSignature.from_dict(own) if own else model.signature
+
+
+def _fetch(model: PinnedModel, scratch: Path) -> Path:
+    if not model.uri.startswith(("models:/", "runs:/")):
+        return Path(shutil.copytree(model.uri, scratch / "model"))
+    with quiet_mlflow(), pointing_at(model.tracking_uri, model.registry_uri):
+        import mlflow
+
+        try:
+            fetched = mlflow.artifacts.download_artifacts(artifact_uri=model.uri, dst_path=str(scratch))
+        except Exception as error:  # mlflow's own, or whatever its artifact store raises
+            raise InputError(
+                f"the files of {model.uri} cannot be fetched: {told(error)}. Is the artifact "
+                f"store reachable from here, and does the version still exist?"
+            ) from error
+    # mlflow answers with the folder it was given, or with one below it
+    place = Path(fetched)
+    return place if place != scratch else Path(shutil.copytree(scratch, scratch / "model"))

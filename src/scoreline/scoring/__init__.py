@@ -1,0 +1,1 @@
+"""What a Python worker does with a batch; nothing here knows of Spark."""

@@ -1,0 +1,113 @@
+"""Call a loaded MLflow model on one Arrow batch: by `predict_arrow` where the model has it, through pandas otherwise.
+
+Spark-free. A model is loaded once per Python worker and shared by all its tasks.
+"""
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from scoreline.errors import InputError, told
+from scoreline.hashing import verify
+from scoreline.models.handover import handed_over
+from scoreline.redaction import redacted
+from scoreline.scoring.output_checks import BadOutput, cast, read_answer, require_names
+
+Call = Callable[[pa.RecordBatch, Mapping[str, Any]], pa.RecordBatch]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A loaded model: `call` gives its output columns, one row per input row in the same order."""
+
+    call: Call
+    speaks_arrow: bool
+
+
+@lru_cache(maxsize=2)
+def load_engine(path: str, outputs: pa.Schema, threads: int, *, digest: str | None = None) -> Engine:
+    """Load the model in the folder `path`, once per process; BLAS and OpenMP get `threads` threads.
+
+    If there is a `digest`, the folder is compared with it before anything of the model is imported. Raises InputError
+    when they differ.
+    """
+    from threadpoolctl import threadpool_limits
+
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    if digest is not None:
+        verify(Path(path), digest)
+        # what a model's own code compiles to would be a file more in its folder
+        sys.dont_write_bytecode = True
+        os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(tempfile.gettempdir()) / f"numba-{os.getuid()}"))
+    if (own := _shipped_model(Path(path))) is not None:
+        threadpool_limits(limits=threads)
+        return Engine(call=lambda batch, params: _from_arrow(own(batch, dict(params)), outputs), speaks_arrow=True)
+    model = _loaded(Path(path))
+    threadpool_limits(limits=threads)
+    inner = _unwrapped(model)
+    if callable(arrow := getattr(inner, "predict_arrow", None)):
+        return Engine(call=lambda batch, params: _from_arrow(arrow(batch, dict(params)), outputs), speaks_arrow=True)
+    schema = model.metadata.get_input_schema()
+    return Engine(call=lambda batch, params: _by_pandas(model, batch, params, outputs, schema), speaks_arrow=False)
+
+
+def _loaded(path: Path) -> Any:
+    import mlflow
+
+    try:
+        return mlflow.pyfunc.load_model(str(path))
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever the model's own code and the libraries it was pickled with raise
+        said = redacted(f"{type(error).__name__}: {told(error)}").rstrip(". ")
+        wants = path / "requirements.txt"
+        listed = ", ".join(wants.read_text(encoding="utf-8").split()[:20]) if wants.is_file() else "nothing"
+        raise InputError(
+            f"the model in {path} cannot be loaded where it is to score ({said}). It was logged with {listed}: install "
+            f"these where the workers run, or log the model again with what they have"
+        ) from error
+
+
+def is_shipped(path: Path) -> bool:
+    """Whether the folder has a model of ours: then its scorer is this package's, whichever version logged it."""
+    described = path / "MLmodel"
+    return described.is_file() and "recommender_script.py" in described.read_text(encoding="utf-8")
+
+
+def _shipped_model(path: Path) -> Callable[..., pa.RecordBatch] | None:
+    """The scorer of a model of ours, without MLflow: importing that costs each worker 2.7 seconds of CPU."""
+    from scoreline.models import artifacts
+    from scoreline.models.scoring import Scorer
+
+    if not is_shipped(path):
+        return None
+    return Scorer(artifacts.load(path / "artifacts" / "model"))
+
+
+def _unwrapped(model: Any) -> Any:
+    try:
+        return model.unwrap_python_model()
+    except Exception:  # mlflow raises its own error for a flavour that is no PythonModel
+        return None
+
+
+def _from_arrow(found: Any, outputs: pa.Schema) -> pa.RecordBatch:
+    if not isinstance(found, pa.RecordBatch):
+        raise BadOutput("WRONG_TYPE", f"predict_arrow returned {type(found).__name__}, not a RecordBatch")
+    require_names(outputs.names, found.schema.names)
+    return pa.RecordBatch.from_arrays([cast(found.column(f.name), f) for f in outputs], schema=outputs)
+
+
+def _by_pandas(
+    model: Any, batch: pa.RecordBatch, params: Mapping[str, Any], outputs: pa.Schema, schema: Any = None
+) -> pa.RecordBatch:
+    typed = schema is not None and model.metadata._is_signature_from_type_hint()
+    found = model.predict(handed_over(batch, schema, typed=typed), params=dict(params) or None)
+    return read_answer(found, outputs, batch.num_rows)

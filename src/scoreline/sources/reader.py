@@ -1,0 +1,161 @@
+"""Read rows from files, tables and databases as they are: nothing parsed, nothing dropped.
+
+Each reader gives the source's columns plus SOURCE (where the row came from), RAW (the row as text) and MALFORMED (true
+for a line that does not fit the format).
+"""
+
+import re
+from pathlib import Path
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from scoreline.engine.filesystem import shown
+from scoreline.errors import InputError
+from scoreline.redaction import without_credentials
+from scoreline.sources.database import Database, read_database
+from scoreline.sources.heads import ONE_A_LINE, Head, is_one_document, looked_at
+from scoreline.sources.parquet import read_parquet
+from scoreline.sources.text_files import Layout, read_csv
+from scoreline.sources.values import require_kinds
+from scoreline.tables.delta import Table, explained, quoted, quoted_name
+from scoreline.tables.schema import MALFORMED, RAW, SOURCE
+
+_URL = re.compile(r"^[a-z][a-z0-9+]*://", re.IGNORECASE)
+_FILES = ("csv", "dat", "txt", "tsv", "json", "jsonl", "ndjson", "parquet", "gz", "bz2", "zst", "zip", "xls", "xlsx")
+_STORAGE = ("file", "hdfs", "s3", "s3a", "gs", "abfs", "abfss", "wasbs", "dbfs", "viewfs")
+
+
+def read_source(
+    spark: SparkSession, source: str, layout: Layout, wanted: list[str], *, database: Database | None = None
+) -> DataFrame:
+    """Read a file, folder or glob, a `catalog.schema.table`, or a database URL (SQLAlchemy's or `jdbc:`).
+
+    `wanted` are the columns that have to be there. Raises InputError for a missing source or column, an empty file or a
+    separator that does not fit.
+    """
+    if source.startswith("jdbc:") or _is_database(source):
+        rows = read_database(spark, source, database, wanted)
+    elif _is_table(source):
+        with explained(f"Table {source} could not be read"):
+            rows = spark.read.table(quoted_name(source)).withColumn(SOURCE, F.lit(source))
+    else:
+        rows = _read_files(spark, source, layout, wanted)
+    _require_columns(rows, wanted, without_credentials(source), layout)
+    return _with_raw(rows, layout)
+
+
+def _is_database(source: str) -> bool:
+    return bool(_URL.match(source)) and source.split(":", 1)[0].lower() not in _STORAGE
+
+
+def _is_table(source: str) -> bool:
+    return (
+        bool(re.fullmatch(r"\w+(\.\w+){1,2}", source))
+        and not Path(source).exists()
+        and "/" not in source
+        and (
+            source.rsplit(".", 1)[1].lower()
+            not in (
+                "csv",
+                "dat",
+                "txt",
+                "tsv",
+                "json",
+                "jsonl",
+                "ndjson",
+                "parquet",
+                "gz",
+                "bz2",
+                "zst",
+                "zip",
+                "xlsx",
+                "xls",
+            )
+        )
+    )
+
+
+def _read_files(spark: SparkSession, path: str, layout: Layout, wanted: list[str]) -> DataFrame:
+    _require_file(path)
+    with explained(f"{path} could not be read as {layout.format}", otherwise=InputError):
+        if layout.format == "delta":
+            if not Table(spark, path, path, in_catalog=False).exists():
+                raise InputError(f"{path}: there is no Delta table here.")
+            return spark.read.format("delta").load(path).withColumn(SOURCE, _file_name())
+        heads = looked_at(spark, path, layout.format, layout.encoding if layout.format == "csv" else "UTF-8")
+        if layout.format == "csv":
+            return read_csv(spark, path, layout, heads, wanted)
+        if layout.format == "json":
+            return _read_json(spark, path, heads, wanted)
+        found = read_parquet(spark, path)
+        found.require(wanted, path)
+        return found.rows.withColumn(SOURCE, _file_name())
+
+
+def _file_name() -> Column:
+    return F.col("_metadata.file_path")
+
+
+def _require_file(path: str) -> None:
+    if "://" in path:
+        return
+    parent = Path(path).parent
+    if any(sign in path for sign in "*?[{"):
+        return
+    if not Path(path).exists():
+        there = sorted(p.name for p in parent.iterdir())[:8] if parent.is_dir() else []
+        hint = f" {parent} has: {', '.join(there)}." if there else ""
+        raise InputError(f"{path}: no such file or folder.{hint}")
+    if Path(path).is_file() and Path(path).stat().st_size == 0:
+        raise InputError(f"{path}: the file is empty; expected at least a row.")
+
+
+def _read_json(spark: SparkSession, path: str, heads: list[Head], wanted: list[str]) -> DataFrame:
+    documents = True in [is_one_document(head) for head in heads]
+    if documents:
+        _require_one_document(spark, path)
+    given = spark.read.option("multiLine", str(documents).lower())
+    found = given.option("primitivesAsString", "true").json(path).schema
+    if documents and "_corrupt_record" in found.names:
+        raise InputError(f"{path} is no complete JSON document; {ONE_A_LINE}")
+    require_kinds(found, {name: name for name in wanted if name in found.names}, path)
+    names = [*(name for name in found.names if name != "_corrupt_record"), MALFORMED]
+    text = T.StructType([T.StructField(name, T.StringType()) for name in names])
+    reader = given.schema(text).option("mode", "PERMISSIVE").option("columnNameOfCorruptRecord", MALFORMED)
+    return reader.json(path).withColumn(SOURCE, _file_name())
+
+
+def _require_one_document(spark: SparkSession, path: str) -> None:
+    """Raise InputError where a file has more than one: Spark would read the first and say nothing of the rest."""
+    strings, ends = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', r"[\]}]\s*[\[{]"
+    bare = F.regexp_replace("value", strings, "")
+    several = spark.read.text(path, wholetext=True).where(bare.rlike(ends)).select(_file_name()).first()
+    if several is not None:
+        raise InputError(f"{shown(several[0])} has several JSON documents one after the other; {ONE_A_LINE}")
+
+
+def _require_columns(rows: DataFrame, wanted: list[str], source: str, layout: Layout) -> None:
+    found = [c for c in rows.columns if c not in (SOURCE, MALFORMED)]
+    missing = [c for c in wanted if c not in found]
+    if not missing:
+        return
+    hint = f" Is {layout.separator!r} the right separator?" if layout.format == "csv" and len(found) == 1 else ""
+    raise InputError(
+        f"{source}: expected column{'s' * (len(missing) > 1)} {', '.join(missing)}, found {', '.join(found) or 'none'}."
+        f"{hint} The configuration maps the columns of the source."
+    )
+
+
+def _with_raw(rows: DataFrame, layout: Layout) -> DataFrame:
+    fields = [c for c in rows.columns if c not in (SOURCE, MALFORMED)]
+    separator = layout.separator if layout.format == "csv" else ","
+    joined = F.concat_ws(separator, *[F.coalesce(F.col(quoted(c)).cast("string"), F.lit("")) for c in fields])
+    malformed = F.col(MALFORMED) if MALFORMED in rows.columns else F.lit(None).cast("string")
+    return rows.select(
+        *[F.col(quoted(c)) for c in fields],
+        F.col(SOURCE),
+        F.coalesce(malformed, joined).alias(RAW),
+        malformed.isNotNull().alias(MALFORMED),
+    )

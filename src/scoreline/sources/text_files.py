@@ -1,0 +1,105 @@
+"""CSV files in any encoding: every field as text, every line that does not fit whole.
+
+What Spark reads natively it reads natively. Other encodings are read byte by byte, as ISO-8859-1 shows them, and each
+field is decoded: in all of them a separator, a quote or a line's end is no part of another character.
+"""
+
+import codecs
+from collections.abc import Sequence
+from typing import Protocol
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from scoreline.engine.filesystem import is_remote
+from scoreline.engine.session_settings import session_settings
+from scoreline.errors import InputError
+from scoreline.sources.heads import LOOKED_AT, Head, header
+from scoreline.sources.parquet import with_folders
+from scoreline.tables.delta import quoted
+from scoreline.tables.schema import MALFORMED, SOURCE
+
+
+class Layout(Protocol):
+    """The part of the settings that says how a file looks; events and items both have it."""
+
+    @property
+    def format(self) -> str: ...
+    @property
+    def separator(self) -> str: ...
+    @property
+    def quote(self) -> str: ...
+    @property
+    def encoding(self) -> str: ...
+    @property
+    def fields(self) -> list[str] | None: ...
+
+
+_NATIVE = {
+    "utf-8": "UTF-8",
+    "utf-8-sig": "UTF-8",
+    "ascii": "US-ASCII",
+    "iso8859-1": "ISO-8859-1",
+    "utf-16": "UTF-16",
+    "utf-16-le": "UTF-16LE",
+    "utf-16-be": "UTF-16BE",
+    "utf-32": "UTF-32",
+}
+
+_ANY_CHARSET = {"spark.sql.legacy.javaCharsets": "true", "spark.sql.legacy.codingErrorAction": "true"}
+
+
+def read_csv(spark: SparkSession, path: str, layout: Layout, heads: Sequence[Head], wanted: Sequence[str]) -> DataFrame:
+    """Every field as text; MALFORMED is the line where it has too few or too many. Raises InputError by the header."""
+    native = _NATIVE.get(codecs.lookup(layout.encoding).name)
+    names, checked = (layout.fields, True) if layout.fields else _names(path, layout, heads, wanted)
+    text = T.StructType([T.StructField(name, T.StringType()) for name in [*names, MALFORMED]])
+    options = {
+        "sep": layout.separator,
+        "quote": layout.quote,
+        "escape": layout.quote,
+        "encoding": native or "ISO-8859-1",
+        "header": str(layout.fields is None).lower(),
+        # a file that we have not looked at and whose header has another order: an error, not shifted values
+        "enforceSchema": str(checked).lower(),
+        "mode": "PERMISSIVE",
+        "columnNameOfCorruptRecord": MALFORMED,
+        "columnPruning": "false",
+        # else lines are cut at the byte of a line feed, which in these is only a half or a quarter of one
+        "multiLine": str((native or "").startswith(("UTF-16", "UTF-32"))).lower(),
+    }
+    rows = with_folders(lambda schema: spark.read.schema(schema).options(**options).csv(path), text)
+    rows = rows.withColumn(SOURCE, F.col("_metadata.file_path"))
+    return rows if native else _decoded(spark, rows, layout.encoding)
+
+
+def _names(path: str, layout: Layout, heads: Sequence[Head], wanted: Sequence[str]) -> tuple[list[str], bool]:
+    """The columns by the headers, and whether all of the headers have been seen to be the same."""
+    rule = {"separator": layout.separator, "quote": layout.quote, "encoding": layout.encoding}
+    found = [(head, header(head, **rule)) for head in heads]
+    first, names = found[0]
+    for head, others in found[1:]:
+        if others != names:
+            raise InputError(
+                f"{head.file} has the header {', '.join(others)}, and {first.file} has {', '.join(names)}; expected "
+                "the same columns in the same order in all files. Ingest them one by one."
+            )
+    folded = [name.lower() for name in names]
+    if twice := [name for name in names if folded.count(name.lower()) > 1 and name in wanted]:
+        raise InputError(f"{path}: the header names a column twice, whatever the case: {twice[0]}. Rename one of them.")
+    # what nobody asks for may have no name, as the index that pandas writes, or the same one twice
+    told = [name if name and folded.count(name.lower()) == 1 else f"{name}_{at}" for at, name in enumerate(names)]
+    return told, len(heads) < LOOKED_AT
+
+
+def _decoded(spark: SparkSession, rows: DataFrame, encoding: str) -> DataFrame:
+    if is_remote(spark):
+        raise InputError(f"Spark Connect reads no text in {encoding}. Convert it: iconv -f {encoding} -t UTF-8.")
+
+    def text(name: str) -> Column:
+        return F.decode(F.encode(F.col(quoted(name)), "ISO-8859-1"), encoding).alias(name)
+
+    # an expression remembers what the session said when it was made; Spark 4 knows of other charsets only then
+    with session_settings(spark, _ANY_CHARSET):
+        return rows.select(*[text(name) for name in rows.columns if name != SOURCE], SOURCE)

@@ -1,0 +1,1 @@
+"""Delta tables: their columns, their commits, and who may write them."""

@@ -1,0 +1,376 @@
+"""Delta tables by name, in a folder or in a catalogue: the one module that reads and writes them.
+
+A table in a folder is `<root>/<name>`; in a catalogue `<catalog.schema>.<name>`. All identifiers reach SQL quoted.
+"""
+
+import json
+import logging
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pyarrow as pa
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import AnalysisException, PySparkException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+from pyspark.sql.pandas.types import to_arrow_schema
+
+from scoreline.config.settings import TablesSettings
+from scoreline.engine import filesystem as storage
+from scoreline.engine.session_settings import session_settings
+from scoreline.errors import InputError, RunFailed, ScorelineError, told
+from scoreline.tables.history import Commit
+
+log = logging.getLogger(__name__)
+
+_ATTEMPTS = 4
+_CONFLICT = ("DELTA_CONCURRENT", "ConcurrentModification", "DELTA_PROTOCOL_CHANGED", "DELTA_METADATA_CHANGED")
+_ABANDONED = timedelta(minutes=10)  # far above what the slowest store takes for a first commit
+_RETENTION = "delta.deletedFileRetentionDuration"
+_PROPERTIES = {"delta.enableDeletionVectors": "true", "delta.dataSkippingNumIndexedCols": "2"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """One Delta table; the session is an argument of construction, so that methods say only what they do."""
+
+    spark: SparkSession
+    name: str
+    location: str
+    in_catalog: bool
+
+    @property
+    def identifier(self) -> str:
+        """The table as SQL says it, quoted."""
+        parts = self.location.split(".") if self.in_catalog else ["delta", self.location]
+        return ".".join(quoted(part) for part in parts)
+
+    def exists(self) -> bool:
+        if self.in_catalog:
+            return bool(self.spark.catalog.tableExists(self.identifier))
+        # Asking Spark would load the table, and print a stack trace where there is none. Without a commit the log is a
+        # folder that somebody made who was killed before the first one: there is no table yet.
+        return storage.has(self.spark, f"{self.location}/_delta_log", "[0-9]*")
+
+    def create(self, schema: T.StructType, properties: Mapping[str, str] | None = None) -> None:
+        """Create the table empty unless it exists; raises InputError if it exists with other columns or types."""
+        if self.exists():
+            self._check_schema(schema)
+            return
+        columns = ", ".join(_column(field) for field in schema)
+        wanted = {**_PROPERTIES, **(properties or {})}
+        pairs = ", ".join(f"{literal(key)} = {literal(value)}" for key, value in wanted.items())
+        statement = f"CREATE TABLE IF NOT EXISTS {self.identifier} ({columns}) USING DELTA TBLPROPERTIES ({pairs})"
+        try:
+            committed(lambda: self.spark.sql(statement))
+        except AnalysisException:
+            # of two who make it at once one may find the other's log, and no commit in it yet
+            if self.in_catalog or not storage.has(self.spark, f"{self.location}/_delta_log", "*"):
+                raise
+        if not (self.in_catalog or self._appears()):
+            # Spark takes a log without a commit for a table; on this machine the lock says that its maker is dead
+            if is_shared(self.location):
+                self._require_abandoned()
+            storage.remove(self.spark, f"{self.location}/_delta_log")
+            self.spark.sql(statement)
+
+    def add_column(self, field: T.StructField) -> None:
+        """Add a column, null in the rows there are, to a table that an earlier version made without it."""
+        if field.name in self.read().columns:
+            return
+        try:
+            self.spark.sql(f"ALTER TABLE {self.identifier} ADD COLUMNS ({_column(field)})")
+        except AnalysisException:
+            if field.name not in self.read().columns:  # else somebody else has just done it
+                raise
+
+    def _require_abandoned(self) -> None:
+        """Raise RunFailed for a log without a commit that was touched lately: elsewhere somebody may be making it."""
+        age = datetime.now(UTC) - self.touched_at().astimezone(UTC)
+        if age < _ABANDONED:
+            raise RunFailed(
+                f"{self.location} has a log without a commit, touched {age.total_seconds():.0f} s ago: another host "
+                f"may be making the table just now, or was killed at it. Nothing was done. Run again; after "
+                f"{_ABANDONED.total_seconds() / 60:.0f} minutes without a commit it is made anew."
+            )
+
+    def _appears(self, *, seconds: float = 2) -> bool:
+        """Whether the table is there, or somebody who has just begun makes it."""
+        end = time.monotonic() + seconds
+        while not (there := self.exists()) and time.monotonic() < end:
+            time.sleep(0.1)
+        return there
+
+    def _check_schema(self, schema: T.StructType) -> None:
+        found = {field.name: field.dataType for field in self.read().schema}
+        for field in schema:
+            if field.name not in found:
+                raise InputError(f"Table {self.location} has no column {field.name}; it has {', '.join(found)}.")
+            if found[field.name].simpleString() != field.dataType.simpleString():
+                raise InputError(
+                    f"Table {self.location}: column {field.name} is {found[field.name].simpleString()}, and the "
+                    f"configuration makes it {field.dataType.simpleString()}. Change keys in the configuration, or use "
+                    "another place for the tables."
+                )
+
+    def read(self, version: int | None = None) -> DataFrame:
+        reader = self.spark.read.format("delta")
+        if version is not None:
+            reader = reader.option("versionAsOf", version)
+        return reader.table(self.identifier) if self.in_catalog else reader.load(self.location)
+
+    def write(self, rows: DataFrame, mode: str, options: Mapping[str, str] | None = None) -> None:
+        writer = rows.write.format("delta").mode(mode).options(**(options or {}))
+        if self.in_catalog:
+            writer.saveAsTable(self.identifier)
+        else:
+            writer.save(self.location)
+
+    def merge(self, rows: DataFrame, on: str, *clauses: str) -> None:
+        """MERGE `rows` (named new) into the table (named old); SQL, because it is what every kind of session has."""
+        view = f"_scoreline_{uuid4().hex}"
+        rows.createOrReplaceTempView(view)
+        try:
+            actions = " ".join(clauses)
+            self.spark.sql(f"MERGE INTO {self.identifier} AS old USING {view} AS new ON {on} {actions}")
+        finally:
+            self.spark.catalog.dropTempView(view)
+
+    def upsert(self, rows: DataFrame, key: str, *, update: bool = True) -> None:
+        """Insert rows whose `key` is not there and, if `update`, replace those that are: the columns of `rows` only."""
+        columns = [quoted(name) for name in rows.columns]
+        assignments = ", ".join(f"{column} = new.{column}" for column in columns)
+        values = ", ".join(f"new.{column}" for column in columns)
+        clauses = [f"WHEN MATCHED THEN UPDATE SET {assignments}"] if update else []
+        clauses += [f"WHEN NOT MATCHED THEN INSERT ({', '.join(columns)}) VALUES ({values})"]
+        # rows that are made of this table are made of its newest version each time
+        committed(lambda: self.merge(rows, f"old.{quoted(key)} = new.{quoted(key)}", *clauses))
+
+    def delete(self, where: str) -> None:
+        self.spark.sql(f"DELETE FROM {self.identifier} WHERE {where}")
+
+    def set_property(self, key: str, value: str) -> None:
+        self.spark.sql(f"ALTER TABLE {self.identifier} SET TBLPROPERTIES ({literal(key)} = {literal(value)})")
+
+    def properties(self) -> dict[str, str]:
+        return dict(self.spark.sql(f"DESCRIBE DETAIL {self.identifier}").select("properties").first()[0])  # type: ignore[index]
+
+    def version(self) -> int:
+        """The newest version."""
+        return self.commits(limit=1)[0].version
+
+    def commits(self, limit: int | None = None) -> list[Commit]:
+        """The table's history, newest first."""
+        newest = "" if limit is None else f" LIMIT {limit:d}"
+        history = self.spark.sql(f"DESCRIBE HISTORY {self.identifier}{newest}")
+        columns = ("version", "timestamp", "operation", "userMetadata", "operationMetrics", "operationParameters")
+        rows = history.select(*columns).collect()
+        return [Commit(r[0], r[1], r[2], _note(r[3]), r[4] or {}, r[5] or {}) for r in rows]
+
+    def touched_at(self) -> datetime:
+        """When the newest file of a folder was written that is no table yet; now, for what cannot be looked at."""
+        if self.in_catalog:
+            return datetime.now(UTC)
+        return storage.touched_at(self.spark, self.location)
+
+    def detail(self) -> Any:
+        """Delta's DESCRIBE DETAIL: numFiles, sizeInBytes and more."""
+        return self.spark.sql(f"DESCRIBE DETAIL {self.identifier}").first()
+
+    def vacuum(self, retain: timedelta) -> None:
+        """Delete files that no version of the last `retain` needs, or of as long as the table's own property says."""
+        # Delta refuses less than the property
+        kept = max(retain, _interval(self.properties().get(_RETENTION, "")))
+        self.spark.sql(f"VACUUM {self.identifier} RETAIN {kept.total_seconds() / 3600:g} HOURS")
+
+    def optimize(self) -> None:
+        self.spark.sql(f"OPTIMIZE {self.identifier}")
+
+    def drop(self) -> None:
+        """Remove the table and its files."""
+        if self.in_catalog:
+            self.spark.sql(f"DROP TABLE IF EXISTS {self.identifier}")
+            return
+        storage.remove(self.spark, self.location)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables of one pipeline."""
+
+    spark: SparkSession
+    settings: TablesSettings
+
+    def table(self, name: str) -> Table:
+        if self.settings.catalog:
+            return Table(self.spark, name, f"{self.settings.catalog}.{name}", in_catalog=True)
+        root = str(self.settings.root)
+        base = root if "://" in root else str(_absolute(root))
+        return Table(self.spark, name, f"{base.rstrip('/')}/{name}", in_catalog=False)
+
+    def keeps_writers_apart(self) -> bool:
+        """Whether of two commits at once exactly one wins: S3's default log store does not see to that."""
+        if not (self.settings.root or "").startswith(("s3:", "s3a:")):
+            return True
+        keys = ("spark.delta.logStore.s3a.impl", "spark.delta.logStore.s3.impl", "spark.delta.logStore.class")
+        return any("DynamoDB" in str(self.spark.conf.get(key, "")) for key in keys)
+
+    def names(self, prefix: str) -> list[str]:
+        """Names of the tables, or what is left of them, that begin with `prefix`."""
+        if self.settings.catalog:
+            schema = quoted_name(self.settings.catalog)
+            found = [row["tableName"] for row in self.spark.sql(f"SHOW TABLES IN {schema}").collect()]
+        else:
+            found = storage.folders(self.spark, self.table("x").location.rsplit("/", 1)[0])
+        return sorted(name for name in found if name.startswith(prefix))
+
+    def existing(self, name: str, *, made_by: str) -> Table:
+        """The table, which has to be there; `made_by` is the command that makes it."""
+        table = self.table(name)
+        if not table.exists():
+            raise InputError(f"There is no table {table.location} yet. Make it with: {made_by}")
+        return table
+
+
+def is_conflict(error: Exception) -> bool:
+    """Whether a commit failed since another writer's was faster; a MERGE says it in Java's words."""
+    return any(sign in str(error) for sign in _CONFLICT)
+
+
+def committed(commit: Callable[[], object]) -> None:
+    """Commit, and again where another writer's commit was faster: what is committed must be the same both times."""
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            commit()
+            break
+        except (PySparkException, Py4JJavaError) as error:
+            if attempt == _ATTEMPTS or not is_conflict(error):
+                raise
+            log.warning("another commit was faster, attempt=%d", attempt)
+            time.sleep(0.2 * attempt)
+
+
+def is_shared(location: str) -> bool:
+    """Whether other machines may write there, where no lock of this one is seen."""
+    return "://" in location and not location.startswith("file:")
+
+
+def _absolute(root: str) -> str:
+    from pathlib import Path
+
+    return str(Path(root).expanduser().absolute())
+
+
+def quoted(name: str) -> str:
+    """One part of an identifier, quoted for Spark SQL.
+
+    >>> quoted("odd`name")
+    '`odd``name`'
+    """
+    return "`" + name.replace("`", "``") + "`"
+
+
+def _column(field: T.StructField) -> str:
+    required = "" if field.nullable else " NOT NULL"
+    comment = field.metadata.get("comment", "")
+    return f"{quoted(field.name)} {field.dataType.simpleString()}{required} COMMENT {literal(comment)}"
+
+
+def literal(text: str) -> str:
+    """A string literal of Spark SQL.
+
+    >>> literal("it's")
+    "'it\\\\'s'"
+    """
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def quoted_name(dotted: str) -> str:
+    """A name such as `catalog.schema.table`, each part quoted.
+
+    >>> quoted_name("main.films")
+    '`main`.`films`'
+    """
+    return ".".join(quoted(part) for part in dotted.split("."))
+
+
+def _interval(text: str) -> timedelta:
+    """The length of an interval as a table's property has it, in units that have one; 0 of nothing.
+
+    >>> _interval("interval 2 weeks 12 hours")
+    datetime.timedelta(days=14, seconds=43200)
+    """
+    parts = re.findall(r"(\d+)\s+(week|day|hour|minute|second)s?", text, re.IGNORECASE)
+    return timedelta(**{f"{unit.lower()}s": int(count) for count, unit in parts})
+
+
+def _note(text: str | None) -> Mapping[str, Any]:
+    try:
+        note = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return note if isinstance(note, dict) else {}
+
+
+@contextmanager
+def commit_settings(
+    spark: SparkSession, *, note: Mapping[str, Any], transaction: tuple[str, int] | None = None
+) -> Iterator[None]:
+    """Stamp the commits of a MERGE, which takes no options, through the session; restored afterwards.
+
+    `transaction`: application id and number; a number that is not above the last one of the application is skipped.
+    """
+    settings = {"spark.databricks.delta.commitInfo.userMetadata": json.dumps(note)}
+    if transaction is not None:
+        app, number = transaction
+        settings |= {
+            "spark.databricks.delta.write.txnAppId": app,
+            "spark.databricks.delta.write.txnVersion": str(number),
+        }
+    with session_settings(spark, settings):
+        yield
+
+
+@contextmanager
+def explained(action: str, *, otherwise: type[ScorelineError] = RunFailed) -> Iterator[None]:
+    """Turn what Spark throws at a user into one message; the full text goes to the debug log.
+
+    What Spark finds before it begins is an InputError; what goes wrong on the way is `otherwise`.
+    """
+    import logging
+
+    try:
+        yield
+    except AnalysisException as error:
+        logging.getLogger(__name__).debug("analysis failed", exc_info=True)
+        raise InputError(f"{action}: {told(error)}") from None
+    except (PySparkException, Py4JJavaError) as error:
+        # a full disk, a storage that refuses: Java's own errors, which PySpark does not translate
+        logging.getLogger(__name__).debug("spark failed", exc_info=True)
+        raise otherwise(f"{action}: {told(error)}") from None
+
+
+def collected(rows: DataFrame) -> pa.Table:
+    """The rows on the driver, as Arrow."""
+    if hasattr(rows, "toArrow"):
+        return rows.toArrow()
+    # Spark 3.5
+    return pa.Table.from_pandas(rows.toPandas(), schema=to_arrow_schema(rows.schema), preserve_index=False)
+
+
+def count(rows: DataFrame) -> int:
+    """How many rows, as a column of an aggregate so that it also runs where `count` is not offered."""
+    return int(rows.agg(F.count(F.lit(1))).first()[0])  # type: ignore[index]
+
+
+def one_row(spark: SparkSession, values: Sequence[Any], schema: T.StructType) -> DataFrame:
+    """A row of constants in the order of `schema`. Spark's `createDataFrame` would start Python workers to make it."""
+    constants = [F.lit(v).cast(f.dataType).alias(f.name) for v, f in zip(values, schema, strict=True)]
+    return spark.range(0, 1, 1, numPartitions=1).select(*constants)

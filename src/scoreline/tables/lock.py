@@ -1,0 +1,52 @@
+"""One writer at a time on local tables: a lock file held by the kernel, so a killed process leaves nothing to clean up.
+
+Tables on shared storage have no such lock; there the fence in `scoreline.pipeline.fence` decides, if the storage
+lets exactly one of two commits win.
+"""
+
+import fcntl
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from scoreline.config.settings import Settings
+from scoreline.context import Context
+from scoreline.errors import RunInProgress
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def exclusive(context: Context, work: str) -> Iterator[None]:
+    """Hold the lock for `work`, and say so where nothing would keep another host's commit apart from ours."""
+    with locked(context.settings, work):
+        if not context.tables.keeps_writers_apart():
+            log.warning(
+                "%s: of two hosts that commit at once one may be lost here. Let one driver at a time write these "
+                "tables, or set S3DynamoDBLogStore (docs/deploy/storage.md)",
+                context.tables.settings.root,
+            )
+        yield
+
+
+@contextmanager
+def locked(settings: Settings, work: str) -> Iterator[None]:
+    """Hold the lock for `work` (ingest, run) on the pipeline's tables; raises RunInProgress if another process does."""
+    settings.home.mkdir(parents=True, exist_ok=True)
+    path = settings.home / f".{work}.lock"
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise RunInProgress(
+                f"Another {work} works on the tables of {settings.name} ({holder}). Nothing was done; try again when "
+                "it is over."
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()}, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC")
+        file.flush()
+        yield

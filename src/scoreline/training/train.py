@@ -1,0 +1,118 @@
+"""Train a model on `user_history`, register it, and move the alias that runs look at."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import functions as F
+
+from scoreline.config.settings import Settings, TrainSettings
+from scoreline.context import Context, step
+from scoreline.errors import ConfigurationError, InputError
+from scoreline.pipeline.rules import Rules, read_rules
+from scoreline.registry import versions as registry
+from scoreline.tables.delta import collected, explained
+from scoreline.tables.schema import SINCE_FIRST, USER_ID
+from scoreline.training.versions import Asked, TrainingReport, train
+
+_ALIAS = re.compile(r"^models:/([^/@]+)@([^/@]+)$")
+
+
+@dataclass(frozen=True)
+class Taught:
+    """A trained version and what became of the alias: moved, left alone (both None), or why not (`refused`)."""
+
+    training: TrainingReport
+    promotion: registry.Promotion | None
+    refused: str | None = None
+
+
+@step
+def train_model(context: Context, *, promote: bool = True, force: bool = False) -> Taught:
+    """Train, evaluate and register a version, then make it the champion unless it is worse than the present one.
+
+    Raises InputError if there is no history. A version that is not promoted stays registered.
+    """
+    settings = context.settings
+    name, alias = _registered(settings)
+    wanted = settings.model.train
+    registry.require_reachable(settings.tracking_uri, settings.mlflow.registry_uri)
+    rules = read_rules(context)
+    uris: dict[str, Any] = {"tracking_uri": settings.tracking_uri, "registry_uri": settings.mlflow.registry_uri}
+    training = train(
+        histories(context),
+        estimator=wanted.estimator,
+        params=dict(wanted.params),
+        asked=_asked(wanted, rules),
+        name=name,
+        experiment=settings.experiment,
+        data_version=f"user_history version {context.tables.table('user_history').version()}",
+        champion=registry.champion(name, alias, **uris),
+        **uris,
+    )
+    if not promote:
+        return Taught(training, None)
+    try:
+        return Taught(training, promote_model(settings, version=training.version, force=force))
+    except InputError as error:
+        return Taught(training, None, refused=str(error))
+
+
+def _asked(wanted: TrainSettings, rules: Rules) -> Asked:
+    return Asked(
+        split_by=wanted.split.by,
+        holdout=wanted.split.holdout,
+        seed=wanted.split.seed,
+        metric=wanted.metric,
+        min_test_users=wanted.min_test_users,
+        exclude_seen=rules.exclude_seen,
+        allowed=rules.allowed,
+        blocked=rules.blocked,
+    )
+
+
+def histories(context: Context) -> pa.Table:
+    """The arrays of `user_history` with `user_id`, of all users or of a sample by bucket, on the driver."""
+    table = context.tables.existing("user_history", made_by="scoreline ingest --events FILE")
+    rows = table.read()
+    most = context.settings.model.train.max_users
+    if most is not None:
+        # whole buckets: the same users each time, whatever else is in the table
+        share = min(1.0, most / max(1, rows.count()))
+        rows = rows.where(F.col("bucket") < max(1, int(share * context.settings.histories.buckets)))
+    with explained("user_history could not be read"):
+        # a table that an earlier version made, and no ingest has touched since, knows no first times
+        first = [SINCE_FIRST] if SINCE_FIRST in rows.columns else []
+        found = collected(rows.select(USER_ID, "item_ids", "weights", "event_times", *first))
+    if found.num_rows == 0:
+        raise InputError(f"{table.location} has no user in it yet. Ingest first: scoreline ingest --events FILE")
+    return found
+
+
+def promote_model(settings: Settings, *, version: str | None, force: bool) -> registry.Promotion:
+    """Move the configured alias to a version (default: the newest); `registry.promote` says when that is refused."""
+    name, alias = _registered(settings)
+    wanted = settings.model.train
+    return registry.promote(
+        name,
+        version,
+        alias,
+        metric=wanted.metric,
+        margin=wanted.promote_margin,
+        min_test_users=wanted.min_test_users,
+        force=force,
+        tracking_uri=settings.tracking_uri,
+        registry_uri=settings.mlflow.registry_uri,
+        folder=settings.model_folder,
+    )
+
+
+def _registered(settings: Settings) -> tuple[str, Any]:
+    match = _ALIAS.match(settings.model.uri)
+    if match is None:
+        raise ConfigurationError(
+            f"model.uri is {settings.model.uri}; training and promoting need an alias to move, such as "
+            "models:/movies@champion."
+        )
+    return match[1], match[2]
