@@ -8,6 +8,7 @@ The options are those of `scoreline fraud-features`.
 import sys
 
 from scoreline.cli.main import entry
+from scoreline.online.cli import fraud_features
 
 if __name__ == "__main__":
-    entry(["fraud-features", *sys.argv[1:]])
+    entry(sys.argv[1:], fraud_features)

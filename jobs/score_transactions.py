@@ -8,6 +8,7 @@ The options are those of `scoreline fraud-score`.
 import sys
 
 from scoreline.cli.main import entry
+from scoreline.online.cli import fraud_score
 
 if __name__ == "__main__":
-    entry(["fraud-score", *sys.argv[1:]])
+    entry(sys.argv[1:], fraud_score)

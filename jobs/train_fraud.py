@@ -8,6 +8,7 @@ The options are those of `scoreline fraud-train`.
 import sys
 
 from scoreline.cli.main import entry
+from scoreline.online.cli import fraud_train
 
 if __name__ == "__main__":
-    entry(["fraud-train", *sys.argv[1:]])
+    entry(sys.argv[1:], fraud_train)

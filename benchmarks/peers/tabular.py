@@ -28,7 +28,8 @@ from job import Job, read_job
 from measure import Stages
 from model import quietly_tracked
 from scoreline.config.settings import Settings
-from scoreline.context import Context, batch_limits, open_context
+from scoreline.context import Context, open_context
+from scoreline.engine.batch_size import batch_limits
 from scoreline.pipeline.plan import Slice
 from scoreline.pipeline.run import run
 from scoreline.pipeline.slices import scored_slice

@@ -17,6 +17,7 @@ from faults.tally import Tally
 from jobs.races import just_before, without_locks
 from jobs.truth import expected, published
 from scoreline.context import Context
+from scoreline.engine.frames import collected
 from scoreline.errors import Superseded
 from scoreline.export.export import export
 from scoreline.ingest.ingest import ingest_events
@@ -24,7 +25,7 @@ from scoreline.pipeline import run as run_module
 from scoreline.pipeline.fence import next_sequence, replace_all, replace_some
 from scoreline.pipeline.rollback import roll_back
 from scoreline.pipeline.run import run
-from scoreline.tables.delta import Table, Tables, collected
+from scoreline.tables.delta import Table, Tables
 
 HOUR = timedelta(hours=1)
 FAULT = "overlapping runs with readers"

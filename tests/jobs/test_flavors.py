@@ -18,10 +18,10 @@ from pyspark.sql import types as T
 
 from builders import context
 from scoreline.context import Context
+from scoreline.engine.frames import collected
 from scoreline.errors import AuditRefused, InputError
 from scoreline.pipeline.run import plan_run, run
 from scoreline.registry.versions import quiet_mlflow
-from scoreline.tables.delta import collected
 
 NOON = dt.datetime.fromisoformat("2026-01-02T12:30")
 RECORD = Object([Property("b", DataType.string), Property("a", DataType.integer)])

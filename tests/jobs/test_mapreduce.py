@@ -21,9 +21,9 @@ from jobs.truth import expected
 from scoreline import __version__
 from scoreline.deploy.hadoop_streaming.job import json_lines, write_files
 from scoreline.deploy.hadoop_streaming.mapper import TASK, _batches, score_lines
+from scoreline.engine.frames import collected
 from scoreline.errors import InputError
 from scoreline.scoring.task import Guard, ScoringTask
-from scoreline.tables.delta import collected
 
 SOURCE = str(Path(__file__).parents[2] / "src")
 

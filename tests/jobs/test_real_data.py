@@ -13,11 +13,11 @@ from pyspark.sql import functions as F
 from jobs.truth import expected, published
 from scoreline.config.loading import load_settings
 from scoreline.context import Context, open_context
+from scoreline.engine.frames import collected
 from scoreline.ingest.ingest import IngestReport, ingest_events
 from scoreline.models import artifacts
 from scoreline.pipeline.run import RunReport, run
 from scoreline.registry.versions import download, pin
-from scoreline.tables.delta import collected
 from scoreline.training.experiment import make_estimator
 from scoreline.training.interactions import Interactions
 from scoreline.training.train import Taught, histories, train_model

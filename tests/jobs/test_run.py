@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 from builders import NOW, write_events
 from jobs.conftest import events_of
 from jobs.truth import expected, histories, published
+from scoreline.engine.frames import collected
 from scoreline.errors import AuditRefused, InputError, RunInProgress, Superseded
 from scoreline.ingest.ingest import ingest_events
 from scoreline.operations.show import status
@@ -20,7 +21,6 @@ from scoreline.pipeline.plan import REASONS
 from scoreline.pipeline.rollback import roll_back
 from scoreline.pipeline.run import plan_run, run
 from scoreline.pipeline.staging import Staging
-from scoreline.tables.delta import collected
 from scoreline.tables.lock import locked
 
 HOUR = timedelta(hours=1)

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from builders import NOW
+from scoreline.engine.frames import collected
 from scoreline.errors import InputError, RunFailed
 from scoreline.pipeline.run import plan_run, run
 from scoreline.registry.versions import quiet_mlflow
-from scoreline.tables.delta import collected
 
 ROWS = 300
 FEATURES = ["age", "spent", "visits"]

@@ -13,15 +13,16 @@ from builders import NOW, context, write_events
 from keys import Differs, Shown, leaves, not_shown, set_in
 from scoreline.config.loading import load_settings
 from scoreline.config.settings import Settings, TablesSettings
-from scoreline.context import Context, batch_limits
+from scoreline.context import Context
+from scoreline.engine.batch_size import batch_limits
 from scoreline.errors import ConfigurationError, InputError
 from scoreline.ingest.events import checked_events
 from scoreline.ingest.ingest import ingest_events, ingest_items
 from scoreline.pipeline.pinned_model import _guard
-from scoreline.pipeline.rules import Rules
 from scoreline.registry import versions as registry
 from scoreline.registry.client import registry_of
 from scoreline.sources.reader import read_source
+from scoreline.sources.rules import Rules
 from scoreline.tables import schema
 from scoreline.tables.delta import Tables
 from scoreline.tables.schema import Keys

@@ -5,7 +5,7 @@ import pytest
 from pyspark.sql import types as T
 
 from scoreline.config.settings import ScoringSettings
-from scoreline.context import batch_limits
+from scoreline.engine.batch_size import batch_limits
 
 ROWS = "spark.sql.execution.arrow.maxRecordsPerBatch"
 BYTES = "spark.sql.execution.arrow.maxBytesPerBatch"

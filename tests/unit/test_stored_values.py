@@ -8,8 +8,8 @@ import pyarrow as pa
 from scoreline.config.settings import fingerprint
 from scoreline.pipeline.changes import complete_note
 from scoreline.pipeline.plan import Slice
-from scoreline.pipeline.rules import Rules
 from scoreline.pipeline.staging import PREFIX, Lineage, Manifest, _manifest
+from scoreline.sources.rules import Rules
 from scoreline.tables.history import Commit
 
 MANIFEST = Manifest(

@@ -71,12 +71,12 @@ def test_a_broken_archive_leaves_nothing_that_looks_like_a_model(archive: Path, 
 
 
 def test_a_folder_that_all_see_is_used_as_it_is(tmp_path: Path) -> None:
-    assert model_folder(Shipment(str(tmp_path), None)) == tmp_path
+    assert model_folder(Shipment(str(tmp_path), None), str) == tmp_path
 
 
 def test_a_worker_with_another_version_scores_nothing() -> None:
     with pytest.raises(RuntimeError, match=rf"has scoreline {__version__}, the driver 9\.9: install the same version"):
-        score_shipped(Shipment("unused", None, version="9.9"), None, iter([]))  # type: ignore[arg-type]
+        score_shipped(Shipment("unused", None, version="9.9"), None, str, iter([]))  # type: ignore[arg-type]
 
 
 def test_executors_with_another_version_are_named() -> None:

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,14 +15,27 @@ from scoreline.config.loading import load_settings
 from scoreline.config.settings import EstimatorName, Settings
 from scoreline.deploy.shipped import here_or_shipped
 from scoreline.errors import InputError, ScorelineError, told
-from scoreline.online.cli import COMMANDS
 from scoreline.redaction import redacted
 
 STEPS = ("ingest", "train", "promote", "run", "export", "rollback")
+ADDED = "scoreline.commands"
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
-@click.group(context_settings=CONTEXT)
+class _Commands(click.Group):
+    """Ours, and those that other packages add by an entry point of the group `scoreline.commands`."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted({*super().list_commands(context), *entry_points(group=ADDED).names})
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if (own := super().get_command(context, name)) is not None:
+            return own
+        added = entry_points(group=ADDED, name=name)
+        return next(iter(added)).load() if added else None
+
+
+@click.group(cls=_Commands, context_settings=CONTEXT)
 @click.version_option(__version__, prog_name="scoreline")
 def main() -> None:
     """Score users with an MLflow model on Spark and publish the result to Delta.
@@ -316,15 +330,11 @@ def demo(config: Path, users: int, overrides: tuple[str, ...]) -> None:
     run_demo(load_settings(config, overrides), users=users, config=config)
 
 
-for online_command in COMMANDS:
-    main.add_command(online_command)
-
-
-def entry(arguments: list[str] | None = None) -> None:
+def entry(arguments: list[str] | None = None, command: click.Command = main) -> None:
     """Run a command; a user's mistake is one message and an exit code, never a stack trace."""
     guest = _has_session()
     try:
-        main.main(args=arguments, prog_name="scoreline", standalone_mode=False)
+        command.main(args=arguments, prog_name="scoreline", standalone_mode=False)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.ClickException as error:

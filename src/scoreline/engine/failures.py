@@ -1,16 +1,18 @@
-"""What Spark says when Python fails in its workers, told apart: a worker that died, and an error with a name."""
+"""What Spark throws, as errors of ours; of what fails in a Python worker its death and an error with a name apart."""
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from py4j.protocol import Py4JJavaError
-from pyspark.errors import PySparkException
+from pyspark.errors import AnalysisException, PySparkException
 
-from scoreline.errors import InputError, RunFailed, told
-from scoreline.tables.delta import explained
+from scoreline.errors import InputError, RunFailed, ScorelineError, told
 
-__all__ = ["WorkerDied", "worker_explained"]
+__all__ = ["WorkerDied", "explained", "worker_explained"]
+
+log = logging.getLogger(__name__)
 
 # Spark has no error class for these (seen with 3.5 and 4.1)
 _DEATHS = (
@@ -21,6 +23,23 @@ _OURS = re.compile(r"scoreline\.errors\.(\w+): (.+)")
 
 class WorkerDied(RunFailed):
     """A Python worker or its executor ended in the middle of a slice."""
+
+
+@contextmanager
+def explained(action: str, *, otherwise: type[ScorelineError] = RunFailed) -> Iterator[None]:
+    """Turn what Spark throws at a user into one message; the full text goes to the debug log.
+
+    What Spark finds before it begins is an InputError; what goes wrong on the way is `otherwise`.
+    """
+    try:
+        yield
+    except AnalysisException as error:
+        log.debug("analysis failed", exc_info=True)
+        raise InputError(f"{action}: {told(error)}") from None
+    except (PySparkException, Py4JJavaError) as error:
+        # a full disk, a storage that refuses: Java's own errors, which PySpark does not translate
+        log.debug("spark failed", exc_info=True)
+        raise otherwise(f"{action}: {told(error)}") from None
 
 
 @contextmanager

@@ -15,9 +15,10 @@ from pyspark.errors import PySparkException
 from pyspark.sql import functions as F
 
 from scoreline.context import Context, step
+from scoreline.engine.failures import explained
 from scoreline.errors import ConfigurationError, Superseded
 from scoreline.export.destinations import Change, Destination, Sent, Shown, open_destination
-from scoreline.tables.delta import Table, explained
+from scoreline.tables.delta import Table
 from scoreline.tables.history import Commit, origin
 from scoreline.tables.schema import RECOMMENDATIONS, USER_ID
 

@@ -14,7 +14,10 @@ from pyspark.sql import functions as F
 
 from scoreline.config.settings import EventsSettings
 from scoreline.context import Context, step
+from scoreline.engine.failures import explained
 from scoreline.engine.filesystem import is_remote
+from scoreline.engine.frames import count
+from scoreline.engine.sql import quoted
 from scoreline.errors import ConfigurationError, InputError, plain
 from scoreline.ingest.events import bad, checked_events, good
 from scoreline.ingest.histories import histories, merged
@@ -24,7 +27,7 @@ from scoreline.sources.postgres import PostgresTable
 from scoreline.sources.reader import read_source
 from scoreline.sources.values import key, require_kinds
 from scoreline.tables import schema
-from scoreline.tables.delta import Table, commit_settings, count, explained, is_conflict, quoted
+from scoreline.tables.delta import Table, commit_settings, is_conflict
 from scoreline.tables.history import LOOKED_AT, Commit, made_by
 from scoreline.tables.lock import exclusive
 from scoreline.tables.schema import BUCKET, MALFORMED, OLDER, RAW, SOURCE, UPDATED_AT, USER_ID
@@ -63,7 +66,10 @@ def ingest_events(context: Context, source: str) -> IngestReport:
     settings = _events_settings(context)
     scratch = context.tables.table(f"_scratch_{uuid4().hex[:12]}")
     try:
-        with exclusive(context, "ingest"), explained(f"{without_credentials(source)} could not be ingested"):
+        with (
+            exclusive(context.settings, context.tables, "ingest"),
+            explained(f"{without_credentials(source)} could not be ingested"),
+        ):
             return _ingested(context, source, settings, scratch)
     finally:
         if settings.query:

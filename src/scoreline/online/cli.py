@@ -1,4 +1,4 @@
-"""The online path's commands; `COMMANDS` is what the main command line registers."""
+"""The online path's commands; the main command line has them by entry points (pyproject.toml)."""
 
 import json
 import logging
@@ -15,7 +15,7 @@ from scoreline.config.settings import Settings
 from scoreline.deploy.shipped import here_or_shipped
 from scoreline.errors import InputError, told
 
-__all__ = ["COMMANDS"]
+__all__ = ["authorize", "fraud_demo", "fraud_features", "fraud_score", "fraud_train", "serve"]
 
 _config = click.option(
     "--config",
@@ -166,6 +166,3 @@ def fraud_demo(folder: Path, estimator: str, cards: int, workers: int, payments:
     logging.basicConfig(level="ERROR", format="%(message)s")
     for line in run_demo(folder, estimator=estimator, cards=cards, workers=workers, payments=payments):
         click.echo(line)
-
-
-COMMANDS: list[click.Command] = [serve, authorize, fraud_train, fraud_features, fraud_score, fraud_demo]

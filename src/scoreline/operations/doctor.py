@@ -10,13 +10,13 @@ from typing import Literal
 
 from scoreline.config.settings import Settings
 from scoreline.context import Context, open_context, step
+from scoreline.engine.frames import count
 from scoreline.errors import ScorelineError, told
 from scoreline.hashing import verify
 from scoreline.operations.repair import doubled
 from scoreline.pipeline.staging import PREFIX, SCRATCH
 from scoreline.registry import versions as registry
 from scoreline.registry.files import abandoned
-from scoreline.tables.delta import count
 from scoreline.tables.schema import PUBLISHED, TABLES
 
 Verdict = Literal["ok", "warn", "bad"]

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from scoreline.context import Context, step
+from scoreline.engine.failures import explained
 from scoreline.errors import InputError
 from scoreline.pipeline.staging import clean_staging
 from scoreline.registry.files import abandoned
-from scoreline.tables.delta import Table, explained
+from scoreline.tables.delta import Table
 from scoreline.tables.lock import exclusive
 from scoreline.tables.schema import TABLES
 
@@ -65,7 +66,7 @@ def optimize(context: Context) -> Maintained:
 def _nobody_else(context: Context) -> Iterator[None]:
     with ExitStack() as locks:
         for work in ("ingest", "run"):
-            locks.enter_context(exclusive(context, work))
+            locks.enter_context(exclusive(context.settings, context.tables, work))
         yield
 
 

@@ -8,9 +8,10 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from scoreline.context import Context, step
+from scoreline.engine.failures import explained
+from scoreline.engine.frames import count
 from scoreline.ingest.histories import merged
 from scoreline.ingest.ingest import history_table
-from scoreline.tables.delta import count, explained
 from scoreline.tables.lock import exclusive
 from scoreline.tables.schema import USER_ID
 
@@ -34,7 +35,7 @@ def repair_histories(context: Context) -> RepairReport:
 
     Doing it twice changes nothing. It is one commit, which makes the next run compare all keys.
     """
-    with exclusive(context, "ingest"), explained("the histories could not be repaired"):
+    with exclusive(context.settings, context.tables, "ingest"), explained("the histories could not be repaired"):
         context.tables.existing("user_history", made_by="scoreline ingest --events FILE")
         table = history_table(context)  # with the columns that it has today
         version = table.version()

@@ -5,13 +5,14 @@ from getpass import getuser
 from typing import Any
 
 from scoreline.context import Context, step
+from scoreline.engine.failures import explained
 from scoreline.errors import InputError
 from scoreline.pipeline import audit
 from scoreline.pipeline.publish import audit_figures, publish_staged, record_failures, target_of
 from scoreline.pipeline.records import record_run
 from scoreline.pipeline.slices import counted
 from scoreline.pipeline.staging import LEFT, Staging, discard, find_run
-from scoreline.tables.delta import Table, explained
+from scoreline.tables.delta import Table
 from scoreline.tables.lock import exclusive
 
 
@@ -37,7 +38,7 @@ def publish_accepted(context: Context, run_id: str, *, reason: str) -> AcceptRep
     """
     if not reason.strip():
         raise InputError('Say why: --accept "a sentence that somebody can understand in a month".')
-    with exclusive(context, "run"), explained(f"run {run_id} could not be published"):
+    with exclusive(context.settings, context.tables, "run"), explained(f"run {run_id} could not be published"):
         staging = find_run(context, run_id)
         target = target_of(context, staging.manifest.lineage)
         _require_whole(staging)

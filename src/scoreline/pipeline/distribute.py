@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pyspark import SparkFiles
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -19,10 +20,10 @@ from pyspark.sql import types as T
 
 from scoreline import __version__
 from scoreline.engine.filesystem import is_remote
+from scoreline.engine.sql import quoted
 from scoreline.errors import ConfigurationError, told
-from scoreline.scoring import node as workers
+from scoreline.scoring import node
 from scoreline.scoring.task import ScoringTask
-from scoreline.tables.delta import quoted
 
 log = logging.getLogger(__name__)
 
@@ -35,29 +36,29 @@ def on_one_machine(spark: SparkSession) -> bool:
     return master.startswith("local") and not master.startswith("local-cluster") and not is_remote(spark)
 
 
-def ship(spark: SparkSession, folder: Path, *, shared: bool) -> workers.Shipment:
+def ship(spark: SparkSession, folder: Path, *, shared: bool) -> node.Shipment:
     """Bring the model in `folder` to wherever the workers are; returns what they need to find it.
 
     Raises ConfigurationError when the workers lack the package or have another version of it.
     """
     if on_one_machine(spark):
-        return workers.Shipment(str(folder), None)
+        return node.Shipment(str(folder), None)
     _require_package(spark)
     if shared:
-        return workers.Shipment(str(folder), None)
+        return node.Shipment(str(folder), None)
     archive = _packed(folder)
     _send(spark, archive)
     log.info("shipped model=%s bytes=%d", archive.name, archive.stat().st_size)
-    return workers.Shipment(str(folder), archive.name)
+    return node.Shipment(str(folder), archive.name)
 
 
-def scored(rows: DataFrame, shipment: workers.Shipment, task: ScoringTask, schema: T.StructType) -> DataFrame:
-    """The task's columns of the rows mapped through the model, in the workers.
+def scored(rows: DataFrame, shipment: node.Shipment, task: ScoringTask, schema: T.StructType) -> DataFrame:
+    """The task's columns of the rows mapped through the model, in the node.
 
     They go there by number: `mapInArrow` does not find a column with a dot in its name.
     """
     numbered = [F.col(quoted(name)).alias(f"c{place}") for place, name in enumerate(task.columns)]
-    return rows.select(*numbered).mapInArrow(partial(workers.score_shipped, shipment, task), schema)
+    return rows.select(*numbered).mapInArrow(partial(node.score_shipped, shipment, task, SparkFiles.get), schema)
 
 
 def _packed(folder: Path) -> Path:
@@ -81,9 +82,9 @@ def _send(spark: SparkSession, archive: Path) -> None:
 
 def _require_package(spark: SparkSession) -> None:
     probes = min(int(spark.conf.get("spark.sql.shuffle.partitions") or 8), _MOST_PROBES)
-    fields = T.StructType([T.StructField(name, T.StringType()) for name in workers.REPORT.names])
+    fields = T.StructType([T.StructField(name, T.StringType()) for name in node.REPORT.names])
     try:
-        asked = spark.range(0, probes, 1, probes).mapInArrow(workers.report, fields)  # type: ignore[arg-type]
+        asked = spark.range(0, probes, 1, probes).mapInArrow(node.report, fields)  # type: ignore[arg-type]
         found: list[Any] = asked.distinct().collect()
     except PySparkException as error:
         log.debug("the workers could not be asked", exc_info=True)

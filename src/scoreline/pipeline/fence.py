@@ -16,8 +16,9 @@ from uuid import uuid4
 from pyspark.sql import DataFrame
 
 from scoreline.engine.filesystem import folders
+from scoreline.engine.sql import quoted
 from scoreline.errors import InputError, Superseded
-from scoreline.tables.delta import Table, Tables, commit_settings, committed, quoted
+from scoreline.tables.delta import Table, Tables, commit_settings, committed
 from scoreline.tables.history import LOOKED_AT, Commit, made_by, shown
 from scoreline.tables.schema import PUBLISHED, USER_ID
 

@@ -11,7 +11,10 @@ from pyspark.sql.pandas.types import to_arrow_type
 
 from scoreline.config.settings import InputSettings, KeyType, fingerprint
 from scoreline.context import Context
+from scoreline.engine.failures import explained
 from scoreline.engine.filesystem import shown
+from scoreline.engine.frames import count
+from scoreline.engine.sql import quoted, quoted_name
 from scoreline.errors import InputError, NotUnique, RunFailed
 from scoreline.ingest.histories import bucket_of
 from scoreline.ingest.ingest import quarantine_bad
@@ -19,7 +22,7 @@ from scoreline.sources.heads import looked_at
 from scoreline.sources.parquet import read_parquet
 from scoreline.sources.values import key
 from scoreline.tables import schema
-from scoreline.tables.delta import Table, count, explained, quoted, quoted_name
+from scoreline.tables.delta import Table
 from scoreline.tables.history import LOOKED_AT, Commit
 from scoreline.tables.row_hash import row_hash
 from scoreline.tables.schema import BUCKET, HISTORY_HASH, OLDER, RAW, SOURCE, USER_ID

@@ -16,12 +16,12 @@ from scoreline.models.signature import Contract, check_contract, check_output_na
 from scoreline.models.signature_types import nullable
 from scoreline.pipeline.distribute import ship
 from scoreline.pipeline.inputs import Inputs
-from scoreline.pipeline.rules import Rules
 from scoreline.registry import versions as registry
 from scoreline.scoring.loaded_model import is_shipped
 from scoreline.scoring.node import Shipment
 from scoreline.scoring.seen import ITEM_IDS, SCORES
 from scoreline.scoring.task import OLDER, SOURCE, Guard, ScoringTask
+from scoreline.sources.rules import Rules
 from scoreline.tables import schema
 from scoreline.tables.schema import BUCKET, HISTORY_HASH, USER_ID
 

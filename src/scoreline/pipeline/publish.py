@@ -14,12 +14,14 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from scoreline.context import Context
+from scoreline.engine.frames import collected
+from scoreline.engine.sql import quoted
 from scoreline.pipeline import audit
 from scoreline.pipeline.fence import replace_all, replace_some
 from scoreline.pipeline.inputs import require_unique
 from scoreline.pipeline.staging import Lineage, Manifest, Staging
 from scoreline.tables import schema
-from scoreline.tables.delta import Table, collected, quoted
+from scoreline.tables.delta import Table
 from scoreline.tables.schema import BUCKET, HISTORY_HASH, RECOMMENDATIONS, USER_ID
 
 

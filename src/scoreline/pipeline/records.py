@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from scoreline.context import Context
+from scoreline.engine.frames import one_row
 from scoreline.errors import told
 from scoreline.pipeline.staging import Manifest
 from scoreline.redaction import redacted
 from scoreline.registry.run_log import log_run
 from scoreline.tables import schema
-from scoreline.tables.delta import one_row
 
 log = logging.getLogger(__name__)
 

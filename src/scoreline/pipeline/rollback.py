@@ -5,12 +5,13 @@ from typing import Any
 
 from scoreline.config.settings import Settings
 from scoreline.context import Context, step
+from scoreline.engine.failures import explained
 from scoreline.errors import InputError, RunFailed, ScorelineError
 from scoreline.export.export import ExportReport, export
 from scoreline.pipeline.fence import published_table, rollback
 from scoreline.pipeline.records import record
 from scoreline.registry.versions import pin
-from scoreline.tables.delta import Table, explained
+from scoreline.tables.delta import Table
 from scoreline.tables.lock import exclusive
 from scoreline.tables.schema import RECOMMENDATIONS
 
@@ -41,7 +42,7 @@ def roll_back(context: Context, *, run_id: str | None = None) -> RollbackReport:
     cannot publish afterwards. Raises InputError if there is nothing to go back to, Superseded if a run has published
     meanwhile, RunFailed if the table is back and the database is not.
     """
-    with exclusive(context, "run"), explained("the rollback failed"):
+    with exclusive(context.settings, context.tables, "run"), explained("the rollback failed"):
         table = published_table(context.tables, context.settings.name, run_id=run_id)
         target, version = rollback(table, run_id=run_id)
     note = target.note

@@ -11,6 +11,8 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from scoreline.context import Context, step
+from scoreline.engine.failures import explained
+from scoreline.engine.frames import count
 from scoreline.errors import AuditRefused, InputError, NotUnique, RunFailed, ScorelineError, Superseded
 from scoreline.pipeline.audit import Gate, judge, users_gate
 from scoreline.pipeline.changes import complete_note, oldest_row
@@ -24,7 +26,6 @@ from scoreline.pipeline.records import record_run
 from scoreline.pipeline.slices import stage_slices
 from scoreline.pipeline.snapshot import Due, Opened, Verification, count_due, find_due, open_run
 from scoreline.pipeline.staging import Lineage, Manifest, Staging, clean_staging, discard, find_staging
-from scoreline.tables.delta import count, explained
 from scoreline.tables.lock import exclusive
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ def run(
     the staged rows stay as evidence), Superseded, RunInProgress, InputError or ConfigurationError. An interrupted run
     is taken up from its staged slices if its inputs are the same.
     """
-    with exclusive(context, "run"), explained("the run failed"):
+    with exclusive(context.settings, context.tables, "run"), explained("the run failed"):
         clock = _Clock()
         opened = open_run(context, fraction=fraction, everyone=everyone, verify=verify)
         staging = find_staging(context, opened.dependencies(context))

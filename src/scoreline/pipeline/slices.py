@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 
 from scoreline.context import Context
 from scoreline.engine.failures import WorkerDied, worker_explained
+from scoreline.engine.sql import quoted
 from scoreline.errors import AuditRefused
 from scoreline.pipeline import audit
 from scoreline.pipeline.distribute import scored
@@ -21,7 +22,6 @@ from scoreline.pipeline.snapshot import Due, Opened
 from scoreline.pipeline.staging import LEFT, Staging, stage
 from scoreline.scoring.task import Guard
 from scoreline.tables import schema
-from scoreline.tables.delta import quoted
 from scoreline.tables.schema import BUCKET, USER_ID
 
 log = logging.getLogger(__name__)

@@ -11,15 +11,16 @@ from pyspark.sql import functions as F
 
 from scoreline import __version__
 from scoreline.context import Context
+from scoreline.engine.frames import count
 from scoreline.errors import InputError
 from scoreline.pipeline.changes import News, read_news
 from scoreline.pipeline.fence import newest_commits, next_sequence
 from scoreline.pipeline.inputs import Inputs, hashed, open_inputs, require_unique
 from scoreline.pipeline.pinned_model import Pinned, pin_model
 from scoreline.pipeline.plan import Plan, Wanted, all_new, choose_buckets, due_by_news, due_users, make_plan
-from scoreline.pipeline.rules import Rules, read_rules
+from scoreline.sources.rules import Rules, read_rules
 from scoreline.tables import schema
-from scoreline.tables.delta import Table, count
+from scoreline.tables.delta import Table
 from scoreline.tables.history import Commit, shown
 from scoreline.tables.schema import BUCKET, HISTORY_HASH, SCORED_AT, USER_ID
 

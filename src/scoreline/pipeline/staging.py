@@ -15,9 +15,10 @@ from pyspark.sql import DataFrame
 
 from scoreline.config.settings import fingerprint
 from scoreline.context import Context
+from scoreline.engine.failures import explained
 from scoreline.errors import InputError, ScorelineError
 from scoreline.pipeline.plan import Slice
-from scoreline.tables.delta import Table, explained
+from scoreline.tables.delta import Table
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,8 @@
 """What happens in a Python worker before it scores: the package's version is checked, the model is found.
 
-Spark-free until a worker runs it. A shipped model is unpacked once per node, whatever the number of executors and
-Python workers on it; each of them then maps the same files, so a node holds one copy of the model's arrays.
+Spark-free: where a node has the files of a job is told by the caller. A shipped model is unpacked once per node,
+whatever the number of executors and Python workers on it; each of them then maps the same files, so a node holds one
+copy of the model's arrays.
 """
 
 import fcntl
@@ -12,7 +13,7 @@ import socket
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,15 +36,20 @@ class Shipment:
     version: str = __version__
 
 
-def score_shipped(shipment: Shipment, task: ScoringTask, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """`score_batches` with the model where this node has it; the batches' columns are the task's, in its order."""
+def score_shipped(
+    shipment: Shipment, task: ScoringTask, file_of: Callable[[str], str], batches: Iterator[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    """`score_batches` with the model where this node has it; the batches' columns are the task's, in its order.
+
+    `file_of` says where on this node a file is that was shipped with the job.
+    """
     if shipment.version != __version__:
         raise RuntimeError(
             f"the executor on {socket.gethostname()} has scoreline {__version__}, the driver {shipment.version}: "
             "install the same version, or ship it with --py-files"
         )
     named = (batch.rename_columns(list(task.columns)) for batch in batches)
-    return score_batches(replace(task, model_path=str(model_folder(shipment))), named)
+    return score_batches(replace(task, model_path=str(model_folder(shipment, file_of))), named)
 
 
 def report(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -54,13 +60,11 @@ def report(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     yield pa.RecordBatch.from_pylist([row], schema=REPORT)
 
 
-def model_folder(shipment: Shipment) -> Path:
+def model_folder(shipment: Shipment, file_of: Callable[[str], str]) -> Path:
     """The model's folder on this node."""
     if shipment.archive is None:
         return Path(shipment.folder)
-    from pyspark import SparkFiles
-
-    return unpacked(Path(SparkFiles.get(shipment.archive)), _place())
+    return unpacked(Path(file_of(shipment.archive)), _place())
 
 
 def _place() -> Path:

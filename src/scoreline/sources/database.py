@@ -11,10 +11,11 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from scoreline.engine.failures import explained
 from scoreline.errors import InputError, told
 from scoreline.redaction import without_credentials
 from scoreline.sources.values import instant
-from scoreline.tables.delta import Table, explained
+from scoreline.tables.delta import Table
 from scoreline.tables.schema import SOURCE
 
 _CHUNK_ROWS = 200_000

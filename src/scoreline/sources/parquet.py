@@ -17,10 +17,11 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from scoreline.engine.failures import explained
 from scoreline.engine.filesystem import hadoop_path, is_remote, shown
 from scoreline.engine.session_settings import session_settings
+from scoreline.engine.sql import quoted
 from scoreline.errors import InputError
-from scoreline.tables.delta import explained, quoted
 
 _NANOS = "spark.sql.legacy.parquet.nanosAsLong"
 _FOLDERS = "spark.sql.sources.partitionColumnTypeInference.enabled"

@@ -11,7 +11,9 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from scoreline.engine.failures import explained
 from scoreline.engine.filesystem import shown
+from scoreline.engine.sql import quoted, quoted_name
 from scoreline.errors import InputError
 from scoreline.redaction import without_credentials
 from scoreline.sources.database import Database, read_database
@@ -19,7 +21,7 @@ from scoreline.sources.heads import ONE_A_LINE, Head, is_one_document, looked_at
 from scoreline.sources.parquet import read_parquet
 from scoreline.sources.text_files import Layout, read_csv
 from scoreline.sources.values import require_kinds
-from scoreline.tables.delta import Table, explained, quoted, quoted_name
+from scoreline.tables.delta import Table
 from scoreline.tables.schema import MALFORMED, RAW, SOURCE
 
 _URL = re.compile(r"^[a-z][a-z0-9+]*://", re.IGNORECASE)

@@ -14,10 +14,10 @@ from pyspark.sql import types as T
 
 from scoreline.engine.filesystem import is_remote
 from scoreline.engine.session_settings import session_settings
+from scoreline.engine.sql import quoted
 from scoreline.errors import InputError
 from scoreline.sources.heads import LOOKED_AT, Head, header
 from scoreline.sources.parquet import with_folders
-from scoreline.tables.delta import quoted
 from scoreline.tables.schema import MALFORMED, SOURCE
 
 

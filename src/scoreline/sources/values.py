@@ -13,8 +13,8 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from scoreline.config.settings import KeyType, pattern_letters
+from scoreline.engine.sql import literal, quoted
 from scoreline.errors import InputError
-from scoreline.tables.delta import literal, quoted
 
 _INTEGERS = T.ByteType | T.ShortType | T.IntegerType | T.LongType
 _FLOATS = T.FloatType | T.DoubleType

@@ -7,25 +7,23 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-import pyarrow as pa
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 from pyspark.sql import types as T
-from pyspark.sql.pandas.types import to_arrow_schema
 
 from scoreline.config.settings import TablesSettings
 from scoreline.engine import filesystem as storage
 from scoreline.engine.session_settings import session_settings
-from scoreline.errors import InputError, RunFailed, ScorelineError, told
+from scoreline.engine.sql import literal, quoted, quoted_name
+from scoreline.errors import InputError, RunFailed
 from scoreline.tables.history import Commit
 
 log = logging.getLogger(__name__)
@@ -268,37 +266,10 @@ def _absolute(root: str) -> str:
     return str(Path(root).expanduser().absolute())
 
 
-def quoted(name: str) -> str:
-    """One part of an identifier, quoted for Spark SQL.
-
-    >>> quoted("odd`name")
-    '`odd``name`'
-    """
-    return "`" + name.replace("`", "``") + "`"
-
-
 def _column(field: T.StructField) -> str:
     required = "" if field.nullable else " NOT NULL"
     comment = field.metadata.get("comment", "")
     return f"{quoted(field.name)} {field.dataType.simpleString()}{required} COMMENT {literal(comment)}"
-
-
-def literal(text: str) -> str:
-    """A string literal of Spark SQL.
-
-    >>> literal("it's")
-    "'it\\\\'s'"
-    """
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-def quoted_name(dotted: str) -> str:
-    """A name such as `catalog.schema.table`, each part quoted.
-
-    >>> quoted_name("main.films")
-    '`main`.`films`'
-    """
-    return ".".join(quoted(part) for part in dotted.split("."))
 
 
 def _interval(text: str) -> timedelta:
@@ -336,41 +307,3 @@ def commit_settings(
         }
     with session_settings(spark, settings):
         yield
-
-
-@contextmanager
-def explained(action: str, *, otherwise: type[ScorelineError] = RunFailed) -> Iterator[None]:
-    """Turn what Spark throws at a user into one message; the full text goes to the debug log.
-
-    What Spark finds before it begins is an InputError; what goes wrong on the way is `otherwise`.
-    """
-    import logging
-
-    try:
-        yield
-    except AnalysisException as error:
-        logging.getLogger(__name__).debug("analysis failed", exc_info=True)
-        raise InputError(f"{action}: {told(error)}") from None
-    except (PySparkException, Py4JJavaError) as error:
-        # a full disk, a storage that refuses: Java's own errors, which PySpark does not translate
-        logging.getLogger(__name__).debug("spark failed", exc_info=True)
-        raise otherwise(f"{action}: {told(error)}") from None
-
-
-def collected(rows: DataFrame) -> pa.Table:
-    """The rows on the driver, as Arrow."""
-    if hasattr(rows, "toArrow"):
-        return rows.toArrow()
-    # Spark 3.5
-    return pa.Table.from_pandas(rows.toPandas(), schema=to_arrow_schema(rows.schema), preserve_index=False)
-
-
-def count(rows: DataFrame) -> int:
-    """How many rows, as a column of an aggregate so that it also runs where `count` is not offered."""
-    return int(rows.agg(F.count(F.lit(1))).first()[0])  # type: ignore[index]
-
-
-def one_row(spark: SparkSession, values: Sequence[Any], schema: T.StructType) -> DataFrame:
-    """A row of constants in the order of `schema`. Spark's `createDataFrame` would start Python workers to make it."""
-    constants = [F.lit(v).cast(f.dataType).alias(f.name) for v, f in zip(values, schema, strict=True)]
-    return spark.range(0, 1, 1, numPartitions=1).select(*constants)

@@ -12,21 +12,21 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from scoreline.config.settings import Settings
-from scoreline.context import Context
 from scoreline.errors import RunInProgress
+from scoreline.tables.delta import Tables
 
 log = logging.getLogger(__name__)
 
 
 @contextmanager
-def exclusive(context: Context, work: str) -> Iterator[None]:
+def exclusive(settings: Settings, tables: Tables, work: str) -> Iterator[None]:
     """Hold the lock for `work`, and say so where nothing would keep another host's commit apart from ours."""
-    with locked(context.settings, work):
-        if not context.tables.keeps_writers_apart():
+    with locked(settings, work):
+        if not tables.keeps_writers_apart():
             log.warning(
                 "%s: of two hosts that commit at once one may be lost here. Let one driver at a time write these "
                 "tables, or set S3DynamoDBLogStore (docs/deploy/storage.md)",
-                context.tables.settings.root,
+                tables.settings.root,
             )
         yield
 

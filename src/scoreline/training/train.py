@@ -9,10 +9,11 @@ from pyspark.sql import functions as F
 
 from scoreline.config.settings import Settings, TrainSettings
 from scoreline.context import Context, step
+from scoreline.engine.failures import explained
+from scoreline.engine.frames import collected
 from scoreline.errors import ConfigurationError, InputError
-from scoreline.pipeline.rules import Rules, read_rules
 from scoreline.registry import versions as registry
-from scoreline.tables.delta import collected, explained
+from scoreline.sources.rules import Rules, read_rules
 from scoreline.tables.schema import SINCE_FIRST, USER_ID
 from scoreline.training.versions import Asked, TrainingReport, train
 

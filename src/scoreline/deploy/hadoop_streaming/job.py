@@ -13,10 +13,10 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from scoreline import __version__
 from scoreline.context import Context, step
 from scoreline.deploy.hadoop_streaming.mapper import MODEL, TASK
+from scoreline.engine.sql import quoted
 from scoreline.errors import InputError
 from scoreline.hashing import digest
 from scoreline.pipeline.snapshot import open_run
-from scoreline.tables.delta import quoted
 from scoreline.tables.row_hash import TO_THE_MICROSECOND
 
 

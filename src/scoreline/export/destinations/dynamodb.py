@@ -23,11 +23,12 @@ from urllib.parse import parse_qs, urlsplit
 import pyarrow as pa
 from pyspark.sql import DataFrame
 
+from scoreline.engine.failures import explained
+from scoreline.engine.frames import collected
 from scoreline.errors import ConfigurationError, RunFailed, ScorelineError, Superseded, told
 from scoreline.export.destinations.pointer import KEY, Pointer, pointer_of, stale
 from scoreline.export.destinations.protocol import Change, Shown, require_unchanged
 from scoreline.export.destinations.rows import COUNTS, GONE, Limits, Sent, fitted, summed, with_gone
-from scoreline.tables.delta import collected, explained
 from scoreline.tables.schema import RECOMMENDATIONS, USER_ID, Keys
 
 log = logging.getLogger(__name__)

@@ -20,12 +20,12 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
+from scoreline.engine.frames import collected
 from scoreline.errors import ConfigurationError, InputError, RunFailed, RunInProgress, told
 from scoreline.export.destinations import postgres_sql as sql
 from scoreline.export.destinations.postgres_copy import Load, copied
 from scoreline.export.destinations.protocol import Change, Shown, require_unchanged
 from scoreline.export.destinations.rows import Sent, summed, with_gone
-from scoreline.tables.delta import collected
 from scoreline.tables.schema import Keys
 
 _LONGEST = 40  # a name of PostgreSQL has 63 characters at most, and ours get an ending

@@ -9,10 +9,11 @@ import pyarrow as pa
 
 from scoreline.config.settings import fingerprint
 from scoreline.context import Context
+from scoreline.engine.failures import explained
+from scoreline.engine.sql import quoted_name
 from scoreline.errors import InputError
 from scoreline.sources.values import key as key_of
 from scoreline.sources.values import require_kinds, text, whole
-from scoreline.tables.delta import explained, quoted_name
 
 
 @dataclass(frozen=True)
