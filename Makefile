@@ -52,10 +52,11 @@ mutate: $(STAMP) .venv-mutate/.installed ## Break the deciding modules in small 
 audit-dependencies: $(STAMP) ## Known vulnerabilities of the pinned packages; fails for one it cannot look up
 	$(BIN)/pip-audit --strict --require-hashes --disable-pip --requirement requirements.txt
 
-lint: $(STAMP) ## Style and types
+lint: $(STAMP) ## Style, types and layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 format: $(STAMP) ## Bring the code into its style
 	$(BIN)/ruff check --fix .

@@ -27,16 +27,16 @@ import numpy as np
 import pandas as pd
 
 from online.load import Load, load
-from scoreline.online.application import serving_command
-from scoreline.online.demo import export_snapshot, posted
-from scoreline.online.features import FEATURES
-from scoreline.online.fetching import fetch_model
-from scoreline.online.registry import log_fraud_model
-from scoreline.online.rules import Rules, rules_of
-from scoreline.online.settings import ServerSettings, ServingSettings, environment
-from scoreline.online.simulate import simulate
-from scoreline.online.training import fit, split
-from scoreline.online.windows import TransactionLog, training_matrix
+from scoreline_fraud.demo import export_snapshot, posted
+from scoreline_fraud.features.windows import TransactionLog, training_matrix
+from scoreline_fraud.server.fetching import fetch_model
+from scoreline_fraud.server.settings import ServerSettings, ServingSettings, environment
+from scoreline_fraud.serving.application import serving_command
+from scoreline_fraud.serving.features import FEATURES
+from scoreline_fraud.serving.rules import Rules, rules_of
+from scoreline_fraud.training.estimators import fit, split
+from scoreline_fraud.training.log_model import log_fraud_model
+from scoreline_fraud.training.simulate import simulate
 
 HERE = Path(__file__).parent
 OURS = "this project (lookup included)"

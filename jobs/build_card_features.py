@@ -8,7 +8,7 @@ The options are those of `scoreline fraud-features`.
 import sys
 
 from scoreline.cli.main import entry
-from scoreline.online.cli import fraud_features
+from scoreline_fraud.cli import fraud_features
 
 if __name__ == "__main__":
     entry(sys.argv[1:], fraud_features)

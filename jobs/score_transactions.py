@@ -8,7 +8,7 @@ The options are those of `scoreline fraud-score`.
 import sys
 
 from scoreline.cli.main import entry
-from scoreline.online.cli import fraud_score
+from scoreline_fraud.cli import fraud_score
 
 if __name__ == "__main__":
     entry(sys.argv[1:], fraud_score)

@@ -8,7 +8,7 @@ The options are those of `scoreline fraud-train`.
 import sys
 
 from scoreline.cli.main import entry
-from scoreline.online.cli import fraud_train
+from scoreline_fraud.cli import fraud_train
 
 if __name__ == "__main__":
     entry(sys.argv[1:], fraud_train)

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-TESTS, PACKAGE = Path(__file__).parent, Path(__file__).parents[1] / "src" / "scoreline"
+TESTS, SOURCE = Path(__file__).parent, Path(__file__).parents[1] / "src"
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def not_shown(keys: Mapping[str, Any]) -> list[str]:
     for key, entry in keys.items():
         if isinstance(entry, Shown):
             name = key.rsplit(".", maxsplit=1)[-1]
-            code, test = (PACKAGE / f"{entry.module}.py").read_text(), (TESTS / entry.test).read_text()
+            code, test = (SOURCE / f"{entry.module}.py").read_text(), (TESTS / entry.test).read_text()
             if name not in code or (entry.word or name) not in test:
                 wrong.append(key)
     return wrong

@@ -15,12 +15,13 @@ from typing import Any
 
 import pandas as pd
 
-from scoreline.online import compiling, training
-from scoreline.online.application import limited
-from scoreline.online.kernels import TreesKernel
-from scoreline.online.simulate import simulate
-from scoreline.online.transactions import parse
-from scoreline.online.windows import TransactionLog
+from scoreline_fraud.features.windows import TransactionLog
+from scoreline_fraud.serving.application import limited
+from scoreline_fraud.serving.kernels import TreesKernel
+from scoreline_fraud.serving.transactions import parse
+from scoreline_fraud.training import compiling
+from scoreline_fraud.training import estimators as training
+from scoreline_fraud.training.simulate import simulate
 
 OURS = "this project"
 

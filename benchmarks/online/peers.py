@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from scoreline.online.features import FEATURES, Floats
-from scoreline.online.rules import rules_of
-from scoreline.online.scorer import Scorer
-from scoreline.online.snapshot import SnapshotSource
+from scoreline_fraud.serving.features import FEATURES, Floats
+from scoreline_fraud.serving.rules import rules_of
+from scoreline_fraud.serving.scorer import Scorer
+from scoreline_fraud.serving.snapshot import SnapshotSource
 
 FOLDER = Path(os.environ.get("PEERS_FOLDER", "."))
 

@@ -14,15 +14,15 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from scoreline.online.compiling import fast_kernel
-from scoreline.online.demo import export_snapshot
-from scoreline.online.kernels import Kernel
-from scoreline.online.rules import Rules, rules_of
-from scoreline.online.scorer import Scorer
-from scoreline.online.simulate import simulate
-from scoreline.online.snapshot import SnapshotSource
-from scoreline.online.training import Split, fit, split
-from scoreline.online.windows import TransactionLog
+from scoreline_fraud.demo import export_snapshot
+from scoreline_fraud.features.windows import TransactionLog
+from scoreline_fraud.serving.kernels import Kernel
+from scoreline_fraud.serving.rules import Rules, rules_of
+from scoreline_fraud.serving.scorer import Scorer
+from scoreline_fraud.serving.snapshot import SnapshotSource
+from scoreline_fraud.training.compiling import fast_kernel
+from scoreline_fraud.training.estimators import Split, fit, split
+from scoreline_fraud.training.simulate import simulate
 
 TODAY = pd.Timestamp("2026-03-10", tz="UTC")
 
@@ -106,7 +106,7 @@ class Registry:
 def registry(world: World) -> Iterator[Registry]:
     import mlflow
 
-    from scoreline.online.registry import log_fraud_model
+    from scoreline_fraud.training.log_model import log_fraud_model
 
     before = mlflow.get_tracking_uri()
     uri = f"sqlite:///{world.folder}/mlflow.db"
@@ -168,8 +168,8 @@ def serving(
     **server: Any,
 ) -> Iterator[Live]:
     """A server of the champion; it gets four minutes to start, for a machine may be busy with other tests."""
-    from scoreline.online.serving import Server
-    from scoreline.online.settings import ServerSettings, ServingSettings
+    from scoreline_fraud.server.server import Server
+    from scoreline_fraud.server.settings import ServerSettings, ServingSettings
 
     today = pd.Timestamp.now(tz="UTC").floor("D")
     # The world's payments, moved so that they end tonight.

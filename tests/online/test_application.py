@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from online.conftest import Registry, World
-from scoreline.online.application import TimeLimit, limited
-from scoreline.online.fetching import fetch_model
+from scoreline_fraud.server.fetching import fetch_model
+from scoreline_fraud.serving.application import TimeLimit, limited
 
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")  # mlflow's own queries
 

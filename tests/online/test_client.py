@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from online.conftest import free_port
-from scoreline.online.client import Authorization, FraudClient
-from scoreline.online.client_settings import ClientSettings, Fallback
+from scoreline_fraud.client.client import Authorization, FraudClient
+from scoreline_fraud.client.settings import ClientSettings, Fallback
 
 pytestmark = pytest.mark.alone  # it measures time
 Handler = Callable[[BaseHTTPRequestHandler, dict[str, Any]], None]
@@ -270,7 +270,7 @@ def test_whatever_it_is_given_it_decides(given: Any) -> None:
 def test_fallbacks_are_counted() -> None:
     from prometheus_client import REGISTRY
 
-    from scoreline.online.metrics import observe_client
+    from scoreline_fraud.client.metrics import observe_client
 
     labels = {"decision": "allow", "source": "fallback", "cause": "connection"}
     before = REGISTRY.get_sample_value("fraud_client_decisions_total", labels) or 0

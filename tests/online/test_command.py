@@ -15,10 +15,10 @@ import requests
 import yaml
 
 from online.conftest import TODAY, Registry, World, free_port
-from scoreline.online.demo import export_snapshot
-from scoreline.online.serving import _group_lives
-from scoreline.online.settings import env_file, load_settings
-from scoreline.online.windows import TransactionLog
+from scoreline_fraud.demo import export_snapshot
+from scoreline_fraud.features.windows import TransactionLog
+from scoreline_fraud.server.server import _group_lives
+from scoreline_fraud.server.settings import env_file, load_settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from scoreline.online.decisions import Band, Bands, decide
+from scoreline_fraud.serving.decisions import Band, Bands, decide
 
 BANDS = Bands(
     bands=(Band(below=100, review=0.5, deny=0.9), Band(below=1000, review=0.3, deny=0.8), Band(review=0.1, deny=0.6))

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from scoreline.online.rules import rules_of
-from scoreline.online.settings import environment, load_settings
+from scoreline_fraud.server.settings import environment, load_settings
+from scoreline_fraud.serving.rules import rules_of
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "conf/deploy"

@@ -13,15 +13,16 @@ import requests
 from keys import Differs, Shown, leaves, not_shown, set_in
 from online.conftest import TODAY, free_port
 from scoreline.errors import ScorelineError
-from scoreline.online import metrics, serving
-from scoreline.online.client import FraudClient
-from scoreline.online.fetching import folder_sha256
-from scoreline.online.openapi import openapi
-from scoreline.online.scorer import Judged, Scorer
-from scoreline.online.serving import Server
-from scoreline.online.settings import ServingSettings, environment
-from scoreline.online.shadow import Challenger
-from scoreline.online.transactions import Transaction
+from scoreline_fraud.client.client import FraudClient
+from scoreline_fraud.server import server as serving
+from scoreline_fraud.server.fetching import folder_sha256
+from scoreline_fraud.server.openapi import openapi
+from scoreline_fraud.server.server import Server
+from scoreline_fraud.server.settings import ServingSettings, environment
+from scoreline_fraud.serving import metrics
+from scoreline_fraud.serving.scorer import Judged, Scorer
+from scoreline_fraud.serving.shadow import Challenger
+from scoreline_fraud.serving.transactions import Transaction
 
 BANDS = [{"below": 100, "review": 0.5, "deny": 0.9}, {"review": 0.1, "deny": 0.6}]
 PAYMENT = {"transaction_id": "t", "card_id": "c", "terminal_id": "m", "amount": 5.0, "occurred_at": TODAY.isoformat()}
@@ -75,14 +76,14 @@ def _follows(s: ServingSettings) -> bool:
 
 
 KEYS: dict[str, Differs | Shown] = {
-    "model": Shown("online/serving", "online/test_command.py"),
-    "model_sha256": Shown("online/serving", "online/test_every_key.py"),
-    "require_digest": Shown("online/serving", "online/test_settings.py"),
-    "allow": Shown("online/serving", "online/test_settings.py"),
+    "model": Shown("scoreline_fraud/server/server", "online/test_command.py"),
+    "model_sha256": Shown("scoreline_fraud/server/server", "online/test_every_key.py"),
+    "require_digest": Shown("scoreline_fraud/server/server", "online/test_settings.py"),
+    "allow": Shown("scoreline_fraud/server/server", "online/test_settings.py"),
     "tracking_uri": Differs("http://127.0.0.1:5000", _environment),
     "state_dir": Differs("elsewhere", lambda s: Server(s, {}).name),
-    "challenger.model": Shown("online/serving", "online/test_settings.py"),
-    "challenger.log": Shown("online/settings", "online/test_settings.py"),
+    "challenger.model": Shown("scoreline_fraud/server/server", "online/test_settings.py"),
+    "challenger.log": Shown("scoreline_fraud/server/settings", "online/test_settings.py"),
     **{
         f"server.{key}": Differs(value, _environment)
         for key, value in {
@@ -94,26 +95,26 @@ KEYS: dict[str, Differs | Shown] = {
     "rules.decisions.bands.below": Differs(50, _bands),
     "rules.decisions.bands.review": Differs(0.4, _bands),
     "rules.decisions.bands.deny": Differs(0.8, _bands),
-    "rules.features.snapshot": Shown("online/model", "online/test_model.py"),
-    "rules.features.max_age_hours": Shown("online/scorer", "online/test_every_key.py"),
-    "rules.features.recheck_s": Shown("online/model", "online/test_snapshot.py"),
+    "rules.features.snapshot": Shown("scoreline_fraud/serving/model", "online/test_model.py"),
+    "rules.features.max_age_hours": Shown("scoreline_fraud/serving/scorer", "online/test_every_key.py"),
+    "rules.features.recheck_s": Shown("scoreline_fraud/serving/model", "online/test_snapshot.py"),
     "rules.limits.max_rows": Differs(9, lambda s: openapi(s.rules.limits)),
-    "rules.limits.largest_amount": Shown("online/scorer", "online/test_every_key.py"),
-    "rules.limits.max_clock_difference_s": Shown("online/scorer", "online/test_scorer.py"),
+    "rules.limits.largest_amount": Shown("scoreline_fraud/serving/scorer", "online/test_every_key.py"),
+    "rules.limits.max_clock_difference_s": Shown("scoreline_fraud/serving/scorer", "online/test_scorer.py"),
     "rules.metrics.port": Differs(9, _environment),
-    "rules.metrics.host": Shown("online/model", "online/test_every_key.py"),
-    "rules.shadow.model": Shown("online/model", "online/test_model.py"),
-    "rules.shadow.log": Shown("online/model", "online/test_model.py"),
-    "rules.shadow.queue": Shown("online/model", "online/test_every_key.py"),
-    "rules.model_version": Shown("online/model", "online/test_model.py"),
+    "rules.metrics.host": Shown("scoreline_fraud/serving/model", "online/test_every_key.py"),
+    "rules.shadow.model": Shown("scoreline_fraud/serving/model", "online/test_model.py"),
+    "rules.shadow.log": Shown("scoreline_fraud/serving/model", "online/test_model.py"),
+    "rules.shadow.queue": Shown("scoreline_fraud/serving/model", "online/test_every_key.py"),
+    "rules.model_version": Shown("scoreline_fraud/serving/model", "online/test_model.py"),
     "client.url": Differs("http://127.0.0.1:9/x", _waits),
     "client.connect_timeout_s": Differs(0.1, _waits),
     "client.read_timeout_s": Differs(0.1, _waits),
-    "client.deadline_s": Shown("online/client", "online/test_client.py"),
+    "client.deadline_s": Shown("scoreline_fraud/client/client", "online/test_client.py"),
     "client.retry_wait_s": Differs(0.1, _waits),
-    "client.failures_to_open": Shown("online/client", "online/test_client.py"),
-    "client.open_for_s": Shown("online/client", "online/test_client.py"),
-    "client.max_in_flight": Shown("online/client", "online/test_client.py"),
+    "client.failures_to_open": Shown("scoreline_fraud/client/client", "online/test_client.py"),
+    "client.open_for_s": Shown("scoreline_fraud/client/client", "online/test_client.py"),
+    "client.max_in_flight": Shown("scoreline_fraud/client/client", "online/test_client.py"),
     "client.fallback.allow_up_to": Differs(1, lambda s: s.client.fallback.decide(5.0)),
     "client.fallback.deny_from": Differs(40, lambda s: s.client.fallback.decide(50.0)),
 }  # fmt: skip

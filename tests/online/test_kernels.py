@@ -5,11 +5,12 @@ import pytest
 from sklearn.dummy import DummyClassifier
 
 from online.conftest import World
-from scoreline.errors import InputError, RunFailed
-from scoreline.online import compiling
-from scoreline.online.compiling import TOLERANCE, difference, fast_kernel
-from scoreline.online.kernels import LinearKernel, OnnxKernel, TreesKernel, load_kernel
-from scoreline.online.training import ESTIMATORS, EstimatorName, fit
+from scoreline.errors import RunFailed
+from scoreline_fraud.serving.errors import ServingError
+from scoreline_fraud.serving.kernels import LinearKernel, OnnxKernel, TreesKernel, load_kernel
+from scoreline_fraud.training import compiling
+from scoreline_fraud.training.compiling import TOLERANCE, difference, fast_kernel
+from scoreline_fraud.training.estimators import ESTIMATORS, EstimatorName, fit
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
@@ -52,5 +53,5 @@ def test_an_estimator_without_a_kernel_is_refused(world: World) -> None:
 def test_a_pickle_is_not_executed(tmp_path: Path) -> None:
     path = tmp_path / "kernel.npz"
     np.savez(path, kind="linear", weights=np.array([object()], dtype=object), intercept=0.0)
-    with pytest.raises(InputError, match="is no kernel"):
+    with pytest.raises(ServingError, match="is no kernel"):
         load_kernel(path)

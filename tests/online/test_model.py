@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from online.conftest import World
-from scoreline.errors import ConfigurationError, InputError
-from scoreline.online.features import FEATURES
-from scoreline.online.model import CONTRACT_FILE, FraudModel, kernel_of, version_of
+from scoreline_fraud.serving.errors import ServingError
+from scoreline_fraud.serving.features import FEATURES
+from scoreline_fraud.serving.model import CONTRACT_FILE, FraudModel, kernel_of, version_of
 
 
 @pytest.fixture
@@ -54,19 +54,19 @@ def test_a_snapshot_may_lie_inside_the_model(folder: Path, world: World, payment
 
 
 def test_an_unknown_rule_does_not_start(folder: Path) -> None:
-    with pytest.raises(ConfigurationError, match="model_config: feature: Extra inputs"):
+    with pytest.raises(ServingError, match="model_config: feature: Extra inputs"):
         loaded(folder, {"feature": {}})
 
 
 def test_a_model_of_other_features_does_not_start(folder: Path, world: World) -> None:
     contract = json.loads((folder / CONTRACT_FILE).read_text())
     (folder / CONTRACT_FILE).write_text(json.dumps(contract | {"features": [*FEATURES, "new_one"]}))
-    with pytest.raises(InputError, match=r"other features than this code makes: \['new_one'\]"):
+    with pytest.raises(ServingError, match=r"other features than this code makes: \['new_one'\]"):
         loaded(folder, rules(world))
 
 
 def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is not a fraud model's kernel folder"):
+    with pytest.raises(ServingError, match="is not a fraud model's kernel folder"):
         kernel_of(tmp_path)
 
 

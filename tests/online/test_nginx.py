@@ -20,8 +20,8 @@ import requests
 
 from online.conftest import Live, free_port
 from online.fuzz.bodies import CANARY, bodies, may_be_allowed
-from scoreline.online.client import FraudClient
-from scoreline.online.client_settings import ClientSettings
+from scoreline_fraud.client.client import FraudClient
+from scoreline_fraud.client.settings import ClientSettings
 
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf/serving/nginx.conf"

@@ -13,16 +13,16 @@ from online.conftest import TODAY, Registry, World
 from scoreline.config.settings import Settings
 from scoreline.context import Context
 from scoreline.errors import InputError
-from scoreline.online.batch import PARAM, rules_text
-from scoreline.online.demo import posted
-from scoreline.online.features import CARD_COLUMNS, FEATURES
-from scoreline.online.jobs import build_features, midnight, write_payments
-from scoreline.online.rules import rules_of
-from scoreline.online.scorer import Scorer
-from scoreline.online.snapshot import Snapshot, SnapshotSource
-from scoreline.online.windows import card_table, terminal_table
 from scoreline.pipeline.run import run
 from scoreline.tables.delta import Tables
+from scoreline_fraud.demo import posted
+from scoreline_fraud.features.jobs import build_features, midnight, write_payments
+from scoreline_fraud.features.windows import card_table, terminal_table
+from scoreline_fraud.serving.batch import PARAM, rules_text
+from scoreline_fraud.serving.features import CARD_COLUMNS, FEATURES
+from scoreline_fraud.serving.rules import rules_of
+from scoreline_fraud.serving.scorer import Scorer
+from scoreline_fraud.serving.snapshot import Snapshot, SnapshotSource
 
 RULES = rules_of({"limits": {"max_clock_difference_s": None}})
 

@@ -8,8 +8,8 @@ import pytest
 
 from online.conftest import TODAY, World
 from scoreline.errors import InputError
-from scoreline.online.quality import load_transactions, train_report
-from scoreline.online.training import card_precision, split
+from scoreline_fraud.training.estimators import card_precision, split
+from scoreline_fraud.training.quality import load_transactions, train_report
 
 DAY = pd.Timedelta(days=1)
 

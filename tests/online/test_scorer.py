@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from online.conftest import TODAY, World
-from scoreline.online.demo import posted
-from scoreline.online.features import Floats
-from scoreline.online.scorer import Scorer
-from scoreline.online.shadow import Challenger
-from scoreline.online.snapshot import SnapshotSource
-from scoreline.online.windows import training_matrix
+from scoreline_fraud.demo import posted
+from scoreline_fraud.features.windows import training_matrix
+from scoreline_fraud.serving.features import Floats
+from scoreline_fraud.serving.scorer import Scorer
+from scoreline_fraud.serving.shadow import Challenger
+from scoreline_fraud.serving.snapshot import SnapshotSource
 
 Payment = Callable[..., dict[str, Any]]
 Build = Callable[..., Scorer]

@@ -19,13 +19,13 @@ import requests
 
 from online.conftest import Live, Registry, World, free_port, serving
 from scoreline.errors import RunFailed
-from scoreline.online.client import FraudClient
-from scoreline.online.client_settings import ClientSettings
-from scoreline.online.features import CARD_COLUMNS, TERMINAL_COLUMNS
-from scoreline.online.rules import MetricsRules
-from scoreline.online.serving import _group_lives
-from scoreline.online.settings import env_file
-from scoreline.online.snapshot import publish, write_snapshot
+from scoreline_fraud.client.client import FraudClient
+from scoreline_fraud.client.settings import ClientSettings
+from scoreline_fraud.server.server import _group_lives
+from scoreline_fraud.server.settings import env_file
+from scoreline_fraud.serving.features import CARD_COLUMNS, TERMINAL_COLUMNS
+from scoreline_fraud.serving.rules import MetricsRules
+from scoreline_fraud.serving.snapshot import publish, write_snapshot
 
 pytestmark = [
     pytest.mark.alone,

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from scoreline.errors import RunFailed
-from scoreline.online import serving
-from scoreline.online.fetching import FetchedModel
-from scoreline.online.serving import Server
-from scoreline.online.settings import ServingSettings
+from scoreline_fraud.server import server as serving
+from scoreline_fraud.server.fetching import FetchedModel
+from scoreline_fraud.server.server import Server
+from scoreline_fraud.server.settings import ServingSettings
 
 
 @pytest.fixture

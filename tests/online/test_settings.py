@@ -5,14 +5,14 @@ import pytest
 from click.testing import CliRunner
 
 from scoreline.errors import ConfigurationError, InputError
-from scoreline.online.cli import authorize, serve
-from scoreline.online.fetching import fetch_model, folder_sha256
-from scoreline.online.rules import rules_of
-from scoreline.online.serving import Server
-from scoreline.online.settings import ServingSettings, env_file, environment, load_settings
-from scoreline.online.transactions import Transaction
 from scoreline.registry.client import quiet_mlflow
 from scoreline.registry.versions import promote
+from scoreline_fraud.cli import authorize, serve
+from scoreline_fraud.server.fetching import fetch_model, folder_sha256
+from scoreline_fraud.server.server import Server
+from scoreline_fraud.server.settings import ServingSettings, env_file, environment, load_settings
+from scoreline_fraud.serving.rules import rules_of
+from scoreline_fraud.serving.transactions import Transaction
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "conf/serving/fraud.yaml"

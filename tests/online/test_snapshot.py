@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from online.conftest import World
-from scoreline.errors import InputError
-from scoreline.online.features import CARD_COLUMNS, TERMINAL_COLUMNS
-from scoreline.online.snapshot import Snapshot, SnapshotSource, publish, remove_old, write_snapshot
+from scoreline_fraud.serving.errors import ServingError
+from scoreline_fraud.serving.features import CARD_COLUMNS, TERMINAL_COLUMNS
+from scoreline_fraud.serving.snapshot import Snapshot, SnapshotSource, publish, remove_old, write_snapshot
 
 
 def write(path: Path, *, figure: float = 1.0, day: int = 1) -> Path:
@@ -77,7 +77,7 @@ def test_a_missing_file_is_no_snapshot_until_it_comes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"garbage" * 500])
 def test_what_is_no_snapshot_says_so(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.sqlite").write_bytes(content)
-    with pytest.raises(InputError, match=r"a.sqlite is no feature snapshot"):
+    with pytest.raises(ServingError, match=r"a.sqlite is no feature snapshot"):
         Snapshot(tmp_path / "a.sqlite")
 
 
@@ -86,7 +86,7 @@ def test_a_snapshot_of_another_format_is_refused(tmp_path: Path) -> None:
         other.execute("CREATE TABLE meta (format TEXT, as_of TEXT)")
         other.execute("INSERT INTO meta VALUES ('another', '2026-01-01T00:00:00+00:00')")
     other.close()
-    with pytest.raises(InputError, match="has format 'another'"):
+    with pytest.raises(ServingError, match="has format 'another'"):
         Snapshot(tmp_path / "a.sqlite")
 
 

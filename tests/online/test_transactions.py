@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from scoreline.online.transactions import Transaction, parse, safe_id
+from scoreline_fraud.serving.transactions import Transaction, parse, safe_id
 
 Payment = Callable[..., dict[str, Any]]
 

@@ -5,8 +5,14 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scoreline.online.features import CARD_COLUMNS, FEATURES, LABEL_DELAY_DAYS, TERMINAL_COLUMNS, WINDOW_DAYS
-from scoreline.online.windows import TransactionLog, card_table, terminal_table, training_matrix
+from scoreline_fraud.features.windows import TransactionLog, card_table, terminal_table, training_matrix
+from scoreline_fraud.serving.features import (
+    CARD_COLUMNS,
+    FEATURES,
+    LABEL_DELAY_DAYS,
+    TERMINAL_COLUMNS,
+    WINDOW_DAYS,
+)
 
 DAY = pd.Timedelta(days=1)
 START = pd.Timestamp("2026-01-01", tz="UTC")

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[2] / "src" / "scoreline"
-WITH_EXAMPLES = sorted(path for path in PACKAGE.rglob("*.py") if " >>> " in path.read_text(encoding="utf-8"))
+SOURCE = Path(__file__).parents[2] / "src"
+WITH_EXAMPLES = sorted(path for path in SOURCE.rglob("*.py") if " >>> " in path.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("path", WITH_EXAMPLES, ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize("path", WITH_EXAMPLES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_the_examples_of_a_module_give_what_they_show(path: Path) -> None:
-    name = ".".join(("scoreline", *path.relative_to(PACKAGE).with_suffix("").parts))
+    name = ".".join(path.relative_to(SOURCE).with_suffix("").parts)
     done = doctest.testmod(importlib.import_module(name))
     assert done.failed == 0
     assert done.attempted > 0

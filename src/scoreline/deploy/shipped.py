@@ -33,7 +33,8 @@ def here_or_shipped(name: str) -> Path:
 
 def packed() -> Path:
     """The installed package as a zip for executors; in the user's cache, made once for each content."""
-    files = sorted(p for p in _PACKAGE.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+    both = [path for name in ("scoreline", "scoreline_fraud") for path in _PACKAGE.with_name(name).rglob("*")]
+    files = sorted(path for path in both if path.is_file() and "__pycache__" not in path.parts)
     names = [str(path.relative_to(_PACKAGE.parent)) for path in files]
     content = hashlib.sha256()
     for name, path in zip(names, files, strict=True):

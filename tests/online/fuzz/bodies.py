@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from scoreline.online.transactions import Transaction, parse
+from scoreline_fraud.serving.transactions import Transaction, parse
 
 CANARY = "4111111111111111"
 _VALUES: list[Any] = [

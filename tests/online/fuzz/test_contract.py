@@ -12,7 +12,7 @@ from schemathesis.specs.openapi.checks import response_schema_conformance, statu
 
 from online.conftest import Live
 from online.fuzz.bodies import may_be_allowed
-from scoreline.online.openapi import openapi
+from scoreline_fraud.server.openapi import openapi
 
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]
 

@@ -1,0 +1,1 @@
+"""What the card system calls; it decides when the server does not."""

@@ -1,0 +1,1 @@
+"""Features of cards and terminals, by night and for training."""

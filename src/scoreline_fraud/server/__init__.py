@@ -1,0 +1,1 @@
+"""`mlflow models serve` around the model: its settings, what it loads, its contract."""

@@ -1,0 +1,1 @@
+"""A model from transactions: simulated or yours, compared, compiled, logged."""
