@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from scoreline.models.artifacts import FittedModel
-from scoreline.models.item_index import Catalogue
+from scoreline.models.item_index import ItemIndex
 from scoreline.models.latent_factors import LatentFactors
 from scoreline.models.popularity import Popularity
 from scoreline.models.search.norm_sorted import NormSortedItems
@@ -23,7 +23,7 @@ def recommender(items: np.ndarray) -> FittedModel:
     popularity = Popularity()
     popularity.popularity_ = np.arange(len(items), 0, -1, dtype=np.float32)
     popularity.order_ = np.arange(len(items), dtype=np.int32)
-    return FittedModel(Catalogue.from_ids(pa.array(np.arange(1, len(items) + 1))), model, popularity)
+    return FittedModel(ItemIndex.from_ids(pa.array(np.arange(1, len(items) + 1))), model, popularity)
 
 
 @contextmanager

@@ -33,7 +33,7 @@ from scoreline_fraud.server.fetching import fetch_model
 from scoreline_fraud.server.settings import ServerSettings, ServingSettings, environment
 from scoreline_fraud.serving.application import serving_command
 from scoreline_fraud.serving.features import FEATURES
-from scoreline_fraud.serving.rules import Rules, rules_of
+from scoreline_fraud.serving.rules import ServingRules, rules_of
 from scoreline_fraud.training.estimators import fit, split
 from scoreline_fraud.training.log_model import log_fraud_model
 from scoreline_fraud.training.simulate import simulate
@@ -103,7 +103,9 @@ def prepare(folder: Path) -> Bench:
     mlflow.create_experiment("bench", artifact_location=(folder / "artifacts").as_uri())
     mlflow.set_experiment("bench")
     for name in ("logistic_regression", "random_forest", "gradient_boosting"):
-        log_fraud_model(fit(name, data), data.test_features, name=f"ours_{name}", rules=Rules(), alias="champion")
+        log_fraud_model(
+            fit(name, data), data.test_features, name=f"ours_{name}", rules=ServingRules(), alias="champion"
+        )
     estimator = fit("logistic_regression", data)
     joblib.dump(estimator, folder / "estimator.joblib")
     (folder / "features.txt").write_text("\n".join(FEATURES))

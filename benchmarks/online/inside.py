@@ -19,8 +19,7 @@ from scoreline_fraud.features.windows import TransactionLog
 from scoreline_fraud.serving.application import limited
 from scoreline_fraud.serving.kernels import TreesKernel
 from scoreline_fraud.serving.transactions import parse
-from scoreline_fraud.training import compiling
-from scoreline_fraud.training import estimators as training
+from scoreline_fraud.training import compiling, estimators
 from scoreline_fraud.training.simulate import simulate
 
 OURS = "this project"
@@ -113,10 +112,10 @@ def asgi(app: Any, body: bytes, times: int = 100) -> float:
 
 def kernels(rows: pd.DataFrame) -> None:
     start = rows["occurred_at"].max().floor("D") - pd.Timedelta(days=21)
-    data = training.split(TransactionLog(rows), train_from=start)
+    data = estimators.split(TransactionLog(rows), train_from=start)
     sample = data.test_features
-    for name in training.ESTIMATORS:
-        estimator = training.fit(name, data)
+    for name in estimators.ESTIMATORS:
+        estimator = estimators.fit(name, data)
         expected = estimator.predict_proba(sample)[:, 1]
         found = compiling._numpy_kernel(estimator)
         graph = compiling._onnx_kernel(found) if isinstance(found, TreesKernel) else None

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from scoreline.cli.options import pipeline, say
+from scoreline.cli.options import pipeline, print_report
 from scoreline.config.settings import Settings
 from scoreline.deploy.shipped import here_or_shipped
 from scoreline.errors import InputError, told
@@ -147,7 +147,7 @@ def fraud_score(
     serving: Path | None,
 ) -> None:
     """Decide on all transactions of the day after --as-of: join their features, then `scoreline run` (Spark)."""
-    from scoreline.cli import render as text
+    from scoreline.cli import render
     from scoreline.context import open_context
     from scoreline.pipeline.progress import for_terminal
     from scoreline.pipeline.run import run
@@ -162,7 +162,7 @@ def fraud_score(
         settings = settings.model_copy(update={"scoring": scoring})
     context = open_context(settings)
     write_payments(context, transactions=transactions, tables=tables, as_of=moment)
-    say(run(context, progress=for_terminal(quiet=quiet)), text.ran, as_json=as_json)
+    print_report(run(context, progress=for_terminal(quiet=quiet)), render.ran, as_json=as_json)
 
 
 @click.command("fraud-demo", cls=_Command)

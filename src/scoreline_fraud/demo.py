@@ -18,7 +18,7 @@ from scoreline_fraud.client.settings import ClientSettings
 from scoreline_fraud.features.windows import DAY_S, TransactionLog, card_table, epoch_seconds, terminal_table
 from scoreline_fraud.server.server import Server
 from scoreline_fraud.server.settings import ServerSettings, ServingSettings
-from scoreline_fraud.serving.rules import FeatureRules, Limits, Rules
+from scoreline_fraud.serving.rules import FeatureRules, Limits, ServingRules
 from scoreline_fraud.serving.snapshot import publish, write_snapshot
 from scoreline_fraud.training.estimators import EstimatorName, Split, evaluate, fit, split
 from scoreline_fraud.training.simulate import simulate
@@ -47,7 +47,7 @@ def run_demo(folder: Path, *, estimator: str, cards: int, workers: int, payments
     quality = evaluate(trained, data)
     yield f"training   {estimator}: AUC ROC {quality.auc_roc:.3f}, average precision {quality.average_precision:.3f}"
 
-    rules = Rules(
+    rules = ServingRules(
         features=FeatureRules(snapshot=folder / "current.sqlite"),
         limits=Limits(max_clock_difference_s=DAY_S),  # the payments of today's evening are sent this morning
     )
@@ -102,7 +102,7 @@ def posted(log: TransactionLog, rows: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _log_model(
-    trained: Any, data: Split, rules: Rules, estimator: str, folder: Path, uri: str, quality: dict[str, float]
+    trained: Any, data: Split, rules: ServingRules, estimator: str, folder: Path, uri: str, quality: dict[str, float]
 ) -> str:
     import mlflow
 

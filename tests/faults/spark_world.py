@@ -16,9 +16,9 @@ from faults.world import Begun, Log, Row, World
 from scoreline.context import Context
 from scoreline.errors import Superseded
 from scoreline.ingest.ingest import ingest_events
-from scoreline.pipeline.changes import read_news
+from scoreline.pipeline.changes import read_changes
 from scoreline.pipeline.fence import rollback
-from scoreline.pipeline.plan import Wanted, due_by_news, due_users
+from scoreline.pipeline.plan import DesiredState, due_by_changes, due_users
 from scoreline.pipeline.publish import publish_staged
 from scoreline.pipeline.run import _for_the_next_run, _new_staging
 from scoreline.pipeline.slices import _departures
@@ -136,14 +136,14 @@ class Both(World):
         assert [(c.version, c.kind) for c in history] == [(c.version, c.kind) for c in self.history.newest(10**6)]
         assert _ids(self.real_target.read()) == sorted(row.user for row in self.target.rows)
         made = self.pipeline(f"films/{model}", now=now)
-        wanted = Wanted("films", model, open_run(made, fraction=1.0, everyone=False).rules.hash, None, now)
+        wanted = DesiredState("films", model, open_run(made, fraction=1.0, everyone=False).rules.hash, None, now)
         rows = self.real_history.read()
         by_keys = due_users(rows.select("user_id", "bucket", "history_hash"), self.real_target.read(), wanted)
         assert _ids(by_keys) == sorted(self.due_by_keys(now, model))
-        news, known = read_news(target, history, input_name=self.real_history.location, too_old=None), self.news(now)
+        news, known = read_changes(target, history, input_name=self.real_history.location, too_old=None), self.news(now)
         assert (news is None) == (known is None)
         if news is not None and known is not None:
-            assert _ids(due_by_news(rows, news, wanted)) == sorted(self.due_by_logs(known, model))
+            assert _ids(due_by_changes(rows, news, wanted)) == sorted(self.due_by_logs(known, model))
 
 
 def _stage(made: Context, opened: Any, staging: Any, due: Due, rows: DataFrame, failed: frozenset[int]) -> None:

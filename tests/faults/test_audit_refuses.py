@@ -9,9 +9,9 @@ from builders import NOW
 from faults.tally import Tally
 from jobs.truth import published
 from scoreline.errors import AuditRefused, InputError
-from scoreline.pipeline.approve import publish_accepted
+from scoreline.pipeline.approve import approve_run
 from scoreline.pipeline.run import run
-from scoreline.tables.history import shown
+from scoreline.tables.history import published_commit
 
 LATER = NOW + timedelta(hours=1)
 
@@ -61,13 +61,13 @@ def test_a_person_publishes_what_the_audit_refused_and_it_is_recorded(second: An
         run(made)
     run_id = str(refused.value).split(" run ")[1].split(";")[0]
     with pytest.raises(InputError, match="Say why"):
-        publish_accepted(made, run_id, reason=" ")
+        approve_run(made, run_id, reason=" ")
     with pytest.raises(InputError, match=f"no staged rows of run nonsense; .*{run_id}"):
-        publish_accepted(made, "nonsense", reason="because")
-    report = publish_accepted(made, run_id, reason="the catalogue was replaced")
+        approve_run(made, "nonsense", reason="because")
+    report = approve_run(made, run_id, reason="the catalogue was replaced")
     assert len(report.broken) == 1
     assert report.broken[0].endswith("expected at least 1 (audit.min_overlap)")
-    found = shown(made.tables.table("recommendations").commits())
+    found = published_commit(made.tables.table("recommendations").commits())
     assert found is not None
     assert (found.note["run_id"], found.note["accepted"]) == (run_id, "the catalogue was replaced")
     assert run(second()).state == "nothing_due"
@@ -93,7 +93,7 @@ def test_a_refused_run_that_was_overtaken_is_not_published_by_hand(second: Any, 
     run_id = str(refused.value).split(" run ")[1].split(";")[0]
     run(ran(now=LATER + timedelta(hours=1)), everyone=True)
     with pytest.raises(InputError, match="has changed since run"):
-        publish_accepted(second(), run_id, reason="I like it")
+        approve_run(second(), run_id, reason="I like it")
 
 
 @pytest.mark.slow  # `make faults`

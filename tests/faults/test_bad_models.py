@@ -12,7 +12,7 @@ import pytest
 from faults.poison import kinds, save
 from faults.tally import Tally
 from scoreline.scoring import limits
-from scoreline.scoring.task import Guard, score_batches
+from scoreline.scoring.task import WorkerLimits, score_batches
 from unit.test_score import LISTS, STAGED, task
 
 pytestmark = pytest.mark.slow  # minutes: `make faults`
@@ -41,7 +41,7 @@ def batch(poisoned: dict[int, int]) -> pa.RecordBatch:
 
 def scored(folder: Path, rows: pa.RecordBatch, **guard: Any) -> pa.Table:
     given = {"failures": 10_000, "batch_seconds": 20.0, "row_seconds": 2.0, "memory_share": None}
-    work = task(model_path=str(folder), outputs=LISTS, staged=STAGED, k=3, guard=Guard(**{**given, **guard}))
+    work = task(model_path=str(folder), outputs=LISTS, staged=STAGED, k=3, guard=WorkerLimits(**{**given, **guard}))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return pa.Table.from_batches(list(score_batches(work, iter([rows]))))

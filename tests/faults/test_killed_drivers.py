@@ -14,7 +14,7 @@ from jobs.conftest import copied
 from scoreline.context import Context
 from scoreline.ingest.ingest import ingest_events
 from scoreline.pipeline.run import run
-from scoreline.tables.history import shown
+from scoreline.tables.history import published_commit
 
 DAY = timedelta(days=1)
 FAULT = "driver killed at each named point"
@@ -169,7 +169,7 @@ def _rolled_back(made: Place, night: int, before: list[Any], after: list[Any], t
     assert made.driver(night, ("rollback", None), die=("before", "export", 1)) == -9
     tally(FAULT, "rollback: before export")
     assert made.rows("recommendations") == before
-    found = shown(made.on(night).tables.table("recommendations").commits())
+    found = published_commit(made.on(night).tables.table("recommendations").commits())
     assert found is not None
     assert found.version == 1
     assert made.driver(night, ("export", None)) == 0

@@ -24,7 +24,7 @@ from faults.world import T0, Begun, Row, World
 FAULT = "who is due, by logs and by keys"
 STEPS = 30
 HOSTS = [timedelta(0), timedelta(minutes=20), timedelta(minutes=-20)]
-HARMLESS = ["OPTIMIZE", "VACUUM START", "ADD COLUMNS", "SET TBLPROPERTIES"]
+NON_DATA_OPERATIONS = ["OPTIMIZE", "VACUUM START", "ADD COLUMNS", "SET TBLPROPERTIES"]
 
 
 class Pipeline:
@@ -126,7 +126,7 @@ class Pipeline:
             self.world.restore(log, to, by_time=self.races and dice.random() < 0.3)
 
     def tend(self, dice: random.Random) -> None:
-        self.world.harmless(dice.choice([self.world.target, self.world.history]), dice.choice(HARMLESS))
+        self.world.harmless(dice.choice([self.world.target, self.world.history]), dice.choice(NON_DATA_OPERATIONS))
 
 
 Action = Callable[[Pipeline, random.Random], None]

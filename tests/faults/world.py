@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from scoreline.pipeline.changes import News, complete_note, oldest_row, read_news
+from scoreline.pipeline.changes import Changes, complete_note, oldest_row, read_changes
 from scoreline.pipeline.fence import next_sequence
 from scoreline.tables.history import Commit
 
@@ -72,7 +72,7 @@ class Begun:
     base: int
     input_version: int
     sequence: int
-    news: News | None
+    news: Changes | None
     inputs: tuple[Commit, ...]
     histories: dict[int, History]
     due: dict[int, str]
@@ -229,13 +229,13 @@ class World:
 
     # who is due
 
-    def news(self, now: datetime) -> News | None:
+    def news(self, now: datetime) -> Changes | None:
         too_old = now - self.max_age if self.max_age else None
-        return read_news(
+        return read_changes(
             self.target.newest(self.window), self.history.newest(self.window), input_name=INPUT, too_old=too_old
         )
 
-    def due_by_logs(self, news: News, model: str) -> dict[int, str]:
+    def due_by_logs(self, news: Changes, model: str) -> dict[int, str]:
         """As `plan.due_by_news`."""
         if news.state["model_version"] != model:
             return dict.fromkeys(self.history.rows, "other_model")

@@ -16,7 +16,7 @@ from builders import context, write_events
 from scoreline.context import Context
 from scoreline.ingest.ingest import ingest_events
 from scoreline.models.artifacts import FittedModel
-from scoreline.models.item_index import Catalogue
+from scoreline.models.item_index import ItemIndex
 from scoreline.models.item_neighbours import ItemNeighbours
 from scoreline.models.mlflow_model import log_recommender
 from scoreline.pipeline.run import run
@@ -51,7 +51,7 @@ def fitted(neighbours: int) -> FittedModel:
     users, items = [r[0] - 1 for r in rows], [r[1] - 1 for r in rows]
     matrix = sp.csr_matrix(([r[2] for r in rows], (users, items)), shape=(USERS, ITEMS), dtype=np.float32)
     model = ItemNeighbours(neighbours=neighbours).fit(matrix)
-    catalogue = Catalogue.from_ids(pa.array(range(1, ITEMS + 1)))
+    catalogue = ItemIndex.from_ids(pa.array(range(1, ITEMS + 1)))
     return FittedModel(catalogue=catalogue, estimator=model, popularity=model.popularity_)
 
 

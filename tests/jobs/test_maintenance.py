@@ -23,7 +23,7 @@ from scoreline.operations.maintenance import optimize, vacuum
 from scoreline.pipeline.rollback import roll_back
 from scoreline.pipeline.run import plan_run, run
 from scoreline.registry.versions import download, pin
-from scoreline.tables.history import shown
+from scoreline.tables.history import published_commit
 from scoreline.tables.lock import locked
 
 DAY = 86_400
@@ -172,7 +172,7 @@ def test_vacuum_and_optimize_keep_what_a_rollback_of_the_last_week_needs(ran: An
     assert plan_run(made)[1].due == 0
     with pytest.raises(InputError, match=r"(\d) of the \1 files that version 1 of .* are not there any more"):
         roll_back(made, run_id=table.commits()[-2].note["run_id"])
-    assert shown(table.commits()).note["run_id"] == third.run_id  # type: ignore[union-attr]
+    assert published_commit(table.commits()).note["run_id"] == third.run_id  # type: ignore[union-attr]
 
     made.spark.sql(
         f"ALTER TABLE {table.identifier} SET TBLPROPERTIES ('delta.deletedFileRetentionDuration' = 'interval 30 days')"

@@ -23,7 +23,7 @@ from scoreline.deploy.hadoop_streaming.job import json_lines, write_files
 from scoreline.deploy.hadoop_streaming.mapper import TASK, _batches, score_lines
 from scoreline.engine.frames import collected
 from scoreline.errors import InputError
-from scoreline.scoring.task import Guard, ScoringTask
+from scoreline.scoring.task import ScoringTask, WorkerLimits
 
 SOURCE = str(Path(__file__).parents[2] / "src")
 
@@ -62,7 +62,7 @@ def test_the_mapper_scores_as_a_run_does(filled: Any, registry: Any, tmp_path: P
     _, task, schema, _ = pickle.loads((tmp_path / TASK).read_bytes())
     scoring, audit = made.settings.scoring, made.settings.audit
     limits = (scoring.batch_timeout.total_seconds(), scoring.row_timeout.total_seconds(), scoring.worker_memory_share)
-    assert task.guard == Guard(audit.tolerated(60, 60), *limits)
+    assert task.guard == WorkerLimits(audit.tolerated(60, 60), *limits)
     # one budget for all batches of the task, not one for each
     told = replace(task, guard=replace(task.guard, failures=0), params={"k": "not a number"})
     codes = [row for b in score_lines(replace(told, model_path=str(tmp_path / "model")), schema, io.BytesIO(lines),
@@ -86,7 +86,7 @@ def test_a_second_attempt_names_the_user_who_ends_the_process(tmp_path: Path) ->
         model_path="model", kind="recommender", carried=("user_id", "bucket", "history_hash"),
         inputs=("item_ids",), outputs=outputs,
         staged=pa.schema([*carried, ("outcome", pa.string()), *results, *told]),
-        params={}, k=3, seen=(), blocked=None, allowed=None, guard=Guard(row_seconds=5.0, batch_seconds=20.0),
+        params={}, k=3, seen=(), blocked=None, allowed=None, guard=WorkerLimits(row_seconds=5.0, batch_seconds=20.0),
     )  # fmt: skip
     schema = pa.schema([*carried, ("item_ids", pa.list_(pa.int64()))])
     (tmp_path / TASK).write_bytes(pickle.dumps((__version__, task, schema, 100)))

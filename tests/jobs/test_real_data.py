@@ -20,7 +20,7 @@ from scoreline.pipeline.run import RunReport, run
 from scoreline.registry.versions import download, pin
 from scoreline.training.experiment import make_estimator
 from scoreline.training.interactions import Interactions
-from scoreline.training.train import Taught, histories, train_model
+from scoreline.training.train import TrainReport, histories, train_model
 from scoreline.training.versions import measure
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -34,7 +34,7 @@ class Done:
     overrides: list[str]
     config: Path
     ingested: IngestReport
-    taught: Taught
+    taught: TrainReport
     report: RunReport
 
     def context(self, night: int = 1) -> Context:

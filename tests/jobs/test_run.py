@@ -15,7 +15,7 @@ from scoreline.engine.frames import collected
 from scoreline.errors import AuditRefused, InputError, RunInProgress, Superseded
 from scoreline.ingest.ingest import ingest_events
 from scoreline.operations.show import status
-from scoreline.pipeline import publish as release
+from scoreline.pipeline import publish
 from scoreline.pipeline.fence import replace_some
 from scoreline.pipeline.plan import REASONS
 from scoreline.pipeline.rollback import roll_back
@@ -131,7 +131,7 @@ def test_a_bucket_with_more_users_than_the_sample_is_not_looked_at_as_a_whole(
         reached.append(collected(rows).num_rows)
         return collected(rows)
 
-    monkeypatch.setattr(release, "collected", seen)
+    monkeypatch.setattr(publish, "collected", seen)
     report = run(pipeline(histories={"buckets": 1}, audit={"sample_users": 20}, now=NOW + HOUR), everyone=True)
     assert (report.figures["sampled_users"], report.figures["overlap_users"]) == (20, 20)
     assert reached == [20 + 20 + 1]
@@ -290,9 +290,9 @@ def test_input_that_a_newer_run_has_published_is_not_looked_at_as_it_was(
     ran: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between our look at the input and our look at the target, somebody ingests and publishes."""
-    from scoreline.pipeline import snapshot as opening
+    from scoreline.pipeline import snapshot
 
-    real = opening.pin_model
+    real = snapshot.pin_model
 
     def slow(*given: Any) -> Any:
         monkeypatch.undo()
@@ -300,7 +300,7 @@ def test_input_that_a_newer_run_has_published_is_not_looked_at_as_it_was(
         run(ran(now=NOW + HOUR))
         return real(*given)
 
-    monkeypatch.setattr(opening, "pin_model", slow)
+    monkeypatch.setattr(snapshot, "pin_model", slow)
     assert plan_run(ran(now=NOW + 2 * HOUR))[1].reasons == {}
 
 

@@ -22,7 +22,7 @@ from scoreline.ingest import ingest
 from scoreline.ingest.ingest import ingest_events
 from scoreline.operations.doctor import _table
 from scoreline.operations.repair import repair_histories
-from scoreline.pipeline import fence as publish
+from scoreline.pipeline import fence
 from scoreline.pipeline import run as run_module
 from scoreline.pipeline.fence import published_table
 from scoreline.pipeline.rollback import roll_back
@@ -91,7 +91,7 @@ def test_a_run_that_publishes_during_a_rollback_is_not_wiped(ran: Any, monkeypat
     run(ran("films/2", now=NOW + HOUR))
     without_locks(monkeypatch)
     newer = ran("films/2", now=NOW + 2 * HOUR, scoring={"k": 4})
-    just_before(monkeypatch, publish, "replace_all", lambda: run(newer))
+    just_before(monkeypatch, fence, "replace_all", lambda: run(newer))
     with pytest.raises(Superseded, match="a newer run or rollback has published"):
         roll_back(ran(now=NOW + 3 * HOUR))
     assert {len(items) for items in published(ran()).values()} == {4}

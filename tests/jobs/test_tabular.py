@@ -133,10 +133,10 @@ def test_only_changed_rows_are_scored_again(shop: Any, churn: Any) -> None:
 def test_a_table_that_does_not_fit_is_refused_before_a_row_is_read(
     shop: Any, monkeypatch: Any, change: Any, message: str
 ) -> None:
-    from scoreline.pipeline import snapshot as opening
+    from scoreline.pipeline import snapshot
 
     shop.write(change(customers()))
-    monkeypatch.setattr(opening, "due_users", lambda *a: pytest.fail("rows were read"))
+    monkeypatch.setattr(snapshot, "due_users", lambda *a: pytest.fail("rows were read"))
     with pytest.raises(InputError, match=message):
         plan_run(shop())
     assert not shop().tables.table("predictions").exists()

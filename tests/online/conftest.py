@@ -17,7 +17,7 @@ import pytest
 from scoreline_fraud.demo import export_snapshot
 from scoreline_fraud.features.windows import TransactionLog
 from scoreline_fraud.serving.kernels import Kernel
-from scoreline_fraud.serving.rules import Rules, rules_of
+from scoreline_fraud.serving.rules import ServingRules, rules_of
 from scoreline_fraud.serving.scorer import Scorer
 from scoreline_fraud.serving.snapshot import SnapshotSource
 from scoreline_fraud.training.compiling import fast_kernel
@@ -116,7 +116,7 @@ def registry(world: World) -> Iterator[Registry]:
 
     def log(estimator: Any = None, alias: str | None = "champion") -> str:
         return log_fraud_model(
-            estimator or world.estimator, world.data.test_features, name="card_fraud", rules=Rules(), alias=alias
+            estimator or world.estimator, world.data.test_features, name="card_fraud", rules=ServingRules(), alias=alias
         )
 
     def again() -> str:

@@ -7,16 +7,16 @@ from typing import Any
 from chispa import assert_df_equality
 from pyspark.sql import SparkSession
 
-from scoreline.pipeline.changes import News
-from scoreline.pipeline.plan import Wanted, all_new, due_by_news, due_users
+from scoreline.pipeline.changes import Changes
+from scoreline.pipeline.plan import DesiredState, all_new, due_by_changes, due_users
 
 NOW = datetime(2026, 7, 1, tzinfo=UTC)
-WANTED = Wanted("films", "3", "rules", timedelta(days=7), NOW)
+WANTED = DesiredState("films", "3", "rules", timedelta(days=7), NOW)
 HISTORIES = "user_id long, bucket int, history_hash long"
 MADE = f"{HISTORIES}, model_name string, model_version string, rules_hash string, scored_at timestamp"
 
 
-def reason_of(history: Any, row: Any, wanted: Wanted) -> str | None:
+def reason_of(history: Any, row: Any, wanted: DesiredState) -> str | None:
     if history is None:
         return "left"
     if row is None:
@@ -43,7 +43,11 @@ def test_each_reason_as_a_loop_would_give_it(spark: SparkSession) -> None:
     del histories[5], rows[9], rows[20]
     history_rows = spark.createDataFrame(list(histories.values()), HISTORIES)
     made_rows = spark.createDataFrame(list(rows.values()), MADE)
-    for wanted in (WANTED, Wanted("films", "3", "rules", None, NOW), Wanted("films", "3", "rules", None, NOW, True)):
+    for wanted in (
+        WANTED,
+        DesiredState("films", "3", "rules", None, NOW),
+        DesiredState("films", "3", "rules", None, NOW, True),
+    ):
         found = {r[0]: (r[1], r[2]) for r in due_users(history_rows, made_rows, wanted).collect()}
         users = sorted({*rows, *histories})
         reasons = {user: reason_of(histories.get(user), rows.get(user), wanted) for user in users}
@@ -81,13 +85,13 @@ def test_what_the_logs_prove_is_what_a_comparison_of_keys_finds(spark: SparkSess
     published = spark.createDataFrame(made, MADE)
     state = {"model": "films", "model_version": "3", "rules_hash": "rules"}
     for model, rules, everyone in product(("3", "4"), ("rules", "others"), (False, True)):
-        wanted = Wanted("films", model, rules, None, NOW, everyone)
-        for news in (News(since, state), News(None, state)):
+        wanted = DesiredState("films", model, rules, None, NOW, everyone)
+        for news in (Changes(since, state), Changes(None, state)):
             touched = histories if news.since else histories.where("user_id < 3")
             keys = touched.select("user_id", "bucket", "history_hash")
             truth = due_users(keys, published if news.since else published.where("user_id < 3"), wanted)
             assert_df_equality(
-                due_by_news(touched, news, wanted).select("user_id", "bucket", "reason"),
+                due_by_changes(touched, news, wanted).select("user_id", "bucket", "reason"),
                 truth,
                 ignore_row_order=True,
                 ignore_nullable=True,

@@ -19,10 +19,10 @@ from scoreline.errors import ConfigurationError, InputError
 from scoreline.ingest.events import checked_events
 from scoreline.ingest.ingest import ingest_events, ingest_items
 from scoreline.pipeline.pinned_model import _guard
-from scoreline.registry import versions as registry
+from scoreline.registry import versions
 from scoreline.registry.client import registry_of
 from scoreline.sources.reader import read_source
-from scoreline.sources.rules import Rules
+from scoreline.sources.rules import ScoringRules
 from scoreline.tables import schema
 from scoreline.tables.delta import Tables
 from scoreline.tables.schema import Keys
@@ -61,14 +61,14 @@ def _schema(s: Settings) -> Any:
 
 
 def _asked_of(s: Settings) -> Any:
-    return _asked(s.model.train, Rules(k=1, exclude_seen=True, allowed=None, blocked=None, own={}))
+    return _asked(s.model.train, ScoringRules(k=1, exclude_seen=True, allowed=None, blocked=None, own={}))
 
 
 def _promotes(s: Settings) -> dict[str, Any]:
     """What the registry is told when a version is promoted."""
     told: dict[str, Any] = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "promote", lambda *_, **options: told.update(options))
+        patch.setattr(versions, "promote", lambda *_, **options: told.update(options))
         promote_model(s, version=None, force=False)
     return told
 

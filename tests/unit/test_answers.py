@@ -15,7 +15,7 @@ from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from mlflow.types.schema import Array, Map, Object, Property
 
 from scoreline.models.signature import check_contract
-from scoreline.scoring.output_checks import BadOutput, read_answer
+from scoreline.scoring.output_checks import InvalidOutput, read_answer
 
 X = pd.DataFrame({"x": [1.0]})
 NOON = dt.datetime.fromisoformat("2026-01-02T12:30")
@@ -186,6 +186,6 @@ def test_records_are_rows_of_outputs() -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_value_per_row_is_refused(outputs: pa.Schema, answer: Any, message: str) -> None:
-    with pytest.raises(BadOutput) as refused:
+    with pytest.raises(InvalidOutput) as refused:
         read_answer(answer, outputs, 1)
     assert re.search(message, f"{refused.value.code}: {refused.value}")

@@ -3,7 +3,7 @@ import pyarrow as pa
 import pytest
 
 from scoreline.config.settings import AuditSettings
-from scoreline.pipeline.audit import added, item_figures, judge, overlap_figures, score_figures, users_gate
+from scoreline.pipeline.audit import added, evaluate_gates, item_figures, overlap_figures, score_figures, users_gate
 
 FINE = {"wanted": 1000, "scored": 1000, "failed": 0, "seen": 0, "forbidden": 0, "empty": 0, "fallback": 0}
 
@@ -14,7 +14,7 @@ def lists(rows: dict[int, list[int] | None]) -> pa.Table:
 
 
 def test_a_good_run_passes_every_gate() -> None:
-    assert all(gate.passed for gate in judge(FINE, AuditSettings()))
+    assert all(gate.passed for gate in evaluate_gates(FINE, AuditSettings()))
 
 
 @pytest.mark.parametrize(
@@ -39,12 +39,12 @@ def test_a_good_run_passes_every_gate() -> None:
     ],
 )
 def test_each_gate_refuses_what_it_guards(found: dict[str, float], limits: dict[str, float], name: str) -> None:
-    gates = judge({**FINE, **found}, AuditSettings(**limits))
+    gates = evaluate_gates({**FINE, **found}, AuditSettings(**limits))
     assert [gate.name for gate in gates if not gate.passed] == [name]
     assert [gate.name for gate in gates if gate.refuses] == [name]
     key = next(iter(limits), None)
     if key and key != "max_failed_share":
-        warned = judge({**FINE, **found}, AuditSettings(**limits, warn=[key]))
+        warned = evaluate_gates({**FINE, **found}, AuditSettings(**limits, warn=[key]))
         assert not any(gate.refuses for gate in warned)
 
 
@@ -57,8 +57,8 @@ def test_far_fewer_users_than_before_are_refused_unless_told() -> None:
 
 def test_a_few_that_always_fail_do_not_refuse_the_nights_without_news() -> None:
     found = {**FINE, "wanted": 3, "scored": 0, "failed": 3}
-    assert not any(gate.refuses for gate in judge(found, AuditSettings(), whole_table=False))
-    assert any(gate.refuses for gate in judge(found, AuditSettings(), whole_table=True))
+    assert not any(gate.refuses for gate in evaluate_gates(found, AuditSettings(), whole_table=False))
+    assert any(gate.refuses for gate in evaluate_gates(found, AuditSettings(), whole_table=True))
 
 
 def test_the_shift_of_scores_is_none_when_nothing_moves_and_large_when_they_do() -> None:
@@ -71,7 +71,7 @@ def test_the_shift_of_scores_is_none_when_nothing_moves_and_large_when_they_do()
 
 
 def test_failures_below_the_floor_are_tolerated_in_small_tables() -> None:
-    gates = judge({**FINE, "wanted": 50, "scored": 45, "failed": 5}, AuditSettings())
+    gates = evaluate_gates({**FINE, "wanted": 50, "scored": 45, "failed": 5}, AuditSettings())
     assert all(gate.passed for gate in gates)
 
 
@@ -83,10 +83,10 @@ def test_a_model_that_fails_for_more_than_a_tenth_is_refused_in_small_tables(
     users: int, failed: int, refused: bool
 ) -> None:
     found = {**FINE, "wanted": users, "scored": users - failed, "failed": failed}
-    assert any(gate.refuses for gate in judge(found, AuditSettings())) is refused
-    part_of_it = judge({**found, "among": users}, AuditSettings(), whole_table=False)
+    assert any(gate.refuses for gate in evaluate_gates(found, AuditSettings())) is refused
+    part_of_it = evaluate_gates({**found, "among": users}, AuditSettings(), whole_table=False)
     assert any(gate.refuses for gate in part_of_it) is refused
-    few_of_many = judge({**found, "among": 100_000}, AuditSettings(), whole_table=False)
+    few_of_many = evaluate_gates({**found, "among": 100_000}, AuditSettings(), whole_table=False)
     assert not any(gate.refuses for gate in few_of_many)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from scoreline.pipeline.fence import next_sequence
-from scoreline.tables.history import Commit, follows, made_by, origin, shown
+from scoreline.tables.history import Commit, find_attempt, follows, origin, published_commit
 
 T0 = datetime(2026, 7, 1, tzinfo=UTC)
 
@@ -34,7 +34,7 @@ def restore(version: int | None) -> Any:
 
 def test_a_commit_is_known_by_its_attempt() -> None:
     commits = log(publish(0, attempt="a"), publish(1, attempt="b"))
-    assert [getattr(made_by(commits, attempt), "version", None) for attempt in ("a", "b", "c")] == [1, 2, None]
+    assert [getattr(find_attempt(commits, attempt), "version", None) for attempt in ("a", "b", "c")] == [1, 2, None]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_a_publication_follows_what_it_was_decided_on(commits: list[Commit], exp
     ],
 )
 def test_the_publication_that_readers_see(commits: list[Commit], version: int | None) -> None:
-    found = shown(commits)
+    found = published_commit(commits)
     assert (found.version if found else None) == version
 
 

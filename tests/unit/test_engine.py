@@ -11,7 +11,7 @@ import pytest
 from scoreline.errors import InputError
 from scoreline.models.signature import UNNAMED, check_output_names
 from scoreline.scoring.loaded_model import load_engine
-from scoreline.scoring.output_checks import BadOutput, answer_columns
+from scoreline.scoring.output_checks import InvalidOutput, answer_columns
 
 FRAUD = pa.schema([("p_fraud", pa.float64()), ("p_legit", pa.float64())])
 PLAIN = pa.schema([("prediction_0", pa.float64()), ("prediction_1", pa.float64())], metadata=UNNAMED)
@@ -46,16 +46,16 @@ def test_outputs_are_found(found: Any, outputs: pa.Schema) -> None:
     ],
 )
 def test_half_an_answer_is_none(found: Any) -> None:
-    with pytest.raises(BadOutput, match=r"no column p_fraud.*: it returned .*, its signature has p_fraud, p_legit"):
+    with pytest.raises(InvalidOutput, match=r"no column p_fraud.*: it returned .*, its signature has p_fraud, p_legit"):
         taken(found, FRAUD)
 
 
 def test_a_column_that_is_there_twice_or_is_called_by_a_number_is_none() -> None:
     twice = pd.DataFrame([[0.1, 0.2, 0.9]], columns=["p_fraud", "p_fraud", "p_legit"])
-    with pytest.raises(BadOutput, match="column p_fraud more than once: p_fraud, p_fraud, p_legit"):
+    with pytest.raises(InvalidOutput, match="column p_fraud more than once: p_fraud, p_fraud, p_legit"):
         taken(twice, FRAUD)
     numbers = pa.schema([("1", pa.float64()), ("x", pa.float64())])
-    with pytest.raises(BadOutput, match="no column 1: it returned 1, x, 2"):
+    with pytest.raises(InvalidOutput, match="no column 1: it returned 1, x, 2"):
         taken(pd.DataFrame([[0.1, 0.2, 0.3]], columns=[1, "x", 2]), numbers)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from scoreline.pipeline.changes import News, complete_note, oldest_row, read_news
+from scoreline.pipeline.changes import Changes, complete_note, oldest_row, read_changes
 from scoreline.tables.history import Commit
 
 T0 = datetime(2026, 7, 1, tzinfo=UTC)
@@ -27,8 +27,8 @@ def published(
     return Commit(version, T0 + 2 * HOUR, "WRITE", note)
 
 
-def news(target: list[Commit], inputs: list[Commit], too_old: datetime | None = None) -> News | None:
-    return read_news(target, inputs, input_name="histories", too_old=too_old)
+def news(target: list[Commit], inputs: list[Commit], too_old: datetime | None = None) -> Changes | None:
+    return read_changes(target, inputs, input_name="histories", too_old=too_old)
 
 
 def test_commits_behind_the_publication_are_the_news() -> None:
@@ -121,7 +121,7 @@ def test_a_comparison_is_known_of_the_rows_that_were_compared_only() -> None:
 
 
 def test_the_oldest_row_is_as_old_as_the_last_run_of_everyone() -> None:
-    known = News(None, {"oldest": T0.isoformat()})
+    known = Changes(None, {"oldest": T0.isoformat()})
     assert oldest_row(known, whole_table=False, began=T0 + HOUR) == T0
     assert oldest_row(known, whole_table=True, began=T0 + HOUR) == T0 + HOUR
     assert oldest_row(None, whole_table=False, began=T0 + HOUR) is None

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from scoreline.scoring.limits import alarm
-from scoreline.scoring.sandbox import Patience, sandboxed
+from scoreline.scoring.sandbox import Timeouts, sandboxed
 
 ROWS = pa.RecordBatch.from_pydict({"a": [1, 2, 3]})
 
@@ -20,7 +20,7 @@ def fail(rows: pa.RecordBatch, code: str, message: str) -> pa.RecordBatch:
 
 def outcome(score: object) -> tuple[list[int], float]:
     began = time.monotonic()
-    found = list(sandboxed(score, fail, ROWS, Patience(0.5, 0.5, lambda: False)))  # type: ignore[arg-type]
+    found = list(sandboxed(score, fail, ROWS, Timeouts(0.5, 0.5, lambda: False)))  # type: ignore[arg-type]
     return [value for batch in found for value in batch.column("a").to_pylist()], time.monotonic() - began
 
 
@@ -61,5 +61,5 @@ def _runs(pid: int) -> bool:
 
 def test_an_answer_larger_than_a_pipe_comes_whole() -> None:
     large = pa.RecordBatch.from_pydict({"a": list(range(200_000))})
-    found = list(sandboxed(lambda rows, _: rows, fail, large, Patience(None, None, lambda: False)))
+    found = list(sandboxed(lambda rows, _: rows, fail, large, Timeouts(None, None, lambda: False)))
     assert found == [large]

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from scoreline.scoring.loaded_model import Engine, _by_pandas, _from_arrow
-from scoreline.scoring.task import Guard, ScoringTask, score_batch
+from scoreline.scoring.task import ScoringTask, WorkerLimits, score_batch
 from scoreline.tables.schema import Keys, staged
 
 LISTS = pa.schema([("item_ids", pa.list_(pa.int64())), ("scores", pa.list_(pa.float32()))])
@@ -213,7 +213,7 @@ def test_a_model_that_fails_for_everybody_is_not_called_twice_per_user() -> None
         calls.append(len(rows))
         raise ZeroDivisionError
 
-    guarded = task(guard=Guard(failures=3))
+    guarded = task(guard=WorkerLimits(failures=3))
     scored = score_batch(guarded, engine(answer), users([[i] for i in range(1000)]))
     codes = [code for _, _, code in outcomes(scored)]
     assert codes.count("MODEL_RAISED") + codes.count("NOT_TRIED") == 1000

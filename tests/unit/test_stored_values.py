@@ -9,7 +9,7 @@ from scoreline.config.settings import fingerprint
 from scoreline.pipeline.changes import complete_note
 from scoreline.pipeline.plan import Slice
 from scoreline.pipeline.staging import PREFIX, Lineage, Manifest, _manifest
-from scoreline.sources.rules import Rules
+from scoreline.sources.rules import ScoringRules
 from scoreline.tables.history import Commit
 
 MANIFEST = Manifest(
@@ -27,8 +27,8 @@ MANIFEST = Manifest(
 
 
 def test_the_hash_of_rules() -> None:
-    assert Rules(20, True, None, None).hash == "6d343821a864f6a1"
-    assert Rules(20, True, pa.array([1, 2]), pa.array(["a"]), {"depth": 3}).hash == "3dfccd37c85eaec3"
+    assert ScoringRules(20, True, None, None).hash == "6d343821a864f6a1"
+    assert ScoringRules(20, True, pa.array([1, 2]), pa.array(["a"]), {"depth": 3}).hash == "3dfccd37c85eaec3"
 
 
 def test_the_name_of_staging() -> None:

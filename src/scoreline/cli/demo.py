@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from scoreline.cli import render as text
+from scoreline.cli import render
 from scoreline.cli.demo_data import Service, write_more_events, write_service
 from scoreline.config.settings import Settings
 from scoreline.context import Context, open_context
@@ -31,17 +31,17 @@ def run_demo(settings: Settings, *, users: int, config: Path) -> None:
     write_more_events(folder, service, share=0.01)
     context = open_context(settings)
     _say("Ingest")
-    click.echo(text.ingested(ingest_events(context, str(events))))
+    click.echo(render.ingested(ingest_events(context, str(events))))
     ingest_items(context, str(items))
     _say("Train and register")
     click.echo(_trained_once(context))
     _say("Score, audit, publish")
-    click.echo(text.ran(run(context, progress=for_terminal(quiet=False))))
+    click.echo(render.ran(run(context, progress=for_terminal(quiet=False))))
     _say("Export to the application's database")
-    click.echo(text.exported(export(context)))
+    click.echo(render.exported(export(context)))
     _say("Some users")
     for view in show_users(context, ["1", "2", "3"], recent=5):
-        click.echo(text.user(view, most=8))
+        click.echo(render.user(view, most=8))
     _say("What to try next")
     click.echo(_next_steps(context, config, folder))
 
@@ -55,8 +55,8 @@ def _trained_once(context: Context) -> str:
     except InputError:
         taught = train_model(context)
         if taught.refused:
-            raise InputError(f"{text.trained(taught)}\n{taught.refused}") from None
-        return text.trained(taught)
+            raise InputError(f"{render.trained(taught)}\n{taught.refused}") from None
+        return render.trained(taught)
     return f"{settings.model.uri} is version {champion.version} already"
 
 

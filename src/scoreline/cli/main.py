@@ -10,7 +10,7 @@ from typing import Any, get_args
 import click
 
 from scoreline import __version__
-from scoreline.cli.options import pipeline, say
+from scoreline.cli.options import pipeline, print_report
 from scoreline.config.loading import load_settings
 from scoreline.config.settings import EstimatorName, Settings
 from scoreline.deploy.shipped import here_or_shipped
@@ -55,7 +55,7 @@ def main() -> None:
 @click.option("--items", metavar="SOURCE", help="The catalogue with titles.")
 def ingest(settings: Settings, as_json: bool, quiet: bool, events: tuple[str, ...], items: str | None) -> None:
     """Merge new events into the users' histories; bad rows are quarantined."""
-    from scoreline.cli import render as text
+    from scoreline.cli import render
     from scoreline.context import open_context
     from scoreline.ingest.ingest import ingest_events, ingest_items
 
@@ -63,10 +63,10 @@ def ingest(settings: Settings, as_json: bool, quiet: bool, events: tuple[str, ..
         raise click.UsageError("Say what to ingest: --events SOURCE, --items SOURCE or both.")
     context = open_context(settings)
     for source in events:
-        say(ingest_events(context, source), text.ingested, as_json=as_json)
+        print_report(ingest_events(context, source), render.ingested, as_json=as_json)
     if items:
         count = ingest_items(context, items)
-        say({"source": items, "items": count}, lambda _: f"{items}: {count:,} items", as_json=as_json)
+        print_report({"source": items, "items": count}, lambda _: f"{items}: {count:,} items", as_json=as_json)
 
 
 def _help_estimator(command: click.Context, _: click.Parameter, name: str | None) -> None:
@@ -96,12 +96,12 @@ def _help_estimator(command: click.Context, _: click.Parameter, name: str | None
 )
 def train(settings: Settings, as_json: bool, quiet: bool, no_promote: bool, force: bool) -> None:
     """Train a model on the histories, compare it with popularity, register it and make it the champion."""
-    from scoreline.cli import render as text
+    from scoreline.cli import render
     from scoreline.context import open_context
     from scoreline.training.train import train_model
 
     report = train_model(open_context(settings), promote=not no_promote, force=force)
-    say(report, text.trained, as_json=as_json)
+    print_report(report, render.trained, as_json=as_json)
     if report.refused:
         raise InputError(report.refused)
 
@@ -112,10 +112,10 @@ def train(settings: Settings, as_json: bool, quiet: bool, no_promote: bool, forc
 @click.option("--force", is_flag=True, help="Even if it is worse than the champion, or not measured.")
 def promote(settings: Settings, as_json: bool, quiet: bool, version: str | None, force: bool) -> None:
     """Point the model's alias at a version; from the next run on everyone is due."""
-    from scoreline.cli import render as text
+    from scoreline.cli import render
     from scoreline.training.train import promote_model
 
-    say(promote_model(settings, version=version, force=force), text.promoted, as_json=as_json)
+    print_report(promote_model(settings, version=version, force=force), render.promoted, as_json=as_json)
 
 
 fraction_option = click.option(
@@ -131,7 +131,7 @@ everyone_option = click.option("--everyone", is_flag=True, help="Score users tha
 @everyone_option
 def plan(settings: Settings, as_json: bool, quiet: bool, fraction: float, everyone: bool) -> None:
     """Say what a run would do and why, without doing it."""
-    from scoreline.cli import render as text
+    from scoreline.cli import render
     from scoreline.context import open_context
     from scoreline.pipeline.run import plan_run
 
@@ -143,7 +143,7 @@ def plan(settings: Settings, as_json: bool, quiet: bool, fraction: float, everyo
         "reasons": found.reasons,
         "slices": len(found.slices),
     }
-    say(report, lambda _: text.planned(found, opened.model), as_json=as_json)
+    print_report(report, lambda _: render.planned(found, opened.model), as_json=as_json)
 
 
 @main.command()
@@ -156,7 +156,7 @@ def run(
     settings: Settings, as_json: bool, quiet: bool, fraction: float, everyone: bool, fresh: bool, verify: bool
 ) -> None:
     """Score the users that are due, audit the result and publish it in one commit."""
-    from scoreline.cli import render as text
+    from scoreline.cli import render
     from scoreline.context import open_context
     from scoreline.pipeline.progress import for_terminal
     from scoreline.pipeline.run import run as run_pipeline
@@ -169,7 +169,7 @@ def run(
         verify=verify,
         progress=for_terminal(quiet=quiet),
     )
-    say(report, text.ran, as_json=as_json)
+    print_report(report, render.ran, as_json=as_json)
 
 
 @main.command()
@@ -178,11 +178,11 @@ def run(
 @click.option("--accept", "reason", required=True, metavar="REASON", help="Why its rows are good all the same.")
 def publish(settings: Settings, as_json: bool, quiet: bool, run_id: str, reason: str) -> None:
     """Publish a run that the audit refused; who did it and why is recorded."""
-    from scoreline.cli import render as text
+    from scoreline.cli import render
     from scoreline.context import open_context
-    from scoreline.pipeline.approve import publish_accepted
+    from scoreline.pipeline.approve import approve_run
 
-    say(publish_accepted(open_context(settings), run_id, reason=reason), text.accepted, as_json=as_json)
+    print_report(approve_run(open_context(settings), run_id, reason=reason), render.accepted, as_json=as_json)
 
 
 @main.command()
@@ -190,34 +190,34 @@ def publish(settings: Settings, as_json: bool, quiet: bool, run_id: str, reason:
 @click.argument("users", nargs=-1, required=True, metavar="USER...")
 def show(settings: Settings, as_json: bool, quiet: bool, users: tuple[str, ...]) -> None:
     """Show users' histories and recommendations by title."""
-    from scoreline.cli import render as text
+    from scoreline.cli import render
     from scoreline.context import open_context
     from scoreline.operations.show import show_users
 
     for view in show_users(open_context(settings), users):
-        say(view, text.user, as_json=as_json)
+        print_report(view, render.user, as_json=as_json)
 
 
 @main.command()
 @pipeline
 def status(settings: Settings, as_json: bool, quiet: bool) -> None:
     """Show tables, versions, the published model, freshness and the last runs."""
-    from scoreline.cli import render as text
+    from scoreline.cli import render
     from scoreline.context import open_context
     from scoreline.operations.show import status as look
 
-    say(look(open_context(settings)), text.state, as_json=as_json)
+    print_report(look(open_context(settings)), render.state, as_json=as_json)
 
 
 @main.command()
 @pipeline
 def export(settings: Settings, as_json: bool, quiet: bool) -> None:
     """Send what changed since the last export to the application's database, in one transaction."""
-    from scoreline.cli import render as text
+    from scoreline.cli import render
     from scoreline.context import open_context
     from scoreline.export.export import export as send
 
-    say(send(open_context(settings)), text.exported, as_json=as_json)
+    print_report(send(open_context(settings)), render.exported, as_json=as_json)
 
 
 @main.command()
@@ -225,22 +225,22 @@ def export(settings: Settings, as_json: bool, quiet: bool) -> None:
 @click.option("--run", "run_id", metavar="ID", help="The run to go back to (default: the one before the current).")
 def rollback(settings: Settings, as_json: bool, quiet: bool, run_id: str | None) -> None:
     """Bring the table back to what an earlier run published."""
-    from scoreline.cli import render as text
+    from scoreline.cli import render
     from scoreline.context import open_context
     from scoreline.pipeline.rollback import roll_back
 
-    say(roll_back(open_context(settings), run_id=run_id), text.rolled_back, as_json=as_json)
+    print_report(roll_back(open_context(settings), run_id=run_id), render.rolled_back, as_json=as_json)
 
 
 @main.command()
 @pipeline
 def doctor(settings: Settings, as_json: bool, quiet: bool) -> None:
     """Look the installation over: Java, storage, registry, tables, leftovers; says what to do."""
-    from scoreline.cli import render as text
+    from scoreline.cli import render
     from scoreline.operations.doctor import examine
 
     checks = examine(settings)
-    say(checks, text.examined, as_json=as_json)
+    print_report(checks, render.examined, as_json=as_json)
     if any(check.verdict == "bad" for check in checks):
         sys.exit(1)
 
@@ -250,7 +250,7 @@ def doctor(settings: Settings, as_json: bool, quiet: bool) -> None:
 @click.option("--retain", default="7d", show_default=True, help="Keep what versions of so long ago need.")
 def vacuum(settings: Settings, as_json: bool, quiet: bool, retain: str) -> None:
     """Delete files that nothing needs any more, and what dead runs left behind."""
-    from scoreline.cli import render as text
+    from scoreline.cli import render
     from scoreline.config.settings import parse_duration
     from scoreline.context import open_context
     from scoreline.operations.maintenance import vacuum as sweep
@@ -259,29 +259,29 @@ def vacuum(settings: Settings, as_json: bool, quiet: bool, retain: str) -> None:
         wanted: Any = parse_duration(retain)
     except ValueError as error:
         raise click.UsageError(f"--retain: {told(error)}") from None
-    say(sweep(open_context(settings), retain=wanted), text.maintained, as_json=as_json)
+    print_report(sweep(open_context(settings), retain=wanted), render.maintained, as_json=as_json)
 
 
 @main.command()
 @pipeline
 def optimize(settings: Settings, as_json: bool, quiet: bool) -> None:
     """Put small files of the tables together."""
-    from scoreline.cli import render as text
+    from scoreline.cli import render
     from scoreline.context import open_context
     from scoreline.operations.maintenance import optimize as compact
 
-    say(compact(open_context(settings)), text.maintained, as_json=as_json)
+    print_report(compact(open_context(settings)), render.maintained, as_json=as_json)
 
 
 @main.command()
 @pipeline
 def repair(settings: Settings, as_json: bool, quiet: bool) -> None:
     """Give each user of user_history one row again, where somebody else has doubled it."""
-    from scoreline.cli import render as text
+    from scoreline.cli import render
     from scoreline.context import open_context
     from scoreline.operations.repair import repair_histories
 
-    say(repair_histories(open_context(settings)), text.repaired, as_json=as_json)
+    print_report(repair_histories(open_context(settings)), render.repaired, as_json=as_json)
 
 
 @main.command()
@@ -294,7 +294,7 @@ def mapreduce(settings: Settings, as_json: bool, quiet: bool, folder: Path) -> N
 
     folder.mkdir(parents=True, exist_ok=True)
     report = write_files(open_context(settings), folder)
-    say(report, lambda r: f"{r.folder}: {r.users:,} users' histories and {r.model}", as_json=as_json)
+    print_report(report, lambda r: f"{r.folder}: {r.users:,} users' histories and {r.model}", as_json=as_json)
 
 
 @main.command(context_settings={"ignore_unknown_options": True})

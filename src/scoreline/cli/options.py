@@ -11,7 +11,7 @@ import click
 from scoreline.config.loading import load_settings
 from scoreline.redaction import Redacted, redacted
 
-__all__ = ["pipeline", "say"]
+__all__ = ["pipeline", "print_report"]
 
 
 def pipeline(command: Callable[..., None]) -> Callable[..., None]:
@@ -45,7 +45,7 @@ def pipeline(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
-def say(report: Any, text: Callable[..., str], *, as_json: bool) -> None:
+def print_report(report: Any, text: Callable[..., str], *, as_json: bool) -> None:
     from scoreline.cli.render import as_json as encoded
 
     click.echo(redacted(encoded(report) if as_json else text(report)))

@@ -12,12 +12,12 @@ from scoreline.operations.doctor import Check
 from scoreline.operations.maintenance import Maintained
 from scoreline.operations.repair import RepairReport
 from scoreline.operations.show import Line, Status, UserView
-from scoreline.pipeline.approve import AcceptReport
+from scoreline.pipeline.approve import ApprovalReport
 from scoreline.pipeline.plan import MEANING, Plan
 from scoreline.pipeline.rollback import RollbackReport
 from scoreline.pipeline.run import RunReport
 from scoreline.registry.versions import Promotion
-from scoreline.training.train import Taught
+from scoreline.training.train import TrainReport
 
 
 def as_json(report: Any) -> str:
@@ -95,7 +95,7 @@ def ran(report: RunReport) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def accepted(report: AcceptReport) -> str:
+def accepted(report: ApprovalReport) -> str:
     lines = [
         f"Run {report.run_id}: {report.users:,} users published to {report.table} version {report.version}, accepted "
         f"by {report.accepted_by}: {report.reason}",
@@ -120,7 +120,7 @@ def audited(found: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def trained(report: Taught) -> str:
+def trained(report: TrainReport) -> str:
     training = report.training
     named = {"model": training.metrics, "popularity": training.baseline}
     if training.champion:

@@ -28,7 +28,7 @@ from scoreline.sources.reader import read_source
 from scoreline.sources.values import key, require_kinds
 from scoreline.tables import schema
 from scoreline.tables.delta import Table, commit_settings, is_conflict
-from scoreline.tables.history import LOOKED_AT, Commit, made_by
+from scoreline.tables.history import HISTORY_LIMIT, Commit, find_attempt
 from scoreline.tables.lock import exclusive
 from scoreline.tables.schema import BUCKET, MALFORMED, OLDER, RAW, SOURCE, UPDATED_AT, USER_ID
 
@@ -85,7 +85,7 @@ def _ingested(context: Context, source: str, settings: EventsSettings, scratch: 
     database = news.database if news else Database(settings.query, scratch) if settings.query else None
     rows = read_source(context.spark, source, settings, settings.source_columns(), database=database)
     require_kinds(rows.schema, settings.columns.model_dump(exclude_none=True), name, time=settings.time)
-    before = history.commits(limit=LOOKED_AT)
+    before = history.commits(limit=HISTORY_LIMIT)
     columns = [name for name in rows.columns if name not in (SOURCE, RAW, MALFORMED)]
     drift = _drift(columns, before)
     checked = checked_events(rows, settings, context.keys, now=context.now)
@@ -236,8 +236,8 @@ def _merge(
     )
     with commit_settings(context.spark, note=note):
         history.upsert(changed, USER_ID)
-    commits = history.commits(limit=LOOKED_AT)
-    ours = made_by(commits, note["attempt"])
+    commits = history.commits(limit=HISTORY_LIMIT)
+    ours = find_attempt(commits, note["attempt"])
     counted = ours.metrics if ours else {}
     changes = sum(int(counted.get(name, 0)) for name in ("numTargetRowsInserted", "numTargetRowsUpdated"))
     return changes, commits[0].version
@@ -256,7 +256,7 @@ def _first(context: Context, history: Table, incoming: DataFrame, note: Mapping[
     except (PySparkException, Py4JJavaError) as error:
         if not is_conflict(error):
             raise
-    ours = made_by(history.commits(limit=LOOKED_AT), note["attempt"])
+    ours = find_attempt(history.commits(limit=HISTORY_LIMIT), note["attempt"])
     return ours.version if ours else None
 
 

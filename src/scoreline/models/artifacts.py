@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scoreline.errors import InputError
 from scoreline.models.estimator import Estimator
 from scoreline.models.imported_factors import ImportedFactors
-from scoreline.models.item_index import Catalogue
+from scoreline.models.item_index import ItemIndex
 from scoreline.models.item_neighbours import ItemNeighbours
 from scoreline.models.latent_factors import LatentFactors
 from scoreline.models.popularity import Popularity
@@ -32,7 +32,7 @@ ESTIMATORS: dict[str, type[Estimator]] = {
 class FittedModel:
     """A model, the catalogue its indexes mean, and the popularity list for users it says nothing about."""
 
-    catalogue: Catalogue
+    catalogue: ItemIndex
     estimator: Estimator
     popularity: Popularity
 
@@ -71,7 +71,7 @@ def load(folder: Path) -> FittedModel:
         )
     arrays = {path.stem: _map(path) for path in folder.glob("*.npy")}
     estimator = ESTIMATORS[meta["estimator"]].from_arrays(arrays, **meta["params"])
-    return FittedModel(Catalogue.from_arrays(arrays), estimator, Popularity.from_arrays(arrays))
+    return FittedModel(ItemIndex.from_arrays(arrays), estimator, Popularity.from_arrays(arrays))
 
 
 def _map(path: Path) -> npt.NDArray[Any]:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scoreline.errors import InputError
-from scoreline.models.item_index import Catalogue
+from scoreline.models.item_index import ItemIndex
 
 __all__ = ["Histories"]
 
@@ -42,7 +42,7 @@ class Histories:
         cls,
         item_ids: pa.Array | pa.ChunkedArray,
         weights: pa.Array | pa.ChunkedArray | None,
-        catalogue: Catalogue,
+        catalogue: ItemIndex,
         older: pa.Array | pa.ChunkedArray | None = None,
     ) -> "Histories":
         """Histories from a column of lists of ids and one of lists of weights (None: every event weighs 1).
@@ -103,7 +103,7 @@ def _with_older(
     offsets: npt.NDArray[np.int64],
     items: npt.NDArray[np.int32],
     older: pa.Array | pa.ChunkedArray,
-    catalogue: Catalogue,
+    catalogue: ItemIndex,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]] | None:
     """Offsets and items of each history and, behind it, what was seen before; None if nobody has seen more."""
     older_offsets, ids = _flatten(older, "older_item_ids")

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from scoreline.errors import InputError
 
-__all__ = ["Catalogue"]
+__all__ = ["ItemIndex"]
 
 # A lookup array costs four bytes per id between the smallest and the largest: worth it up to this many per
 # item (and always up to the constant), as it answers in 1-3 ns where a hash needs 12 (longs) to 65 (strings).
@@ -19,7 +19,7 @@ _LARGEST_DENSE_ID = 1 << 62  # differences of ids below it cannot overflow
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class ItemIndex:
     """Distinct item ids in ascending order; an item's index is its place in that order.
 
     Longs ascend as numbers, strings by their UTF-8 bytes, so "ties by item id" is "ties by index".
@@ -38,14 +38,14 @@ class Catalogue:
     slots: npt.NDArray[np.int32] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def from_ids(cls, values: pa.Array | pa.ChunkedArray) -> "Catalogue":
+    def from_ids(cls, values: pa.Array | pa.ChunkedArray) -> "ItemIndex":
         """Catalogue of the distinct non-null `values` (any integer or string type)."""
         ids = _as_key_type(pc.drop_null(pc.unique(_one_chunk(values))))
         ascending = ids.take(pc.sort_indices(ids))
         return cls(ascending, _slots(ascending))
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, npt.NDArray[np.generic]]) -> "Catalogue":
+    def from_arrays(cls, arrays: dict[str, npt.NDArray[np.generic]]) -> "ItemIndex":
         """The catalogue that `arrays()` described, without copying: memory-mapped arrays stay on disk."""
         if "item_ids" in arrays:
             slots = arrays["item_slots"].view(np.int32) if "item_slots" in arrays else None

@@ -10,11 +10,11 @@ import pyarrow as pa
 from scoreline.errors import InputError
 from scoreline.models.artifacts import FittedModel
 from scoreline.models.histories import Histories
-from scoreline.models.item_index import Catalogue
+from scoreline.models.item_index import ItemIndex
 from scoreline.models.popularity import completed
 from scoreline.models.topk import TopK
 
-__all__ = ["DEFAULTS", "Rules", "Scorer", "recommend"]
+__all__ = ["DEFAULTS", "RecommendParams", "Scorer", "recommend"]
 
 DEFAULTS: dict[str, Any] = {"k": 20, "exclude_seen": True, "allowed_items": [], "blocked_items": []}
 
@@ -35,14 +35,14 @@ class Scorer:
         lists, is_fallback = recommend(self.model, histories, self._rules(params or {}))
         return _to_arrow(lists, is_fallback, self.model.catalogue)
 
-    def _rules(self, params: dict[str, Any]) -> "Rules":
+    def _rules(self, params: dict[str, Any]) -> "RecommendParams":
         """The rules of these params; kept, because every batch of a run asks the same."""
         asked = {**DEFAULTS, **params}
         unknown = sorted(asked.keys() - DEFAULTS.keys())
         if unknown:
             raise InputError(f"param {unknown[0]} is not understood; there are {', '.join(DEFAULTS)}")
         if self._asked is None or not _same(asked, self._asked):
-            self._rules_asked = Rules.of(
+            self._rules_asked = RecommendParams.of(
                 int(asked["k"]),
                 exclude_seen=bool(asked["exclude_seen"]),
                 allowed=asked["allowed_items"],
@@ -54,7 +54,7 @@ class Scorer:
 
 
 @dataclass(frozen=True)
-class Rules:
+class RecommendParams:
     """What is asked of the model: at most `k` items, seen ones or not, and which items may come at all.
 
     eligible: bool per item of the catalogue; None for all of them.
@@ -65,7 +65,7 @@ class Rules:
     eligible: npt.NDArray[np.bool_] | None
 
     @classmethod
-    def of(cls, k: int, *, exclude_seen: bool, allowed: Any, blocked: Any, catalogue: Catalogue) -> "Rules":
+    def of(cls, k: int, *, exclude_seen: bool, allowed: Any, blocked: Any, catalogue: ItemIndex) -> "RecommendParams":
         """Rules from ids: `allowed` and `blocked` are sequences, None or empty for no such rule.
 
         Ids that the model does not know are ignored: if none of `allowed` is known, nothing may come.
@@ -82,13 +82,13 @@ class Rules:
         return cls(k, exclude_seen, eligible[:-1])
 
 
-def _indexes(ids: Any, catalogue: Catalogue) -> npt.NDArray[np.int32] | None:
+def _indexes(ids: Any, catalogue: ItemIndex) -> npt.NDArray[np.int32] | None:
     if ids is None or not len(ids):
         return None
     return catalogue.index_of(ids if isinstance(ids, pa.Array) else pa.array(ids))
 
 
-def recommend(model: FittedModel, histories: Histories, rules: Rules) -> tuple[TopK, npt.NDArray[np.bool_]]:
+def recommend(model: FittedModel, histories: Histories, rules: RecommendParams) -> tuple[TopK, npt.NDArray[np.bool_]]:
     """Lists of the batch's users, and which of them are the popularity list instead of the model's.
 
     Each list has min(k, eligible unseen items) entries. A user for whom the model has nothing gets the most
@@ -105,7 +105,7 @@ def recommend(model: FittedModel, histories: Histories, rules: Rules) -> tuple[T
     return replace(lists, scores=scores), is_fallback
 
 
-def _to_arrow(lists: TopK, is_fallback: npt.NDArray[np.bool_], catalogue: Catalogue) -> pa.RecordBatch:
+def _to_arrow(lists: TopK, is_fallback: npt.NDArray[np.bool_], catalogue: ItemIndex) -> pa.RecordBatch:
     """Columns `item_ids` (list), `scores` (list of float) and `source` (`model` or `fallback`)."""
     offsets = pa.array(lists.offsets.astype(np.int32))
     source = pa.DictionaryArray.from_arrays(pa.array(is_fallback.astype(np.int8)), ["model", "fallback"])

@@ -15,7 +15,7 @@ from scoreline.errors import ScorelineError, told
 from scoreline.hashing import verify
 from scoreline.operations.repair import doubled
 from scoreline.pipeline.staging import PREFIX, SCRATCH
-from scoreline.registry import versions as registry
+from scoreline.registry import versions
 from scoreline.registry.files import abandoned
 from scoreline.tables.schema import PUBLISHED, TABLES
 
@@ -95,7 +95,7 @@ def _session(settings: Settings, context: list[Context]) -> list[Check]:
 
 
 def _model(settings: Settings) -> list[Check]:
-    model = registry.pin(
+    model = versions.pin(
         settings.model.uri,
         tracking_uri=settings.tracking_uri,
         registry_uri=settings.mlflow.registry_uri,
@@ -108,7 +108,7 @@ def _model(settings: Settings) -> list[Check]:
         return [Check("model", "warn", f"{said}; nobody has recorded its digest", advice)]
 
     def verified() -> list[Check]:
-        verify(registry.download(model, settings.model_folder), expected)
+        verify(versions.download(model, settings.model_folder), expected)
         return [Check("model", "ok", f"{said}; its files have the recorded digest")]
 
     return _guarded("model", verified)

@@ -13,7 +13,7 @@ from scoreline.errors import ConfigurationError, InputError
 from scoreline.pipeline.fence import published_table
 from scoreline.sources.values import whole
 from scoreline.tables.delta import Table
-from scoreline.tables.history import shown
+from scoreline.tables.history import published_commit
 from scoreline.tables.schema import PUBLISHED, RECOMMENDATIONS, TABLES, USER_ID
 
 
@@ -113,7 +113,7 @@ def status(context: Context, *, last: int = 5) -> Status:
         )
     tables = [_table_state(name, table) for name, table in existing.items()]
     target = _published(context) if set(PUBLISHED) & existing.keys() else None
-    found = shown(target.commits()) if target else None
+    found = published_commit(target.commits()) if target else None
     published = {"version": found.version, "at": found.at, **found.note} if found else None
     runs = _last_runs(existing["runs"], last) if "runs" in existing else []
     return Status(tables, published, _freshness(target) if target else None, runs)

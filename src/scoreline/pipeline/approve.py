@@ -17,7 +17,7 @@ from scoreline.tables.lock import exclusive
 
 
 @dataclass(frozen=True)
-class AcceptReport:
+class ApprovalReport:
     """A run that was published by hand: the limits it broke, who took it upon themselves, and why."""
 
     run_id: str
@@ -30,7 +30,7 @@ class AcceptReport:
 
 
 @step
-def publish_accepted(context: Context, run_id: str, *, reason: str) -> AcceptReport:
+def approve_run(context: Context, run_id: str, *, reason: str) -> ApprovalReport:
     """Publish the staged rows of a run that the audit refused.
 
     Raises InputError if there is no such run, if it was not staged to its end, or if another run or a rollback has
@@ -44,7 +44,7 @@ def publish_accepted(context: Context, run_id: str, *, reason: str) -> AcceptRep
         _require_whole(staging)
         _require_newest(staging, target)
         figures = audit_figures(context, staging, counted(staging))
-        gates = audit.judge(figures, context.settings.audit, whole_table=staging.manifest.whole_table)
+        gates = audit.evaluate_gates(figures, context.settings.audit, whole_table=staging.manifest.whole_table)
         broken = tuple(str(gate) for gate in gates if gate.refuses)
         if figures["failed"]:
             record_failures(context, staging)
@@ -52,7 +52,7 @@ def publish_accepted(context: Context, run_id: str, *, reason: str) -> AcceptRep
         version = publish_staged(context, staging, figures, said=said)
     discard(context, staging)
     record_run(context, staging.manifest, state="accepted", figures={**figures, **said}, version=version)
-    return AcceptReport(run_id, broken, said["accepted_by"], reason, int(figures["scored"]), target.location, version)
+    return ApprovalReport(run_id, broken, said["accepted_by"], reason, int(figures["scored"]), target.location, version)
 
 
 def _require_whole(staging: Staging) -> None:

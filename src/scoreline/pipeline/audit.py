@@ -148,7 +148,7 @@ def users_gate(users: int, before: int, limits: AuditSettings) -> list[Gate]:
     return [Gate("share of users still there", share, limit, share >= least, "min_users_share" in limits.warn)]
 
 
-def judge(found: Mapping[str, Any], limits: AuditSettings, *, whole_table: bool = True) -> list[Gate]:
+def evaluate_gates(found: Mapping[str, Any], limits: AuditSettings, *, whole_table: bool = True) -> list[Gate]:
     """All gates of a run. `found` has the summed figures, `wanted` (users) and those of the sample.
 
     `among`: of how many users a few may fail.

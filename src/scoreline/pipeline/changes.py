@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from scoreline.tables.history import HARMLESS, Commit, follows, origin
+from scoreline.tables.history import NON_DATA_OPERATIONS, Commit, follows, origin
 
 
 @dataclass(frozen=True)
-class News:
+class Changes:
     """All that has happened since the publication whose note is `state`, when it left nobody due.
 
     `since`: rows whose `updated_at` is not before it have changed since; None if none has. `verified_at`: when the keys
@@ -31,9 +31,9 @@ class News:
         return longest is not None and (self.verified_at is None or now - self.verified_at >= longest)
 
 
-def read_news(
+def read_changes(
     target: Sequence[Commit], inputs: Sequence[Commit], *, input_name: str, too_old: datetime | None
-) -> News | None:
+) -> Changes | None:
     """The news, None where the logs do not prove it and the keys have to be compared.
 
     `target` and `inputs` are the newest commits of both tables, newest first. `too_old`: rows scored before that are
@@ -49,7 +49,7 @@ def read_news(
     seen = [c for c in inputs if c.version <= made.note["input_version"]]
     if not seen or _moment(seen[0]) != made.note.get("input_at"):
         return None
-    later = [c for c in inputs if c.version > seen[0].version and c.operation not in HARMLESS]
+    later = [c for c in inputs if c.version > seen[0].version and c.operation not in NON_DATA_OPERATIONS]
     stamps = [stamp for c in later if (stamp := _stamp(c))]
     if len(stamps) < len(later):
         return None
@@ -57,7 +57,7 @@ def read_news(
     clock = max((stamp for c in seen if (stamp := _stamp(c))), default=None)
     if stamps and clock is not None and min(stamps) <= clock:
         return None
-    return News(min(stamps, default=None), made.note, _verified_at(target, made))
+    return Changes(min(stamps, default=None), made.note, _verified_at(target, made))
 
 
 def _verified_at(target: Sequence[Commit], made: Commit) -> datetime | None:
@@ -78,7 +78,7 @@ def complete_note(
     }
 
 
-def oldest_row(news: News | None, *, whole_table: bool, began: datetime) -> datetime | None:
+def oldest_row(news: Changes | None, *, whole_table: bool, began: datetime) -> datetime | None:
     """A lower bound of `scored_at` after a publication that began then; None if it is not known."""
     if whole_table:
         return began

@@ -19,7 +19,7 @@ from scoreline.engine.filesystem import folders
 from scoreline.engine.sql import quoted
 from scoreline.errors import InputError, Superseded
 from scoreline.tables.delta import Table, Tables, commit_settings, committed
-from scoreline.tables.history import LOOKED_AT, Commit, made_by, shown
+from scoreline.tables.history import HISTORY_LIMIT, Commit, find_attempt, published_commit
 from scoreline.tables.schema import PUBLISHED, USER_ID
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ APP = "scoreline/publish"
 
 def newest_commits(table: Table) -> list[Commit]:
     """The newest commits of the table, back to the last numbered one at least, newest first."""
-    commits = table.commits(limit=LOOKED_AT)
+    commits = table.commits(limit=HISTORY_LIMIT)
     if any("sequence" in c.note for c in commits) or not commits or commits[-1].version == 0:
         return commits
     return table.commits()
@@ -79,7 +79,7 @@ def _stamped(note: Mapping[str, Any], sequence: int) -> dict[str, Any]:
 def _published(table: Table, note: Mapping[str, Any], commit: Callable[[], None]) -> int:
     # of two racing publishers one gets a conflict, often the newer: it tries again, and the fence decides
     committed(commit)
-    ours = made_by(table.commits(limit=LOOKED_AT), note["attempt"])
+    ours = find_attempt(table.commits(limit=HISTORY_LIMIT), note["attempt"])
     if ours is None:
         raise superseded(table)
     return ours.version
@@ -95,7 +95,7 @@ def superseded(table: Table) -> Superseded:
 
 def overtaken(table: Table, sequence: int) -> bool:
     """Whether a run or rollback numbered `sequence` or higher has published."""
-    numbers = (c.note.get("sequence") for c in table.commits(limit=LOOKED_AT))
+    numbers = (c.note.get("sequence") for c in table.commits(limit=HISTORY_LIMIT))
     return any(number >= sequence for number in numbers if isinstance(number, int))
 
 
@@ -174,9 +174,9 @@ def _rollback_target(table: Table, commits: Sequence[Commit], run_id: str | None
                 f"No run {run_id} was published to {table.location}. Published runs, newest first: {listed}."
             )
         return named[0]
-    current = shown(commits)
+    current = published_commit(commits)
     # what readers saw before it: not the run below it in the log, which may have been taken back
-    before = shown([c for c in commits if current is not None and c.version < current.version])
+    before = published_commit([c for c in commits if current is not None and c.version < current.version])
     if before is None:
         raise InputError(f"{table.location} has no run before the current one. Published runs: {listed}.")
     return before

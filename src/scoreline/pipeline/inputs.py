@@ -23,7 +23,7 @@ from scoreline.sources.parquet import read_parquet
 from scoreline.sources.values import key
 from scoreline.tables import schema
 from scoreline.tables.delta import Table
-from scoreline.tables.history import LOOKED_AT, Commit
+from scoreline.tables.history import HISTORY_LIMIT, Commit
 from scoreline.tables.row_hash import row_hash
 from scoreline.tables.schema import BUCKET, HISTORY_HASH, OLDER, RAW, SOURCE, USER_ID
 
@@ -65,7 +65,7 @@ def open_inputs(context: Context) -> Inputs:
     if context.settings.input is not None:
         return _features(context, context.settings.input)
     table = context.tables.existing("user_history", made_by="scoreline ingest --events FILE")
-    commits = table.commits(limit=LOOKED_AT)
+    commits = table.commits(limit=HISTORY_LIMIT)
     version = commits[0].version
     return Inputs(table.location, version, _with_older(table.read(version), context.keys), commits)
 

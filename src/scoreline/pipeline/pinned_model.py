@@ -16,12 +16,12 @@ from scoreline.models.signature import Contract, check_contract, check_output_na
 from scoreline.models.signature_types import nullable
 from scoreline.pipeline.distribute import ship
 from scoreline.pipeline.inputs import Inputs
-from scoreline.registry import versions as registry
+from scoreline.registry import versions
 from scoreline.scoring.loaded_model import is_shipped
 from scoreline.scoring.node import Shipment
 from scoreline.scoring.seen import ITEM_IDS, SCORES
-from scoreline.scoring.task import OLDER, SOURCE, Guard, ScoringTask
-from scoreline.sources.rules import Rules
+from scoreline.scoring.task import OLDER, SOURCE, ScoringTask, WorkerLimits
+from scoreline.sources.rules import ScoringRules
 from scoreline.tables import schema
 from scoreline.tables.schema import BUCKET, HISTORY_HASH, USER_ID
 
@@ -29,31 +29,31 @@ _WORKING = ("_left", "_new", "_different", "_old")  # columns that stand beside 
 
 
 @dataclass(frozen=True)
-class Pinned:
+class PinnedModel:
     """One model version, the work of the workers, and the table its results go to."""
 
-    model: registry.PinnedModel
+    model: versions.PinnedModel
     task: ScoringTask
     shipment: Shipment
     target_name: str
     output_fields: list[T.StructField] | None
 
 
-def pin_model(context: Context, inputs: Inputs, rules: Rules) -> Pinned:
+def pin_model(context: Context, inputs: Inputs, rules: ScoringRules) -> PinnedModel:
     """Resolve the configured model to one version, fetch it, and check its signature against the input's columns.
 
     Raises InputError for an unknown model or alias, or a signature that does not fit; no row has been read by then.
     """
     settings = context.settings
-    model = registry.pin(
+    model = versions.pin(
         settings.model.uri,
         tracking_uri=settings.tracking_uri,
         registry_uri=settings.mlflow.registry_uri,
         allow=settings.model.allow,
     )
-    path = registry.download(model, settings.model_folder)
+    path = versions.download(model, settings.model_folder)
     expected = _verified(settings.model, model, path)
-    signature = registry.signature(path)
+    signature = versions.signature(path)
     named = settings.input.columns if settings.input else []
     inputs.require([*named, *map(str, signature.inputs.input_names() if signature and signature.inputs else [])])
     contract = check_contract(signature, to_arrow_schema(inputs.rows.schema), named=named)
@@ -80,14 +80,14 @@ def pin_model(context: Context, inputs: Inputs, rules: Rules) -> Pinned:
         guard=_guard(settings.scoring),
     )
     name = "recommendations" if contract.kind == "recommender" else "predictions"
-    return Pinned(model, task, ship(context.spark, path, shared=settings.model.shared), name, output_fields)
+    return PinnedModel(model, task, ship(context.spark, path, shared=settings.model.shared), name, output_fields)
 
 
 def _params(signature: Any, given: dict[str, Any], path: Path) -> dict[str, Any]:
     return given if is_shipped(path) else checked_params(signature, given)
 
 
-def _seen(context: Context, contract: Contract, rules: Rules) -> tuple[str, ...]:
+def _seen(context: Context, contract: Contract, rules: ScoringRules) -> tuple[str, ...]:
     """The columns of what a user has seen: of `user_history` always, of a table of yours if the model takes them."""
     if contract.kind != "recommender" or not rules.exclude_seen:
         return ()
@@ -105,7 +105,7 @@ def _inputs(contract: Contract, seen: tuple[str, ...], path: Path) -> tuple[str,
     return tuple(dict.fromkeys([*contract.inputs, *more]))
 
 
-def _verified(given: ModelSettings, model: registry.PinnedModel, path: Path) -> str | None:
+def _verified(given: ModelSettings, model: versions.PinnedModel, path: Path) -> str | None:
     """The digest that the files have, and that workers compare with before they load; None if nobody recorded one."""
     expected = given.sha256 or model.digest
     if expected is None:
@@ -119,8 +119,8 @@ def _verified(given: ModelSettings, model: registry.PinnedModel, path: Path) -> 
     return expected
 
 
-def _guard(given: ScoringSettings) -> Guard:
-    return Guard(
+def _guard(given: ScoringSettings) -> WorkerLimits:
+    return WorkerLimits(
         batch_seconds=given.batch_timeout.total_seconds() if given.batch_timeout else None,
         row_seconds=given.row_timeout.total_seconds(),
         memory_share=given.worker_memory_share,

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from scoreline.pipeline.changes import News
+from scoreline.pipeline.changes import Changes
 from scoreline.tables.schema import ADDED_AT, BUCKET, HISTORY_HASH, SCORED_AT, UPDATED_AT, USER_ID
 
 Reason = Literal["left", "new", "doubled", "other_model", "other_rules", "changed", "too_old", "asked"]
@@ -30,7 +30,7 @@ MEANING: Mapping[Reason, str] = {
 
 
 @dataclass(frozen=True)
-class Wanted:
+class DesiredState:
     """What an up-to-date row says."""
 
     model_name: str
@@ -89,7 +89,7 @@ class Plan:
         return self.to_score == self.users
 
 
-def due_users(histories: DataFrame, recommendations: DataFrame, wanted: Wanted) -> DataFrame:
+def due_users(histories: DataFrame, recommendations: DataFrame, wanted: DesiredState) -> DataFrame:
     """Compare the keys of both tables; gives `user_id, bucket, reason`, a row for each user that is due.
 
     `histories` has `user_id, bucket, history_hash`, each user once, `recommendations` also `model_name, model_version,
@@ -112,7 +112,7 @@ def due_users(histories: DataFrame, recommendations: DataFrame, wanted: Wanted) 
     return both.select(USER_ID, bucket, reason.alias("reason")).where(F.col("reason").isNotNull())
 
 
-def _judged(recommendations: DataFrame, wanted: Wanted) -> DataFrame:
+def _judged(recommendations: DataFrame, wanted: DesiredState) -> DataFrame:
     """What is wrong with a row by itself, as booleans: the join then moves a few bytes a user, not three strings.
 
     A row per user, with the number of `_rows` that there are: the join has to move the rows by user all the same. What
@@ -133,7 +133,7 @@ def _judged(recommendations: DataFrame, wanted: Wanted) -> DataFrame:
     return rows.groupBy(USER_ID).agg(F.count(F.lit(1)).alias("_rows"), *one)
 
 
-def due_by_news(histories: DataFrame, news: News, wanted: Wanted) -> DataFrame:
+def due_by_changes(histories: DataFrame, news: Changes, wanted: DesiredState) -> DataFrame:
     """The rows of `user_history` that are due, with a column `reason`, from what the logs prove.
 
     Where the model and the rules are the published ones these are the rows that changed since: no other file is read.

@@ -14,7 +14,7 @@ from scoreline.context import Context, step
 from scoreline.engine.failures import explained
 from scoreline.engine.frames import count
 from scoreline.errors import AuditRefused, InputError, NotUnique, RunFailed, ScorelineError, Superseded
-from scoreline.pipeline.audit import Gate, judge, users_gate
+from scoreline.pipeline.audit import Gate, evaluate_gates, users_gate
 from scoreline.pipeline.changes import complete_note, oldest_row
 from scoreline.pipeline.fence import note_verified, overtaken, superseded
 from scoreline.pipeline.inputs import quarantine_unkeyed
@@ -24,7 +24,7 @@ from scoreline.pipeline.publish import audit_figures, publish_staged, record_fai
 from scoreline.pipeline.reasons import why_failed
 from scoreline.pipeline.records import record_run
 from scoreline.pipeline.slices import stage_slices
-from scoreline.pipeline.snapshot import Due, Opened, Verification, count_due, find_due, open_run
+from scoreline.pipeline.snapshot import Due, RunSnapshot, Verification, count_due, find_due, open_run
 from scoreline.pipeline.staging import Lineage, Manifest, Staging, clean_staging, discard, find_staging
 from scoreline.tables.lock import exclusive
 
@@ -55,7 +55,7 @@ class RunReport:
 
 
 @step
-def plan_run(context: Context, *, fraction: float = 1.0, everyone: bool = False) -> tuple[Opened, Plan]:
+def plan_run(context: Context, *, fraction: float = 1.0, everyone: bool = False) -> tuple[RunSnapshot, Plan]:
     """Say what a run would do, without doing it."""
     opened = open_run(context, fraction=fraction, everyone=everyone, create=False)
     with explained("the tables could not be compared"):
@@ -117,7 +117,7 @@ def _warn_of_missed(due: Due) -> None:
         )
 
 
-def _nothing_due(opened: Opened, plan: Plan, due: Due) -> RunReport:
+def _nothing_due(opened: RunSnapshot, plan: Plan, due: Due) -> RunReport:
     if plan.users == 0:
         raise InputError(f"{opened.inputs.name} has no user in it yet. Ingest first: scoreline ingest --events FILE")
     if due.verification:
@@ -133,7 +133,7 @@ def _nothing_due(opened: Opened, plan: Plan, due: Due) -> RunReport:
     )
 
 
-def _require_users(context: Context, opened: Opened, plan: Plan) -> None:
+def _require_users(context: Context, opened: RunSnapshot, plan: Plan) -> None:
     """Raise AuditRefused if there are far fewer users than are published; nothing has been scored by then."""
     before = count(opened.published()) if plan.leaving else 0
     for gate in users_gate(plan.users, before, context.settings.audit):
@@ -146,7 +146,7 @@ def _require_users(context: Context, opened: Opened, plan: Plan) -> None:
             log.warning("%s", gate)
 
 
-def _new_staging(context: Context, opened: Opened, plan: Plan, *, compared: bool) -> Staging:
+def _new_staging(context: Context, opened: RunSnapshot, plan: Plan, *, compared: bool) -> Staging:
     manifest = Manifest(
         run_id=f"{context.now:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}",
         sequence=opened.sequence,
@@ -174,7 +174,7 @@ def _new_staging(context: Context, opened: Opened, plan: Plan, *, compared: bool
 
 
 def _staged_and_published(
-    context: Context, opened: Opened, staging: Staging, due: Due, progress: Progress, clock: "_Clock"
+    context: Context, opened: RunSnapshot, staging: Staging, due: Due, progress: Progress, clock: "_Clock"
 ) -> RunReport:
     """Stage what is not staged yet, audit, publish; whatever comes of it is recorded."""
     figures: dict[str, Any] = {}
@@ -222,7 +222,7 @@ def _staged_and_published(
     )
 
 
-def _for_the_next_run(opened: Opened, manifest: Manifest, *, complete: bool) -> dict[str, Any]:
+def _for_the_next_run(opened: RunSnapshot, manifest: Manifest, *, complete: bool) -> dict[str, Any]:
     """What the publishing commit says, so that the next run need not compare all keys."""
     began, inputs = manifest.began, opened.inputs
     oldest = oldest_row(opened.news, whole_table=manifest.whole_table, began=began)
@@ -234,14 +234,14 @@ def _for_the_next_run(opened: Opened, manifest: Manifest, *, complete: bool) -> 
     }
 
 
-def _who_was_first(opened: Opened, error: ScorelineError) -> ScorelineError:
+def _who_was_first(opened: RunSnapshot, error: ScorelineError) -> ScorelineError:
     """A run that fails because a newer one has published and tidied up says so."""
     if isinstance(error, RunFailed) and not isinstance(error, Superseded) and overtaken(opened.target, opened.sequence):
         return superseded(opened.target)
     return error
 
 
-def _only_failures(context: Context, opened: Opened, staging: Staging, figures: Mapping[str, Any]) -> RunReport:
+def _only_failures(context: Context, opened: RunSnapshot, staging: Staging, figures: Mapping[str, Any]) -> RunReport:
     manifest = staging.manifest
     staging.table.drop()
     record_run(context, manifest, state="only_failures", figures=figures)
@@ -259,7 +259,7 @@ def _only_failures(context: Context, opened: Opened, staging: Staging, figures: 
 def _require_passed(context: Context, staging: Staging, figures: Mapping[str, Any]) -> list[Gate]:
     """Raise AuditRefused if a gate refuses; returns those that only warn."""
     manifest = staging.manifest
-    gates = judge(figures, context.settings.audit, whole_table=manifest.whole_table)
+    gates = evaluate_gates(figures, context.settings.audit, whole_table=manifest.whole_table)
     warned = [gate for gate in gates if gate.warns and not gate.passed]
     for gate in warned:
         log.warning("run_id=%s %s", manifest.run_id, gate)

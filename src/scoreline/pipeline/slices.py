@@ -18,16 +18,18 @@ from scoreline.pipeline.distribute import scored
 from scoreline.pipeline.plan import Slice
 from scoreline.pipeline.progress import Progress, following
 from scoreline.pipeline.reasons import why_failed
-from scoreline.pipeline.snapshot import Due, Opened
+from scoreline.pipeline.snapshot import Due, RunSnapshot
 from scoreline.pipeline.staging import LEFT, Staging, stage
-from scoreline.scoring.task import Guard
+from scoreline.scoring.task import WorkerLimits
 from scoreline.tables import schema
 from scoreline.tables.schema import BUCKET, USER_ID
 
 log = logging.getLogger(__name__)
 
 
-def stage_slices(context: Context, opened: Opened, staging: Staging, due: Due, progress: Progress) -> dict[str, int]:
+def stage_slices(
+    context: Context, opened: RunSnapshot, staging: Staging, due: Due, progress: Progress
+) -> dict[str, int]:
     """Stage every slice that an earlier attempt has not; returns the figures of the whole run, summed.
 
     Raises AuditRefused as soon as more users have failed than the whole run may have.
@@ -65,7 +67,7 @@ def _tolerated(context: Context, staging: Staging) -> int:
 
 
 def _scored_and_staged(
-    context: Context, opened: Opened, staging: Staging, part: Slice, due: Due, *, first: bool
+    context: Context, opened: RunSnapshot, staging: Staging, part: Slice, due: Due, *, first: bool
 ) -> Mapping[str, Any]:
     """Score and stage a slice; if a Python worker dies of it, once more in a sandbox that finds out by which user."""
     whole_table = staging.manifest.whole_table
@@ -81,7 +83,7 @@ def _scored_and_staged(
 
 
 def scored_slice(
-    context: Context, opened: Opened, part: Slice, due: Due, *, whole_table: bool, guard: Guard
+    context: Context, opened: RunSnapshot, part: Slice, due: Due, *, whole_table: bool, guard: WorkerLimits
 ) -> DataFrame:
     """The staged rows of one slice."""
     everyone, inside = opened.inputs.rows, _inside(part)
@@ -91,7 +93,7 @@ def scored_slice(
     return scored(rows, opened.pinned.shipment, task, staged)
 
 
-def _columns(opened: Opened) -> DataFrame:
+def _columns(opened: RunSnapshot) -> DataFrame:
     """What of the rows the workers read."""
     return opened.inputs.rows.select(*map(quoted, opened.pinned.task.columns))
 
@@ -130,7 +132,7 @@ def counted(staging: Staging, rows: Column | None = None) -> Mapping[str, Any]:
     return chosen.agg(*figures).first().asDict()  # type: ignore[union-attr]
 
 
-def _departures(context: Context, opened: Opened, due: DataFrame) -> DataFrame:
+def _departures(context: Context, opened: RunSnapshot, due: DataFrame) -> DataFrame:
     known = {USER_ID: F.col(USER_ID), BUCKET: F.col(BUCKET), "outcome": F.lit("left")}
     fields = schema.staged(context.keys, opened.pinned.output_fields)
     columns = [known.get(f.name, F.lit(None)).cast(f.dataType).alias(f.name) for f in fields]

@@ -13,22 +13,22 @@ from scoreline import __version__
 from scoreline.context import Context
 from scoreline.engine.frames import count
 from scoreline.errors import InputError
-from scoreline.pipeline.changes import News, read_news
+from scoreline.pipeline.changes import Changes, read_changes
 from scoreline.pipeline.fence import newest_commits, next_sequence
 from scoreline.pipeline.inputs import Inputs, hashed, open_inputs, require_unique
-from scoreline.pipeline.pinned_model import Pinned, pin_model
-from scoreline.pipeline.plan import Plan, Wanted, all_new, choose_buckets, due_by_news, due_users, make_plan
-from scoreline.sources.rules import Rules, read_rules
+from scoreline.pipeline.pinned_model import PinnedModel, pin_model
+from scoreline.pipeline.plan import DesiredState, Plan, all_new, choose_buckets, due_by_changes, due_users, make_plan
+from scoreline.sources.rules import ScoringRules, read_rules
 from scoreline.tables import schema
 from scoreline.tables.delta import Table
-from scoreline.tables.history import Commit, shown
+from scoreline.tables.history import Commit, published_commit
 from scoreline.tables.schema import BUCKET, HISTORY_HASH, SCORED_AT, USER_ID
 
 _UNIQUE_SHARE = 0.9  # an estimate of different keys below that share of the rows: then it is looked at exactly
 
 
 @dataclass(frozen=True)
-class Opened:
+class RunSnapshot:
     """Everything a run depends on, pinned before anything is decided.
 
     target_version: 0 for a table that was just made, or that is still to be made. news: None where the keys of both
@@ -39,10 +39,10 @@ class Opened:
     target: Table
     target_version: int
     sequence: int
-    news: News | None
-    pinned: Pinned
-    rules: Rules
-    wanted: Wanted
+    news: Changes | None
+    pinned: PinnedModel
+    rules: ScoringRules
+    wanted: DesiredState
     fraction: float
     verify: bool = False
 
@@ -54,7 +54,7 @@ class Opened:
         """The table as it was when the run began."""
         return self.target.read(self.target_version)
 
-    def as_of(self, moment: datetime) -> "Opened":
+    def as_of(self, moment: datetime) -> "RunSnapshot":
         """The same seen from another moment: a run that is taken up again keeps the clock it began with."""
         return replace(self, wanted=replace(self.wanted, now=moment))
 
@@ -117,7 +117,9 @@ class Due:
         self.keys.unpersist()
 
 
-def open_run(context: Context, *, fraction: float, everyone: bool, verify: bool = False, create: bool = True) -> Opened:
+def open_run(
+    context: Context, *, fraction: float, everyone: bool, verify: bool = False, create: bool = True
+) -> RunSnapshot:
     """Pin everything and check that it fits together; no row has been read when this raises.
 
     `create` makes the table if there is none yet. `verify` compares all keys even where the logs say who is due.
@@ -136,7 +138,7 @@ def open_run(context: Context, *, fraction: float, everyone: bool, verify: bool 
     if _behind(inputs, commits):
         # a run that has published since we looked had newer input: with ours we would take its rows back
         inputs = hashed(open_inputs(context), pinned.task.inputs)
-    wanted = Wanted(
+    wanted = DesiredState(
         model_name=pinned.model.name,
         model_version=pinned.model.version,
         rules_hash=rules.hash,
@@ -144,8 +146,8 @@ def open_run(context: Context, *, fraction: float, everyone: bool, verify: bool 
         now=context.now,
         everyone=everyone,
     )
-    news = read_news(commits, inputs.commits, input_name=inputs.name, too_old=wanted.too_old)
-    return Opened(
+    news = read_changes(commits, inputs.commits, input_name=inputs.name, too_old=wanted.too_old)
+    return RunSnapshot(
         inputs=inputs,
         target=target,
         target_version=commits[0].version if commits else 0,
@@ -162,25 +164,25 @@ def open_run(context: Context, *, fraction: float, everyone: bool, verify: bool 
 
 def _behind(inputs: Inputs, commits: Sequence[Commit]) -> bool:
     """Whether what is published was made from a newer version of the input."""
-    published = shown(commits)
+    published = published_commit(commits)
     if published is None or inputs.version is None or published.note.get("input") != inputs.name:
         return False
     version = published.note.get("input_version")
     return isinstance(version, int) and version > inputs.version
 
 
-def find_due(opened: Opened) -> Due:
+def find_due(opened: RunSnapshot) -> Due:
     """Each due user, of both tables as they were pinned."""
     rows = opened.inputs.rows
     if opened.target_version == 0:
         return Due.among(all_new(rows), everyone=True)  # created just now: nothing to compare with
     if opened.news is not None and not opened.verify:
-        return Due.among(due_by_news(rows, opened.news, opened.wanted))
+        return Due.among(due_by_changes(rows, opened.news, opened.wanted))
     keys = due_users(rows.select(USER_ID, BUCKET, HISTORY_HASH), opened.published(), opened.wanted)
     keys = keys.persist(StorageLevel.MEMORY_AND_DISK)  # compared once, used by the plan and each slice
     if opened.news is None:
         return Due(keys)
-    return Due(keys, verification=_verified(keys, due_by_news(rows, opened.news, opened.wanted)))
+    return Due(keys, verification=_verified(keys, due_by_changes(rows, opened.news, opened.wanted)))
 
 
 def _verified(keys: DataFrame, by_logs: DataFrame) -> Verification:
@@ -189,7 +191,7 @@ def _verified(keys: DataFrame, by_logs: DataFrame) -> Verification:
     return Verification(count(missed) if examples else 0, tuple(examples))
 
 
-def count_due(context: Context, opened: Opened, due: Due) -> Plan:
+def count_due(context: Context, opened: RunSnapshot, due: Due) -> Plan:
     """Count the due users, choose the buckets of this run and cut them into slices.
 
     A key that is in many rows, as half of a key of two columns is, shows by the way; a few such rows show in the audit.
@@ -216,6 +218,6 @@ def count_due(context: Context, opened: Opened, due: Due) -> Plan:
     )
 
 
-def _last_scored(opened: Opened) -> dict[int, datetime]:
+def _last_scored(opened: RunSnapshot) -> dict[int, datetime]:
     newest = opened.published().groupBy(BUCKET).agg(F.max(SCORED_AT).alias("at"))
     return {row[BUCKET]: row["at"] for row in newest.collect()}

@@ -18,13 +18,13 @@ from scoreline.errors import InputError, told
 from scoreline.hashing import verify
 from scoreline.models.handover import handed_over
 from scoreline.redaction import redacted
-from scoreline.scoring.output_checks import BadOutput, cast, read_answer, require_names
+from scoreline.scoring.output_checks import InvalidOutput, cast, read_answer, require_names
 
 Call = Callable[[pa.RecordBatch, Mapping[str, Any]], pa.RecordBatch]
 
 
 @dataclass(frozen=True)
-class Engine:
+class LoadedModel:
     """A loaded model: `call` gives its output columns, one row per input row in the same order."""
 
     call: Call
@@ -32,7 +32,7 @@ class Engine:
 
 
 @lru_cache(maxsize=2)
-def load_engine(path: str, outputs: pa.Schema, threads: int, *, digest: str | None = None) -> Engine:
+def load_engine(path: str, outputs: pa.Schema, threads: int, *, digest: str | None = None) -> LoadedModel:
     """Load the model in the folder `path`, once per process; BLAS and OpenMP get `threads` threads.
 
     If there is a `digest`, the folder is compared with it before anything of the model is imported. Raises InputError
@@ -48,14 +48,16 @@ def load_engine(path: str, outputs: pa.Schema, threads: int, *, digest: str | No
         os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(tempfile.gettempdir()) / f"numba-{os.getuid()}"))
     if (own := _shipped_model(Path(path))) is not None:
         threadpool_limits(limits=threads)
-        return Engine(call=lambda batch, params: _from_arrow(own(batch, dict(params)), outputs), speaks_arrow=True)
+        return LoadedModel(call=lambda batch, params: _from_arrow(own(batch, dict(params)), outputs), speaks_arrow=True)
     model = _loaded(Path(path))
     threadpool_limits(limits=threads)
     inner = _unwrapped(model)
     if callable(arrow := getattr(inner, "predict_arrow", None)):
-        return Engine(call=lambda batch, params: _from_arrow(arrow(batch, dict(params)), outputs), speaks_arrow=True)
+        return LoadedModel(
+            call=lambda batch, params: _from_arrow(arrow(batch, dict(params)), outputs), speaks_arrow=True
+        )
     schema = model.metadata.get_input_schema()
-    return Engine(call=lambda batch, params: _by_pandas(model, batch, params, outputs, schema), speaks_arrow=False)
+    return LoadedModel(call=lambda batch, params: _by_pandas(model, batch, params, outputs, schema), speaks_arrow=False)
 
 
 def _loaded(path: Path) -> Any:
@@ -100,7 +102,7 @@ def _unwrapped(model: Any) -> Any:
 
 def _from_arrow(found: Any, outputs: pa.Schema) -> pa.RecordBatch:
     if not isinstance(found, pa.RecordBatch):
-        raise BadOutput("WRONG_TYPE", f"predict_arrow returned {type(found).__name__}, not a RecordBatch")
+        raise InvalidOutput("WRONG_TYPE", f"predict_arrow returned {type(found).__name__}, not a RecordBatch")
     require_names(outputs.names, found.schema.names)
     return pa.RecordBatch.from_arrays([cast(found.column(f.name), f) for f in outputs], schema=outputs)
 

@@ -17,12 +17,12 @@ from scoreline.errors import told
 from scoreline.models.signature import UNNAMED
 from scoreline.models.signature_types import is_nested, with_leaves
 
-__all__ = ["BadOutput", "cast", "read_answer", "require_names"]
+__all__ = ["InvalidOutput", "cast", "read_answer", "require_names"]
 
 _SHAPES = "a DataFrame, a Series, an array, a list of rows or records, or a dict of columns"
 
 
-class BadOutput(Exception):
+class InvalidOutput(Exception):
     """The model returned something that cannot be a result for the rows it was given; `code` says what kind."""
 
     def __init__(self, code: str, message: str) -> None:
@@ -35,7 +35,7 @@ def read_answer(found: Any, outputs: pa.Schema, rows: int) -> pa.RecordBatch:
     columns = answer_columns(found, outputs)
     arrays = [_read(columns[field.name], field) for field in outputs]
     if wrong := [len(values) for values in arrays if len(values) != rows]:
-        raise BadOutput("ROW_COUNT", f"the model returned {wrong[0]} rows for {rows}")
+        raise InvalidOutput("ROW_COUNT", f"the model returned {wrong[0]} rows for {rows}")
     return pa.RecordBatch.from_arrays(arrays, schema=outputs)
 
 
@@ -82,7 +82,7 @@ def _rows(found: Any) -> Sequence[Any] | np.ndarray[Any, Any]:
     if not isinstance(found, list) and hasattr(found, "__array__"):
         found = np.asarray(found)
     if not isinstance(found, list | np.ndarray) or np.ndim(found if isinstance(found, np.ndarray) else [0]) == 0:
-        raise BadOutput("WRONG_TYPE", f"the model returned {type(found).__name__}, expected {_SHAPES}")
+        raise InvalidOutput("WRONG_TYPE", f"the model returned {type(found).__name__}, expected {_SHAPES}")
     return found
 
 
@@ -106,9 +106,9 @@ def _by_position(values: Any, outputs: pa.Schema) -> dict[str, Any]:
         return {names[0]: values}
     wide = np.ndim(values) if isinstance(values, np.ndarray) else 1 + isinstance(next(iter(values), None), list | tuple)
     if wide == 1:
-        raise BadOutput("MISSING_OUTPUT", f"the model returned one column, its signature has {', '.join(names)}")
+        raise InvalidOutput("MISSING_OUTPUT", f"the model returned one column, its signature has {', '.join(names)}")
     if wrong := sorted({len(row) for row in values} - {len(names)}):
-        raise BadOutput("MISSING_OUTPUT", f"the model returned {wrong[0]} columns, its signature has {len(names)}")
+        raise InvalidOutput("MISSING_OUTPUT", f"the model returned {wrong[0]} columns, its signature has {len(names)}")
     columns = values.T if isinstance(values, np.ndarray) and values.ndim == 2 else list(zip(*values, strict=True))
     return {name: columns[place] if len(values) else [] for place, name in enumerate(names)}
 
@@ -123,7 +123,7 @@ def _require_order(index: Any) -> None:
     if isinstance(index, pd.RangeIndex) or index.dtype.kind not in "iu" or index.is_monotonic_increasing:
         return
     if np.array_equal(np.sort(index), np.arange(len(index))):
-        raise BadOutput("ROW_ORDER", "the model returned the rows in another order than it was given")
+        raise InvalidOutput("ROW_ORDER", "the model returned the rows in another order than it was given")
 
 
 def _has_no_names(outputs: pa.Schema) -> bool:
@@ -135,9 +135,11 @@ def require_names(names: Sequence[str], there: Iterable[Any]) -> None:
     found = list(there)
     given = [str(name) for name in found]
     if twice := [name for name in names if found.count(name) > 1]:
-        raise BadOutput("MISSING_OUTPUT", f"the model returned column {twice[0]} more than once: {', '.join(given)}")
+        raise InvalidOutput(
+            "MISSING_OUTPUT", f"the model returned column {twice[0]} more than once: {', '.join(given)}"
+        )
     if missing := [name for name in names if name not in found]:
-        raise BadOutput(
+        raise InvalidOutput(
             "MISSING_OUTPUT",
             f"the model returned no column {', '.join(missing)}: it returned {', '.join(given) or 'none'}, its "
             f"signature has {', '.join(names)}",
@@ -148,7 +150,9 @@ def _read(values: Any, field: pa.Field) -> pa.Array:
     try:
         return _array(values, field)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-        raise BadOutput("WRONG_TYPE", f"output {field.name} cannot be read as {field.type}: {told(error)}") from None
+        raise InvalidOutput(
+            "WRONG_TYPE", f"output {field.name} cannot be read as {field.type}: {told(error)}"
+        ) from None
 
 
 def _array(values: Any, field: pa.Field) -> pa.Array:
@@ -204,7 +208,7 @@ def _nested(rows: list[Any], field: pa.Field) -> pa.Array:
         ]
         for part, values in zip(kind, parts, strict=True):
             if not part.nullable and values.filter(pc.invert(missing)).null_count:
-                raise BadOutput("NULL_OUTPUT", f"output {field.name}.{part.name} is null or missing")
+                raise InvalidOutput("NULL_OUTPUT", f"output {field.name}.{part.name} is null or missing")
         return pa.StructArray.from_arrays(parts, fields=list(kind), mask=missing)
     if pa.types.is_map(kind):
         rows = [None if row is None else list(dict(row).items()) for row in rows]
@@ -241,12 +245,12 @@ def cast(values: pa.Array, field: pa.Field) -> pa.Array:
     if values.type.equals(field.type):
         return values
     if not _is_of_kind(values.type, field.type):
-        raise BadOutput("WRONG_TYPE", f"output {field.name} is {values.type}, expected {field.type}")
+        raise InvalidOutput("WRONG_TYPE", f"output {field.name} is {values.type}, expected {field.type}")
     try:
         exact = values.cast(with_leaves(values.type, lambda leaf: pa.string() if pa.types.is_decimal(leaf) else leaf))
         return exact.cast(field.type, safe=not pa.types.is_floating(_leaf(field.type)))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise BadOutput(
+        raise InvalidOutput(
             "WRONG_TYPE", f"output {field.name} is {values.type}, expected {field.type}: {told(error)}"
         ) from None
 

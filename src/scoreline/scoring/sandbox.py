@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-__all__ = ["ChildDied", "Patience", "sandboxed"]
+__all__ = ["ChildDied", "Timeouts", "sandboxed"]
 
 Score = Callable[[pa.RecordBatch, float | None], pa.RecordBatch]
 Fail = Callable[[pa.RecordBatch, str, str], pa.RecordBatch]
@@ -37,7 +37,7 @@ class ChildDied(Exception):
 
 
 @dataclass(frozen=True)
-class Patience:
+class Timeouts:
     """Seconds a model has to answer for a batch and for one row (None: for ever), and whether to go on looking.
 
     `is_over()` says that so many rows have failed that the run is lost: the rest is not tried.
@@ -48,7 +48,7 @@ class Patience:
     is_over: Callable[[], bool]
 
 
-def sandboxed(score: Score, fail: Fail, rows: pa.RecordBatch, patience: Patience) -> Iterator[pa.RecordBatch]:
+def sandboxed(score: Score, fail: Fail, rows: pa.RecordBatch, patience: Timeouts) -> Iterator[pa.RecordBatch]:
     """Batches for all of `rows`, in order: `score(rows, seconds)`, or `fail(row, code, message)` where it dies."""
     seconds = patience.batch_seconds
     try:
@@ -57,7 +57,7 @@ def sandboxed(score: Score, fail: Fail, rows: pa.RecordBatch, patience: Patience
         yield from _row_by_row(score, fail, rows, patience)
 
 
-def _row_by_row(score: Score, fail: Fail, rows: pa.RecordBatch, patience: Patience) -> Iterator[pa.RecordBatch]:
+def _row_by_row(score: Score, fail: Fail, rows: pa.RecordBatch, patience: Timeouts) -> Iterator[pa.RecordBatch]:
     with mmap.mmap(-1, _NUMBER.size) as bookmark:
         first = 0
         while first < rows.num_rows:

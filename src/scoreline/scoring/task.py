@@ -17,16 +17,16 @@ from scoreline.models.handover import BadInput
 from scoreline.redaction import redacted
 from scoreline.scoring.arrow_lists import codes_of
 from scoreline.scoring.limits import alarm, limit_memory
-from scoreline.scoring.loaded_model import Engine, load_engine
-from scoreline.scoring.output_checks import BadOutput
-from scoreline.scoring.sandbox import Patience, sandboxed
+from scoreline.scoring.loaded_model import LoadedModel, load_engine
+from scoreline.scoring.output_checks import InvalidOutput
+from scoreline.scoring.sandbox import Timeouts, sandboxed
 from scoreline.scoring.seen import ITEM_IDS, SCORES, seen_count, unseen
 
 SOURCE, OLDER = "source", "older_item_ids"
 
 
 @dataclass(frozen=True)
-class Guard:
+class WorkerLimits:
     """How a worker protects itself from the model.
 
     failures: so many users of a task are found one by one; beyond them the run is refused anyway. batch_seconds,
@@ -62,7 +62,7 @@ class ScoringTask:
     allowed: pa.Array | None
     threads: int = 1
     digest: str | None = None
-    guard: Guard = Guard()
+    guard: WorkerLimits = WorkerLimits()
     optional: frozenset[str] = frozenset({SOURCE})
 
     @property
@@ -108,7 +108,7 @@ def _limit_memory_once(share: float | None) -> None:
         limit_memory(share)
 
 
-def _in_sandbox(task: ScoringTask, engine: Engine, batch: pa.RecordBatch, failures: _Failures) -> pa.RecordBatch:
+def _in_sandbox(task: ScoringTask, engine: LoadedModel, batch: pa.RecordBatch, failures: _Failures) -> pa.RecordBatch:
     def score(rows: pa.RecordBatch, seconds: float | None) -> pa.RecordBatch:
         guard = replace(task.guard, batch_seconds=seconds)
         return score_batch(replace(task, guard=guard), engine, rows, failures)
@@ -117,12 +117,12 @@ def _in_sandbox(task: ScoringTask, engine: Engine, batch: pa.RecordBatch, failur
         failures.add(rows.num_rows)
         return _failed(task, rows, _Failure(code, message))
 
-    patience = Patience(task.guard.batch_seconds, task.guard.row_seconds, failures.too_many)
+    patience = Timeouts(task.guard.batch_seconds, task.guard.row_seconds, failures.too_many)
     return _joined(task, list(sandboxed(score, fail, batch, patience)))
 
 
 def score_batch(
-    task: ScoringTask, engine: Engine, batch: pa.RecordBatch, failures: _Failures | None = None
+    task: ScoringTask, engine: LoadedModel, batch: pa.RecordBatch, failures: _Failures | None = None
 ) -> pa.RecordBatch:
     """One batch in (the task's columns), one batch of staged rows out."""
     failures = failures or _Failures(task.guard.failures)
@@ -165,7 +165,7 @@ def _bisected(
 
 
 def _failure_of(error: BaseException) -> _Failure:
-    if isinstance(error, BadOutput | BadInput):
+    if isinstance(error, InvalidOutput | BadInput):
         return _Failure(error.code, redacted(str(error))[:1000])
     if isinstance(error, MemoryError | pa.ArrowMemoryError):
         code = "OUT_OF_MEMORY"
@@ -174,7 +174,7 @@ def _failure_of(error: BaseException) -> _Failure:
     return _Failure(code, redacted(f"{type(error).__name__}: {error}")[:1000])
 
 
-def _checked(task: ScoringTask, engine: Engine, rows: pa.RecordBatch) -> pa.RecordBatch:
+def _checked(task: ScoringTask, engine: LoadedModel, rows: pa.RecordBatch) -> pa.RecordBatch:
     outputs = _answered(task, engine, rows)
     if OLDER not in task.seen or OLDER in task.inputs:
         return outputs
@@ -185,12 +185,12 @@ def _checked(task: ScoringTask, engine: Engine, rows: pa.RecordBatch) -> pa.Reco
     return unseen(ask if "k" in task.params else None, rows, outputs, older=OLDER, k=task.k)
 
 
-def _answered(task: ScoringTask, engine: Engine, rows: pa.RecordBatch) -> pa.RecordBatch:
+def _answered(task: ScoringTask, engine: LoadedModel, rows: pa.RecordBatch) -> pa.RecordBatch:
     inputs = rows.select(list(task.inputs))
     with alarm(task.guard.batch_seconds):
         outputs = engine.call(inputs, task.params)
     if outputs.num_rows != inputs.num_rows:
-        raise BadOutput("ROW_COUNT", f"the model returned {outputs.num_rows} rows for {inputs.num_rows}")
+        raise InvalidOutput("ROW_COUNT", f"the model returned {outputs.num_rows} rows for {inputs.num_rows}")
     for name in outputs.schema.names:
         _require_values(name, outputs.column(name), nullable=name in task.optional)
     if task.kind == "recommender":
@@ -200,11 +200,11 @@ def _answered(task: ScoringTask, engine: Engine, rows: pa.RecordBatch) -> pa.Rec
 
 def _require_values(name: str, values: pa.Array, *, nullable: bool) -> None:
     if values.null_count and not nullable:
-        raise BadOutput("NULL_OUTPUT", f"output {name} is null")
+        raise InvalidOutput("NULL_OUTPUT", f"output {name} is null")
     if pa.types.is_list(values.type):
         leaf = values.flatten()
         if leaf.null_count and not nullable:
-            raise BadOutput("NULL_OUTPUT", f"output {name} has a null in it")
+            raise InvalidOutput("NULL_OUTPUT", f"output {name} has a null in it")
         if pa.types.is_nested(leaf.type):
             _require_values(name, leaf, nullable=nullable)
             return
@@ -213,21 +213,21 @@ def _require_values(name: str, values: pa.Array, *, nullable: bool) -> None:
         for part, field in zip(values.flatten(), values.type, strict=True):
             _require_values(f"{name}.{field.name}", part, nullable=True)  # required ones were looked for when read
     if pa.types.is_floating(values.type) and not np.isfinite(values.drop_null().to_numpy()).all():
-        raise BadOutput("NOT_FINITE", f"output {name} is NaN or infinite")
+        raise InvalidOutput("NOT_FINITE", f"output {name} is NaN or infinite")
 
 
 def _require_lists(outputs: pa.RecordBatch, k: int) -> None:
     ids, scores = outputs.column(ITEM_IDS), outputs.column(SCORES)
     lengths = ids.value_lengths().to_numpy()
     if not np.array_equal(lengths, scores.value_lengths().to_numpy()):
-        raise BadOutput("LENGTHS_DIFFER", "item_ids and scores have different lengths")
+        raise InvalidOutput("LENGTHS_DIFFER", "item_ids and scores have different lengths")
     if lengths.max(initial=0) > k:
-        raise BadOutput("TOO_MANY_ITEMS", f"{lengths.max()} items recommended, {k} asked for")
+        raise InvalidOutput("TOO_MANY_ITEMS", f"{lengths.max()} items recommended, {k} asked for")
     codes = codes_of(ids.flatten())
     pairs = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths) * (codes.max(initial=0) + 1) + codes
     pairs.sort(kind="stable")  # row by row already
     if (pairs[1:] == pairs[:-1]).any():
-        raise BadOutput("DUPLICATE_ITEM", "an item is recommended twice to the same user")
+        raise InvalidOutput("DUPLICATE_ITEM", "an item is recommended twice to the same user")
 
 
 def _scored(task: ScoringTask, rows: pa.RecordBatch, outputs: pa.RecordBatch) -> pa.RecordBatch:

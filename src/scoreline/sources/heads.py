@@ -12,12 +12,12 @@ from typing import Any
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
-from scoreline.engine import filesystem as storage
+from scoreline.engine import filesystem
 from scoreline.errors import InputError, told
 
 _BYTES = 1 << 16
 _AT_ONCE = 16
-LOOKED_AT = 200  # files of a folder; what is wrong in others is told when their rows are read
+HISTORY_LIMIT = 200  # files of a folder; what is wrong in others is told when their rows are read
 
 _PACKED = {b"\x1f\x8b": ("gzip", ".gz"), b"BZh": ("bz2", ".bz2"), b"\x28\xb5\x2f\xfd": ("zstd", ".zst")}
 _OTHERS = {
@@ -70,13 +70,13 @@ def looked_at(spark: SparkSession, path: str, kind: str, encoding: str = "UTF-8"
     if not files:
         raise InputError(f"{path}: there is no file in it.")
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        found = list(pool.map(lambda file: storage.first_bytes(spark, file, _BYTES), files[:LOOKED_AT]))
+        found = list(pool.map(lambda file: filesystem.first_bytes(spark, file, _BYTES), files[:HISTORY_LIMIT]))
     heads = []
     for file, raw in zip(files, found, strict=False):
         if kind == "parquet":
-            _require_parquet(storage.shown(file), raw)
+            _require_parquet(filesystem.shown(file), raw)
         elif raw:
-            heads.append(Head(storage.shown(file), *_unpacked(storage.shown(file), raw)))
+            heads.append(Head(filesystem.shown(file), *_unpacked(filesystem.shown(file), raw)))
             _require_text(heads[-1], kind, encoding)
     if kind != "parquet" and not heads:
         raise InputError(f"{path}: its files are empty; expected at least a row.")
@@ -88,7 +88,7 @@ def _require_no_table(spark: SparkSession, path: str) -> None:
     if any(sign in path for sign in "*?[{"):
         return
     for folder, (pattern, name, remedy) in _TABLES.items():
-        if storage.has(spark, f"{path.rstrip('/')}/{folder}", pattern):
+        if filesystem.has(spark, f"{path.rstrip('/')}/{folder}", pattern):
             raise InputError(f"{path} is a {name} table, whose files hold deleted rows, too: {remedy}.")
 
 

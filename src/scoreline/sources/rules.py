@@ -17,7 +17,7 @@ from scoreline.sources.values import require_kinds, text, whole
 
 
 @dataclass(frozen=True)
-class Rules:
+class ScoringRules:
     """k, exclusions, item lists and the model's own params, read once at the run's start; `hash` changes with them."""
 
     k: int
@@ -45,10 +45,10 @@ class Rules:
         return {name: value for name, value in given.items() if name in understood} | dict(self.own)
 
 
-def read_rules(context: Context) -> Rules:
+def read_rules(context: Context) -> ScoringRules:
     """The rules as the configuration and its item lists say now; raises InputError for a list that cannot be read."""
     scoring = context.settings.scoring
-    return Rules(
+    return ScoringRules(
         k=scoring.k,
         exclude_seen=scoring.exclude_seen,
         allowed=_item_list(context, scoring.allowed_items, "scoring.allowed_items"),

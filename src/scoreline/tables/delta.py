@@ -20,7 +20,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
 
 from scoreline.config.settings import TablesSettings
-from scoreline.engine import filesystem as storage
+from scoreline.engine import filesystem
 from scoreline.engine.session_settings import session_settings
 from scoreline.engine.sql import literal, quoted, quoted_name
 from scoreline.errors import InputError, RunFailed
@@ -55,7 +55,7 @@ class Table:
             return bool(self.spark.catalog.tableExists(self.identifier))
         # Asking Spark would load the table, and print a stack trace where there is none. Without a commit the log is a
         # folder that somebody made who was killed before the first one: there is no table yet.
-        return storage.has(self.spark, f"{self.location}/_delta_log", "[0-9]*")
+        return filesystem.has(self.spark, f"{self.location}/_delta_log", "[0-9]*")
 
     def create(self, schema: T.StructType, properties: Mapping[str, str] | None = None) -> None:
         """Create the table empty unless it exists; raises InputError if it exists with other columns or types."""
@@ -70,13 +70,13 @@ class Table:
             committed(lambda: self.spark.sql(statement))
         except AnalysisException:
             # of two who make it at once one may find the other's log, and no commit in it yet
-            if self.in_catalog or not storage.has(self.spark, f"{self.location}/_delta_log", "*"):
+            if self.in_catalog or not filesystem.has(self.spark, f"{self.location}/_delta_log", "*"):
                 raise
         if not (self.in_catalog or self._appears()):
             # Spark takes a log without a commit for a table; on this machine the lock says that its maker is dead
             if is_shared(self.location):
                 self._require_abandoned()
-            storage.remove(self.spark, f"{self.location}/_delta_log")
+            filesystem.remove(self.spark, f"{self.location}/_delta_log")
             self.spark.sql(statement)
 
     def add_column(self, field: T.StructField) -> None:
@@ -176,7 +176,7 @@ class Table:
         """When the newest file of a folder was written that is no table yet; now, for what cannot be looked at."""
         if self.in_catalog:
             return datetime.now(UTC)
-        return storage.touched_at(self.spark, self.location)
+        return filesystem.touched_at(self.spark, self.location)
 
     def detail(self) -> Any:
         """Delta's DESCRIBE DETAIL: numFiles, sizeInBytes and more."""
@@ -196,7 +196,7 @@ class Table:
         if self.in_catalog:
             self.spark.sql(f"DROP TABLE IF EXISTS {self.identifier}")
             return
-        storage.remove(self.spark, self.location)
+        filesystem.remove(self.spark, self.location)
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ class Tables:
             schema = quoted_name(self.settings.catalog)
             found = [row["tableName"] for row in self.spark.sql(f"SHOW TABLES IN {schema}").collect()]
         else:
-            found = storage.folders(self.spark, self.table("x").location.rsplit("/", 1)[0])
+            found = filesystem.folders(self.spark, self.table("x").location.rsplit("/", 1)[0])
         return sorted(name for name in found if name.startswith(prefix))
 
     def existing(self, name: str, *, made_by: str) -> Table:

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-LOOKED_AT = 200  # so far back logs are read for news; what lies behind makes a run compare all keys
+HISTORY_LIMIT = 200  # so far back logs are read for news; what lies behind makes a run compare all keys
 # Operations that leave the rows as they are, whoever did them.
-HARMLESS = frozenset(
+NON_DATA_OPERATIONS = frozenset(
     {
         "ADD COLUMNS", "ADD CONSTRAINT", "CHANGE COLUMN", "CLUSTER BY", "DROP CONSTRAINT", "OPTIMIZE", "REORG",
         "SET TBLPROPERTIES", "UNSET TBLPROPERTIES", "UPGRADE PROTOCOL", "VACUUM END", "VACUUM START",
@@ -35,7 +35,7 @@ class Commit:
         return self.note.get("kind")
 
 
-def made_by(commits: Sequence[Commit], attempt: str) -> Commit | None:
+def find_attempt(commits: Sequence[Commit], attempt: str) -> Commit | None:
     """The commit whose note has this `attempt`; None if it was skipped, or lies further back."""
     return next((commit for commit in commits if commit.note.get("attempt") == attempt), None)
 
@@ -64,7 +64,7 @@ def _origins(commits: Sequence[Commit]) -> dict[int, Commit | None]:
 
 def _rows_of(commit: Commit, made: Mapping[int, Commit | None]) -> int | None:
     """The earlier version whose rows a commit shows, None if it made rows of its own."""
-    if commit.operation in HARMLESS or commit.kind == "verified":
+    if commit.operation in NON_DATA_OPERATIONS or commit.kind == "verified":
         return commit.version - 1
     if commit.kind == "rollback" and _follows(made, commit):
         return _whole(commit.note.get("to_version"))
@@ -87,7 +87,7 @@ def _whole(value: Any) -> int | None:
         return None
 
 
-def shown(commits: Sequence[Commit]) -> Commit | None:
+def published_commit(commits: Sequence[Commit]) -> Commit | None:
     """The publication whose rows readers see now, None if nothing is published. `commits` are newest first.
 
     What strangers have done to these rows since is passed over: `origin` of the newest version says whether they have.

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from scoreline.models.artifacts import FittedModel
 from scoreline.models.histories import Histories
-from scoreline.models.scoring import Rules, recommend
+from scoreline.models.scoring import RecommendParams, recommend
 from scoreline.models.topk import TopK
 from scoreline.training.interactions import Interactions
 
@@ -80,7 +80,7 @@ def evaluate(
     histories, held_out = train.histories(), test.histories()
     users = np.flatnonzero((np.diff(histories.offsets) > 0) & (np.diff(held_out.offsets) > 0))
     known = np.bincount(train.items, minlength=len(train.catalogue)) > 0
-    rules = Rules(_DEPTH, exclude_seen, known if eligible is None else known & eligible)
+    rules = RecommendParams(_DEPTH, exclude_seen, known if eligible is None else known & eligible)
     percentile = _popularity_percentile(train)
     gains, recalls, recommended = [np.zeros(0)], [np.zeros(0)], [np.zeros(0, np.int32)]
     for start in range(0, len(users), _USERS_AT_ONCE):

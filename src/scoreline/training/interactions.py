@@ -12,7 +12,7 @@ import scipy.sparse as sp
 
 from scoreline.errors import InputError
 from scoreline.models.histories import Histories
-from scoreline.models.item_index import Catalogue
+from scoreline.models.item_index import ItemIndex
 
 __all__ = ["Interactions", "SplitBy"]
 
@@ -28,7 +28,7 @@ class Interactions:
     first event of the item; None: no item was met twice.
     """
 
-    catalogue: Catalogue
+    catalogue: ItemIndex
     user_count: int
     users: npt.NDArray[np.int32]
     items: npt.NDArray[np.int32]
@@ -48,7 +48,7 @@ class Interactions:
         missing = [name for name in ("item_ids", "weights", "event_times") if name not in table.column_names]
         if missing:
             raise InputError(f"histories have no column {missing[0]}; there are {', '.join(table.column_names)}")
-        catalogue = Catalogue.from_ids(table["item_ids"].combine_chunks().flatten())
+        catalogue = ItemIndex.from_ids(table["item_ids"].combine_chunks().flatten())
         if not len(catalogue):
             raise InputError("there is no event to learn from: ingest some first (scoreline ingest)")
         histories = Histories.from_arrow(table["item_ids"], table["weights"], catalogue)

@@ -12,25 +12,25 @@ from scoreline.context import Context, step
 from scoreline.engine.failures import explained
 from scoreline.engine.frames import collected
 from scoreline.errors import ConfigurationError, InputError
-from scoreline.registry import versions as registry
-from scoreline.sources.rules import Rules, read_rules
+from scoreline.registry import versions
+from scoreline.sources.rules import ScoringRules, read_rules
 from scoreline.tables.schema import SINCE_FIRST, USER_ID
-from scoreline.training.versions import Asked, TrainingReport, train
+from scoreline.training.versions import Asked, TrainedVersion, train
 
 _ALIAS = re.compile(r"^models:/([^/@]+)@([^/@]+)$")
 
 
 @dataclass(frozen=True)
-class Taught:
+class TrainReport:
     """A trained version and what became of the alias: moved, left alone (both None), or why not (`refused`)."""
 
-    training: TrainingReport
-    promotion: registry.Promotion | None
+    training: TrainedVersion
+    promotion: versions.Promotion | None
     refused: str | None = None
 
 
 @step
-def train_model(context: Context, *, promote: bool = True, force: bool = False) -> Taught:
+def train_model(context: Context, *, promote: bool = True, force: bool = False) -> TrainReport:
     """Train, evaluate and register a version, then make it the champion unless it is worse than the present one.
 
     Raises InputError if there is no history. A version that is not promoted stays registered.
@@ -38,7 +38,7 @@ def train_model(context: Context, *, promote: bool = True, force: bool = False) 
     settings = context.settings
     name, alias = _registered(settings)
     wanted = settings.model.train
-    registry.require_reachable(settings.tracking_uri, settings.mlflow.registry_uri)
+    versions.require_reachable(settings.tracking_uri, settings.mlflow.registry_uri)
     rules = read_rules(context)
     uris: dict[str, Any] = {"tracking_uri": settings.tracking_uri, "registry_uri": settings.mlflow.registry_uri}
     training = train(
@@ -49,18 +49,18 @@ def train_model(context: Context, *, promote: bool = True, force: bool = False) 
         name=name,
         experiment=settings.experiment,
         data_version=f"user_history version {context.tables.table('user_history').version()}",
-        champion=registry.champion(name, alias, **uris),
+        champion=versions.champion(name, alias, **uris),
         **uris,
     )
     if not promote:
-        return Taught(training, None)
+        return TrainReport(training, None)
     try:
-        return Taught(training, promote_model(settings, version=training.version, force=force))
+        return TrainReport(training, promote_model(settings, version=training.version, force=force))
     except InputError as error:
-        return Taught(training, None, refused=str(error))
+        return TrainReport(training, None, refused=str(error))
 
 
-def _asked(wanted: TrainSettings, rules: Rules) -> Asked:
+def _asked(wanted: TrainSettings, rules: ScoringRules) -> Asked:
     return Asked(
         split_by=wanted.split.by,
         holdout=wanted.split.holdout,
@@ -91,11 +91,11 @@ def histories(context: Context) -> pa.Table:
     return found
 
 
-def promote_model(settings: Settings, *, version: str | None, force: bool) -> registry.Promotion:
+def promote_model(settings: Settings, *, version: str | None, force: bool) -> versions.Promotion:
     """Move the configured alias to a version (default: the newest); `registry.promote` says when that is refused."""
     name, alias = _registered(settings)
     wanted = settings.model.train
-    return registry.promote(
+    return versions.promote(
         name,
         version,
         alias,

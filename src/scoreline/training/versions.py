@@ -12,14 +12,14 @@ from scoreline.models.artifacts import FittedModel
 from scoreline.models.estimator import Estimator
 from scoreline.models.mlflow_model import log_recommender
 from scoreline.models.popularity import Popularity
-from scoreline.models.scoring import Rules
+from scoreline.models.scoring import RecommendParams
 from scoreline.registry.client import experiment_id, pointing_at, quiet_mlflow
 from scoreline.registry.versions import TAG, Champion
 from scoreline.training.evaluation import Evaluation, Metric, difference
 from scoreline.training.experiment import RECENCY, Recipe, Split, candidates, evaluated, make_estimator
 from scoreline.training.interactions import Interactions, SplitBy
 
-__all__ = ["Asked", "Compared", "TrainingReport", "measure", "train"]
+__all__ = ["Asked", "Compared", "TrainedVersion", "measure", "train"]
 
 _POPULARITY = Recipe("popularity", {})
 
@@ -44,7 +44,9 @@ class Asked:
         """The events before and after the cut."""
         late = events.held_out(self.split_by, self.holdout, seed=self.seed)
         before, after = events.cut(late, self.split_by, again=not self.exclude_seen)
-        rules = Rules.of(1, exclude_seen=True, allowed=self.allowed, blocked=self.blocked, catalogue=events.catalogue)
+        rules = RecommendParams.of(
+            1, exclude_seen=True, allowed=self.allowed, blocked=self.blocked, catalogue=events.catalogue
+        )
         return Split(before, after, self.exclude_seen, rules.eligible)
 
     def __str__(self) -> str:
@@ -67,7 +69,7 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class TrainingReport:
+class TrainedVersion:
     """A registered version and the figures of the same recipe on events it had not seen.
 
     metrics, baseline: by name (see `Evaluation`), of the model and of popularity on the same split; empty if
@@ -105,7 +107,7 @@ def train(
     experiment: str,
     data_version: str = "",
     champion: Champion | None = None,
-) -> TrainingReport:
+) -> TrainedVersion:
     """Train on `histories` (columns user_id, item_ids, weights, event_times) and register a version of `name`.
 
     The version is trained on everything; its figures, metrics of the run and tags of the version, come from the same
@@ -124,7 +126,7 @@ def train(
     matrix = events.matrix()
     fitted = make_estimator(wanted.estimator, wanted.params).fit(matrix, events.ages())
     model = FittedModel(events.catalogue, fitted, Popularity().fit(matrix))
-    report = TrainingReport(
+    report = TrainedVersion(
         name=name,
         version="",
         run_id="",
@@ -213,7 +215,7 @@ def _size_notes(found: Evaluation, asked: Asked) -> tuple[str, ...]:
     return ()
 
 
-def _logged(report: TrainingReport, model: FittedModel, experiment: str, data_version: str) -> TrainingReport:
+def _logged(report: TrainedVersion, model: FittedModel, experiment: str, data_version: str) -> TrainedVersion:
     """The report with run id and version of the model, now logged and registered with its figures."""
     import mlflow
 

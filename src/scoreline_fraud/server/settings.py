@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from scoreline.errors import ConfigurationError, told
 from scoreline_fraud.client.settings import ClientSettings
-from scoreline_fraud.serving.rules import Rules, Shadow
+from scoreline_fraud.serving.rules import ServingRules, Shadow
 
 __all__ = ["ServerSettings", "ServingSettings", "env_file", "environment", "load_settings"]
 
@@ -60,7 +60,7 @@ class ServingSettings(_Frozen):
     state_dir: Path = Path("data/serving")
     challenger: Challenger | None = None
     server: ServerSettings = ServerSettings()
-    rules: Rules = Rules()
+    rules: ServingRules = ServingRules()
     client: ClientSettings = ClientSettings()
 
 

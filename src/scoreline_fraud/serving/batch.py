@@ -14,7 +14,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from scoreline_fraud.serving.features import CARD_COLUMNS, TERMINAL_COLUMNS
-from scoreline_fraud.serving.rules import Rules, rules_of
+from scoreline_fraud.serving.rules import ServingRules, rules_of
 from scoreline_fraud.serving.scorer import Scorer
 
 __all__ = ["INPUTS", "OUTPUTS", "PARAM", "batch_rules", "judged", "rules_text"]
@@ -73,14 +73,14 @@ def judged(scorer: Scorer, batch: pa.RecordBatch, params: Mapping[str, Any]) -> 
     return pa.RecordBatch.from_pylist([dict(answer) for answer in answers], schema=OUTPUTS)
 
 
-def batch_rules(logged: Rules, text: str) -> Rules:
+def batch_rules(logged: ServingRules, text: str) -> ServingRules:
     """The model's rules with what `text` (JSON) replaces, key by key, and without the server's clock."""
     rules = rules_of(logged.model_dump(mode="json") | json.loads(text))
     limits = rules.limits.model_copy(update={"max_clock_difference_s": None})
     return rules.model_copy(update={"limits": limits})
 
 
-def rules_text(rules: Rules) -> str:
+def rules_text(rules: ServingRules) -> str:
     """Those of a server's rules that hold for a table, too: thresholds, limits, the age of features."""
     chosen = rules.model_dump(mode="json", include={"decisions": True, "limits": True, "features": {"max_age_hours"}})
     return json.dumps(chosen, sort_keys=True)

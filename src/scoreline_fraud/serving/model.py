@@ -15,7 +15,7 @@ from mlflow.pyfunc import PythonModel
 from scoreline_fraud.serving.errors import ServingError, told
 from scoreline_fraud.serving.features import FEATURES
 from scoreline_fraud.serving.kernels import Kernel, load_kernel
-from scoreline_fraud.serving.rules import Rules, rules_of
+from scoreline_fraud.serving.rules import ServingRules, rules_of
 from scoreline_fraud.serving.scorer import Scorer
 from scoreline_fraud.serving.snapshot import SnapshotSource
 from scoreline_fraud.serving.transactions import Answer
@@ -101,7 +101,7 @@ def version_of(folder: Path) -> str:
     return "unregistered"
 
 
-def _observers(rules: Rules, source: SnapshotSource | None) -> tuple[Any, ...]:
+def _observers(rules: ServingRules, source: SnapshotSource | None) -> tuple[Any, ...]:
     if rules.metrics.port is None:
         return ()
     from scoreline_fraud.serving import metrics
@@ -110,7 +110,7 @@ def _observers(rules: Rules, source: SnapshotSource | None) -> tuple[Any, ...]:
     return (metrics.observe,)
 
 
-def _challenger(rules: Rules) -> Any:
+def _challenger(rules: ServingRules) -> Any:
     """The challenger, or None with a log line: it must never keep the champion from starting."""
     if rules.shadow is None:
         return None
@@ -131,7 +131,7 @@ def _challenger(rules: Rules) -> Any:
         return None
 
 
-def _shadow_count(rules: Rules) -> Any:
+def _shadow_count(rules: ServingRules) -> Any:
     if rules.metrics.port is None:
         return lambda outcome: None
     from scoreline_fraud.serving.metrics import SHADOW

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scoreline_fraud.serving.decisions import Band, Bands
 from scoreline_fraud.serving.errors import ServingError
 
-__all__ = ["FeatureRules", "Limits", "MetricsRules", "Rules", "Shadow", "rules_of"]
+__all__ = ["FeatureRules", "Limits", "MetricsRules", "ServingRules", "Shadow", "rules_of"]
 
 
 class _Frozen(BaseModel):
@@ -51,7 +51,7 @@ class MetricsRules(_Frozen):
     host: str = "127.0.0.1"
 
 
-class Rules(_Frozen):
+class ServingRules(_Frozen):
     """All of them."""
 
     decisions: Bands = Bands(
@@ -69,7 +69,7 @@ class Rules(_Frozen):
     """What answers call the model; by default the registered version that was loaded."""
 
 
-def rules_of(config: dict[str, Any] | None) -> Rules:
+def rules_of(config: dict[str, Any] | None) -> ServingRules:
     """The rules in a model's configuration; an unknown key or a wrong value is an error that names it.
 
     >>> rules_of({"limits": {"max_row": 5}})
@@ -77,7 +77,7 @@ def rules_of(config: dict[str, Any] | None) -> Rules:
     scoreline_fraud.serving.errors.ServingError: model_config: limits.max_row: Extra inputs are not permitted
     """
     try:
-        return Rules.model_validate(config or {})
+        return ServingRules.model_validate(config or {})
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])

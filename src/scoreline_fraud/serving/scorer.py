@@ -12,7 +12,7 @@ import numpy as np
 from scoreline_fraud.serving.decisions import decide
 from scoreline_fraud.serving.features import feature_row
 from scoreline_fraud.serving.kernels import Kernel
-from scoreline_fraud.serving.rules import Rules
+from scoreline_fraud.serving.rules import ServingRules
 from scoreline_fraud.serving.transactions import Answer, Decision, Transaction, parse, safe_id
 
 __all__ = ["Judged", "Known", "Scorer", "Source"]
@@ -61,7 +61,7 @@ class Scorer:
 
     kernel: Kernel
     source: Source | None
-    rules: Rules
+    rules: ServingRules
     model_version: str
     clock: Callable[[], float] = time.time
     observers: tuple[Observer, ...] = ()

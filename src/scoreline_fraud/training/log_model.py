@@ -16,7 +16,7 @@ from scoreline_fraud.serving.batch import INPUTS, OUTPUTS, PARAM
 from scoreline_fraud.serving.features import FEATURES, Floats
 from scoreline_fraud.serving.kernels import OnnxKernel
 from scoreline_fraud.serving.model import CONTRACT_FILE
-from scoreline_fraud.serving.rules import MetricsRules, Rules
+from scoreline_fraud.serving.rules import MetricsRules, ServingRules
 from scoreline_fraud.serving.transactions import Transaction
 from scoreline_fraud.training.compiling import TOLERANCE, difference, fast_kernel
 
@@ -30,7 +30,7 @@ def log_fraud_model(
     sample: Floats,
     *,
     name: str,
-    rules: Rules,
+    rules: ServingRules,
     alias: str | None = None,
     metrics: Mapping[str, float] | None = None,
     params: Mapping[str, Any] | None = None,
@@ -74,7 +74,7 @@ def log_fraud_model(
     return version
 
 
-def _of_the_model(rules: Rules) -> Rules:
+def _of_the_model(rules: ServingRules) -> ServingRules:
     """Without what belongs to one machine: those come by `SERVING_MODEL_CONFIG` where the model is served."""
     features = rules.features.model_copy(update={"snapshot": None})
     return rules.model_copy(update={"features": features, "metrics": MetricsRules(), "shadow": None})

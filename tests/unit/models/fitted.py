@@ -5,7 +5,7 @@ import pyarrow as pa
 import scipy.sparse as sp
 
 from scoreline.models.artifacts import ESTIMATORS, FittedModel
-from scoreline.models.item_index import Catalogue
+from scoreline.models.item_index import ItemIndex
 from scoreline.models.popularity import Popularity
 
 USERS, ITEMS = 60, 24
@@ -16,10 +16,10 @@ def matrix(seed: int = 0) -> sp.csr_matrix:
     return sp.random(USERS, ITEMS, density=0.3, random_state=rng, format="csr", dtype=np.float32)
 
 
-def catalogue(key: str = "long") -> Catalogue:
+def catalogue(key: str = "long") -> ItemIndex:
     """Items 100, 101, ... or "0100", "0101", ..."""
     numbers = range(100, 100 + ITEMS)
-    return Catalogue.from_ids(pa.array([f"{n:04d}" for n in numbers] if key == "string" else list(numbers)))
+    return ItemIndex.from_ids(pa.array([f"{n:04d}" for n in numbers] if key == "string" else list(numbers)))
 
 
 def fitted_model(estimator: str = "item_neighbours", key: str = "long", **params: object) -> FittedModel:

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from scoreline.errors import InputError
 from scoreline.models.histories import Histories
-from scoreline.models.item_index import Catalogue
+from scoreline.models.item_index import ItemIndex
 
-CATALOGUE = Catalogue.from_ids(pa.array([10, 20, 30]))
+CATALOGUE = ItemIndex.from_ids(pa.array([10, 20, 30]))
 ROWS = st.lists(
     st.none() | st.lists(st.sampled_from([10, 20, 30, 99, None]), max_size=5),
     min_size=1,

@@ -11,7 +11,7 @@ from scoreline.registry.client import pointing_at, quiet_mlflow
 from scoreline.registry.versions import champion, download, pin, promote
 from scoreline.training.experiment import make_estimator
 from scoreline.training.interactions import Interactions
-from scoreline.training.versions import Asked, TrainingReport, measure, train
+from scoreline.training.versions import Asked, TrainedVersion, measure, train
 
 
 def tastes(users: int = 80, items: int = 40) -> pa.Table:
@@ -70,7 +70,7 @@ def test_training_registers_a_version_with_its_figures(tmp_path: Path) -> None:
     assert float(tags["scoreline.ndcg_at_10"]) == pytest.approx(report.metrics["ndcg_at_10"], abs=1e-6)
 
 
-def once(store: Path, table: pa.Table, name: str = "films", **changes: Any) -> TrainingReport:
+def once(store: Path, table: pa.Table, name: str = "films", **changes: Any) -> TrainedVersion:
     """One training into the registry at `store`, compared with what `champion` points to there."""
     uri = f"sqlite:///{store / 'mlflow.db'}"
     given: dict[str, Any] = {"estimator": "popularity", "params": {}, "asked": Asked("user", 0.25)} | changes
