@@ -124,7 +124,7 @@ def main() -> None:
     steps, due = {"job 1": dict(first.seconds)}, {}
     if job.variant != "first":
         with stages.stage("job 2"):
-            steps["job 2"] = dict(run(opened(job), everyone=True).seconds)
+            steps["job 2"] = dict(run(opened(job), full_refresh=True).seconds)
     lists = context.tables.table("recommendations").read().select("user_id", "recommendations")
     lists.write.mode("overwrite").parquet(str(job.place(1)))
     for name, users in partly_due(job):

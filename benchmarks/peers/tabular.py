@@ -79,13 +79,13 @@ def with_spark_udf(spark: SparkSession, job: Job, uri: str, place: Path) -> None
 
 
 def with_ours(made: Settings, number: int) -> None:
-    run(open_context(made), everyone=number > 1)
+    run(open_context(made), full_refresh=number > 1)
 
 
 def opened_bare(spark: SparkSession, made: Settings) -> DataFrame:
     """What our workers make of the table."""
     context = Context(made, spark, Tables(spark, made.tables), datetime.now(UTC))
-    opened = open_run(context, fraction=1, everyone=True)
+    opened = open_run(context, fraction=1, full_refresh=True)
     everybody = Slice(0, tuple(range(made.histories.buckets)), 0)
     guard = opened.pinned.task.guard
     rows = opened.inputs.rows.select(*opened.pinned.task.columns)

@@ -49,7 +49,7 @@ def main(root: Path, model: Path, java: str) -> None:
         made = made_for(spark, root, model, night)
         ingest_events(made, write_events(root / f"{night}.csv", events_of(night)))
         # every other night everybody: the table is replaced as a whole, and merged into on the others
-        run(made, everyone=night % 2 == 0)
+        run(made, full_refresh=night % 2 == 0)
         print("done", night, flush=True)
     gateway: Any = spark.sparkContext._gateway
     spark.stop()

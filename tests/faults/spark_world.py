@@ -53,7 +53,7 @@ class Both(World):
 
     def begin(self, now: datetime, *, model: str, quarter: bool = False, verify: bool = False) -> Begun:
         made = self.pipeline(f"films/{model}", now=now)
-        opened = open_run(made, fraction=1.0, everyone=False, verify=verify)
+        opened = open_run(made, fraction=1.0, full_refresh=False, verify=verify)
         due = find_due(opened)
         plan = count_due(made, opened, due)
         begun = super().begin(now, model=model, verify=verify)
@@ -136,7 +136,7 @@ class Both(World):
         assert [(c.version, c.kind) for c in history] == [(c.version, c.kind) for c in self.history.newest(10**6)]
         assert _ids(self.real_target.read()) == sorted(row.user for row in self.target.rows)
         made = self.pipeline(f"films/{model}", now=now)
-        wanted = DesiredState("films", model, open_run(made, fraction=1.0, everyone=False).rules.hash, None, now)
+        wanted = DesiredState("films", model, open_run(made, fraction=1.0, full_refresh=False).rules.hash, None, now)
         rows = self.real_history.read()
         by_keys = due_users(rows.select("user_id", "bucket", "history_hash"), self.real_target.read(), wanted)
         assert _ids(by_keys) == sorted(self.due_by_keys(now, model))

@@ -91,7 +91,7 @@ def test_a_refused_run_that_was_overtaken_is_not_published_by_hand(second: Any, 
     with pytest.raises(AuditRefused) as refused:
         run(second(min_overlap=1.0))
     run_id = str(refused.value).split(" run ")[1].split(";")[0]
-    run(ran(now=LATER + timedelta(hours=1)), everyone=True)
+    run(ran(now=LATER + timedelta(hours=1)), full_refresh=True)
     with pytest.raises(InputError, match="has changed since run"):
         approve_run(second(), run_id, reason="I like it")
 

@@ -46,9 +46,9 @@ def waking_up_late(monkeypatch: pytest.MonkeyPatch, meanwhile: Any) -> None:
 
 @pytest.mark.slow  # `make faults`
 def test_an_old_run_that_wakes_up_late_is_superseded(ran: Any, registry: Any, monkeypatch: Any, tally: Tally) -> None:
-    waking_up_late(monkeypatch, lambda: run(ran("films/2", now=NOW + 2 * HOUR), everyone=True))
+    waking_up_late(monkeypatch, lambda: run(ran("films/2", now=NOW + 2 * HOUR), full_refresh=True))
     with pytest.raises(Superseded, match="a newer run or rollback has published"):
-        run(ran(now=NOW + HOUR), everyone=True)
+        run(ran(now=NOW + HOUR), full_refresh=True)
     assert published(ran()) == expected(ran(), registry.films["2"], k=5)
     states = [r["state"] for r in ran().tables.table("runs").read().orderBy("started_at").collect()]
     assert states == ["published", "superseded", "published"]
@@ -60,7 +60,7 @@ def test_an_old_merge_that_wakes_up_late_is_superseded(
     ran: Any, registry: Any, monkeypatch: Any, tmp_path: Path, tally: Tally
 ) -> None:
     ingest_events(ran(now=NOW + HOUR), write_events(tmp_path / "n.csv", [(7, 33, 5, 1_780_000_000)]))
-    waking_up_late(monkeypatch, lambda: run(ran("films/2", now=NOW + 2 * HOUR), everyone=True))
+    waking_up_late(monkeypatch, lambda: run(ran("films/2", now=NOW + 2 * HOUR), full_refresh=True))
     with pytest.raises(Superseded):
         run(ran(now=NOW + HOUR))
     assert published(ran()) == expected(ran(), registry.films["2"], k=5)
@@ -68,10 +68,10 @@ def test_an_old_merge_that_wakes_up_late_is_superseded(
 
 
 def test_a_rollback_during_a_run_wins(ran: Any, registry: Any, monkeypatch: Any, tally: Tally) -> None:
-    run(ran("films/2", now=NOW + HOUR), everyone=True)
+    run(ran("films/2", now=NOW + HOUR), full_refresh=True)
     waking_up_late(monkeypatch, lambda: roll_back(ran(now=NOW + 3 * HOUR)))
     with pytest.raises(Superseded):
-        run(ran("films/2", now=NOW + 2 * HOUR), everyone=True)
+        run(ran("films/2", now=NOW + 2 * HOUR), full_refresh=True)
     assert published(ran()) == expected(ran(), registry.films["1"], k=5)
     tally(FAULT, "rollback during a run")
 
@@ -104,7 +104,7 @@ def test_an_ingest_and_a_promotion_during_a_run_are_for_the_next(
 def test_an_export_during_a_publish_sends_one_of_the_two(ran: Any, monkeypatch: Any, tally: Tally) -> None:
     seen = []
     waking_up_late(monkeypatch, lambda: seen.append(export(ran(now=NOW + HOUR)).version))
-    run(ran("films/2", now=NOW + HOUR), everyone=True)
+    run(ran("films/2", now=NOW + HOUR), full_refresh=True)
     assert seen == [1]
     report = export(ran(now=NOW + 2 * HOUR))
     assert (report.previous, report.replaced) == (1, 60)

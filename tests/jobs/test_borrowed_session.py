@@ -83,7 +83,7 @@ def test_each_step_leaves_a_borrowed_session_as_it_was(
         show_users(asked, ["no number"])
     monkeypatch.setattr(slices, "_staged", lambda *a, **k: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        run(asked, everyone=True)
+        run(asked, full_refresh=True)
     elsewhere = threading.Thread(target=lambda: show_users(open_context(made), ["7"]))
     elsewhere.start()
     elsewhere.join()

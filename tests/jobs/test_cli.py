@@ -80,7 +80,7 @@ def test_the_whole_way_from_events_to_rollback(terminal: Terminal, tmp_path: Pat
     assert (sent["replaced"], sent["removed"], sent["previous"]) == (60, 0, None)
     assert "nothing was sent" in terminal("export").out
 
-    second = terminal("run", "--everyone")
+    second = terminal("run", "--full-refresh")
     assert "with test version 1: 60 users due = 60 scored + 0 failed" in second.out
     assert "scored 60 of 60 users" in second.err
     back = terminal("rollback", "--json").report

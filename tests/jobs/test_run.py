@@ -104,7 +104,7 @@ def test_allowed_items_are_the_only_ones(filled: Any, tmp_path: Path) -> None:
 
 def test_the_result_does_not_depend_on_slices_or_batches(ran: Any) -> None:
     whole = published(ran())
-    report = run(ran(scoring={"k": 5, "slice_users": 7}, now=NOW + HOUR), everyone=True)
+    report = run(ran(scoring={"k": 5, "slice_users": 7}, now=NOW + HOUR), full_refresh=True)
     assert report.reasons == {"asked": 60}
     assert published(ran()) == whole
 
@@ -132,7 +132,7 @@ def test_a_bucket_with_more_users_than_the_sample_is_not_looked_at_as_a_whole(
         return collected(rows)
 
     monkeypatch.setattr(publish, "collected", seen)
-    report = run(pipeline(histories={"buckets": 1}, audit={"sample_users": 20}, now=NOW + HOUR), everyone=True)
+    report = run(pipeline(histories={"buckets": 1}, audit={"sample_users": 20}, now=NOW + HOUR), full_refresh=True)
     assert (report.figures["sampled_users"], report.figures["overlap_users"]) == (20, 20)
     assert reached == [20 + 20 + 1]
     assert (report.figures["score_psi"], report.figures["overlap_at_k"]) == (0.0, 1.0)
@@ -174,7 +174,7 @@ def test_a_refused_run_leaves_the_table_and_keeps_its_staged_rows(ran: Any) -> N
 
 @pytest.mark.parametrize(("sample_users", "looked_at"), [(20_000, range(60, 61)), (20, range(5, 40))])
 def test_the_audit_looks_at_everybody_or_at_a_sample_of_many(ran: Any, sample_users: int, looked_at: range) -> None:
-    report = run(ran(audit={"sample_users": sample_users}, now=NOW + HOUR), everyone=True)
+    report = run(ran(audit={"sample_users": sample_users}, now=NOW + HOUR), full_refresh=True)
     assert report.figures["sampled_users"] in looked_at
     assert report.figures["overlap_users"] == report.figures["sampled_users"]
     assert (report.figures["overlap_at_k"], report.figures["score_psi"]) == (1, 0)

@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 def test_five_thousand_slices_are_found_again(filled: Any) -> None:
     made = filled()
-    pinned = open_run(made, fraction=1.0, everyone=False).dependencies(made)
+    pinned = open_run(made, fraction=1.0, full_refresh=False).dependencies(made)
     slices = tuple(Slice(number, (number,), 20_000) for number in range(5_000))
     manifest = Manifest("run", NOW.isoformat(), slices, {"new": 100_000_000}, True, 100_000_000, 5_000)
     table = Staging.new(made, pinned, manifest).table

@@ -104,7 +104,7 @@ def test_a_host_whose_clock_is_ahead_does_not_undo_a_rollback(ran: Any, monkeypa
     without_locks(monkeypatch)
     just_before(monkeypatch, run_module, "publish_staged", lambda: roll_back(ran(now=NOW + 2 * HOUR)))
     with pytest.raises(Superseded, match="a newer run or rollback has published"):
-        run(ran("films/2", now=NOW + 3 * HOUR), everyone=True)
+        run(ran("films/2", now=NOW + 3 * HOUR), full_refresh=True)
     assert published(ran()) == first
 
 

@@ -75,7 +75,7 @@ def test_everyone_is_new_where_nothing_is_published(spark: SparkSession) -> None
 
 
 def test_what_the_logs_prove_is_what_a_comparison_of_keys_finds(spark: SparkSession) -> None:
-    """Users 3 and 4 came or changed since the publication; model, rules and --everyone are asked for in turn."""
+    """Users 3 and 4 came or changed since the publication; model, rules and --full-refresh are asked for in turn."""
     since, hour = NOW - timedelta(hours=1), timedelta(hours=1)
     stamps = {1: (since - hour, since - hour), 2: (since - 2 * hour, since - hour), 3: (since - hour, since)}
     stamps[4] = (since, since)

@@ -122,20 +122,20 @@ fraction_option = click.option(
     "--fraction", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True,
     help="Part of the buckets: those that have waited longest.",
 )  # fmt: skip
-everyone_option = click.option("--everyone", is_flag=True, help="Score users that are up to date, too.")
+full_refresh_option = click.option("--full-refresh", is_flag=True, help="Score users that are up to date, too.")
 
 
 @main.command()
 @pipeline
 @fraction_option
-@everyone_option
-def plan(settings: Settings, as_json: bool, quiet: bool, fraction: float, everyone: bool) -> None:
+@full_refresh_option
+def plan(settings: Settings, as_json: bool, quiet: bool, fraction: float, full_refresh: bool) -> None:
     """Say what a run would do and why, without doing it."""
     from scoreline.cli import render
     from scoreline.context import open_context
     from scoreline.pipeline.run import plan_run
 
-    opened, found = plan_run(open_context(settings), fraction=fraction, everyone=everyone)
+    opened, found = plan_run(open_context(settings), fraction=fraction, full_refresh=full_refresh)
     report = {
         "model": opened.model,
         "users": found.users,
@@ -149,11 +149,11 @@ def plan(settings: Settings, as_json: bool, quiet: bool, fraction: float, everyo
 @main.command()
 @pipeline
 @fraction_option
-@everyone_option
-@click.option("--fresh", is_flag=True, help="Drop what an interrupted or refused run has staged.")
+@full_refresh_option
+@click.option("--restart", is_flag=True, help="Drop what an interrupted or refused run has staged.")
 @click.option("--verify", is_flag=True, help="Compare all keys even where the tables' logs say who is due.")
 def run(
-    settings: Settings, as_json: bool, quiet: bool, fraction: float, everyone: bool, fresh: bool, verify: bool
+    settings: Settings, as_json: bool, quiet: bool, fraction: float, full_refresh: bool, restart: bool, verify: bool
 ) -> None:
     """Score the users that are due, audit the result and publish it in one commit."""
     from scoreline.cli import render
@@ -164,8 +164,8 @@ def run(
     report = run_pipeline(
         open_context(settings),
         fraction=fraction,
-        everyone=everyone,
-        fresh=fresh,
+        full_refresh=full_refresh,
+        restart=restart,
         verify=verify,
         progress=for_terminal(quiet=quiet),
     )

@@ -25,7 +25,7 @@ MEANING: Mapping[Reason, str] = {
     "other_rules": "made with other rules",
     "changed": "history changed since",
     "too_old": "older than scoring.max_age",
-    "asked": "up to date, but asked for by --everyone",
+    "asked": "up to date, but asked for by --full-refresh",
 }
 
 
@@ -38,7 +38,7 @@ class DesiredState:
     rules_hash: str
     max_age: timedelta | None
     now: datetime
-    everyone: bool = False
+    full_refresh: bool = False
 
     @property
     def too_old(self) -> datetime | None:
@@ -106,7 +106,7 @@ def due_users(histories: DataFrame, recommendations: DataFrame, wanted: DesiredS
         .when(~F.col("_made_hash").eqNullSafe(F.col("_wanted_hash")), "changed")
         .when(F.col("_age"), "too_old")
     )
-    if wanted.everyone:
+    if wanted.full_refresh:
         reason = reason.otherwise("asked")
     bucket = F.coalesce(BUCKET, "_old_bucket").alias(BUCKET)
     return both.select(USER_ID, bucket, reason.alias("reason")).where(F.col("reason").isNotNull())
@@ -148,7 +148,7 @@ def due_by_changes(histories: DataFrame, news: Changes, wanted: DesiredState) ->
         return histories.withColumn("reason", reason.otherwise("other_model"))
     if state["rules_hash"] != wanted.rules_hash:
         return histories.withColumn("reason", reason.otherwise("other_rules"))
-    if wanted.everyone:
+    if wanted.full_refresh:
         return histories.withColumn("reason", reason.when(fresh, "changed").otherwise("asked"))
     return histories.where(fresh).withColumn("reason", reason.otherwise("changed"))
 

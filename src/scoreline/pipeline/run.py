@@ -55,9 +55,9 @@ class RunReport:
 
 
 @step
-def plan_run(context: Context, *, fraction: float = 1.0, everyone: bool = False) -> tuple[RunSnapshot, Plan]:
+def plan_run(context: Context, *, fraction: float = 1.0, full_refresh: bool = False) -> tuple[RunSnapshot, Plan]:
     """Say what a run would do, without doing it."""
-    opened = open_run(context, fraction=fraction, everyone=everyone, create=False)
+    opened = open_run(context, fraction=fraction, full_refresh=full_refresh, create=False)
     with explained("the tables could not be compared"):
         return opened, count_due(context, opened, find_due(opened))
 
@@ -67,24 +67,24 @@ def run(
     context: Context,
     *,
     fraction: float = 1.0,
-    everyone: bool = False,
-    fresh: bool = False,
+    full_refresh: bool = False,
+    restart: bool = False,
     verify: bool = False,
     progress: Progress = silent,
 ) -> RunReport:
     """Score who is due and publish the result in one commit.
 
-    `fraction` takes that part of the buckets, those that have waited longest; `everyone` takes users that are up to
-    date too; `fresh` drops what an interrupted or refused run has staged; `verify` compares the keys of both tables,
+    `fraction` takes that part of the buckets, those that have waited longest; `full_refresh` takes users that are up to
+    date too; `restart` drops what an interrupted or refused run has staged; `verify` compares the keys of both tables,
     whatever their logs say, and reports who would have been missed. Raises AuditRefused (nothing is published,
     the staged rows stay as evidence), Superseded, RunInProgress, InputError or ConfigurationError. An interrupted run
     is taken up from its staged slices if its inputs are the same.
     """
     with exclusive(context.settings, context.tables, "run"), explained("the run failed"):
         clock = _Clock()
-        opened = open_run(context, fraction=fraction, everyone=everyone, verify=verify)
+        opened = open_run(context, fraction=fraction, full_refresh=full_refresh, verify=verify)
         staging = find_staging(context, opened.dependencies(context))
-        if staging is not None and fresh:
+        if staging is not None and restart:
             staging.table.drop()
             staging = None
         if staging is not None:
@@ -272,7 +272,7 @@ def _require_passed(context: Context, staging: Staging, figures: Mapping[str, An
             f"The audit refused to publish run {manifest.run_id}; the table keeps its last good state.\n"
             f"{listed}\n"
             f"The staged rows are kept in {staging.table.location} (columns outcome, code and message). To score them "
-            f'anew: --fresh. To publish them all the same: scoreline publish --run {manifest.run_id} --accept "why"'
+            f'anew: --restart. To publish them all the same: scoreline publish --run {manifest.run_id} --accept "why"'
         )
     return warned
 

@@ -58,7 +58,7 @@ def _require_in_budget(context: Context, staging: Staging, so_far: Mapping[str, 
             f"{tolerated} (audit.max_failed_share). The table keeps its last good state.\n"
             f"{why_failed(staging.table.read())}\n"
             f"{staging.table.location} has the failed users (columns code and message). With the model mended, run "
-            "again with --fresh."
+            "again with --restart."
         )
 
 

@@ -67,7 +67,7 @@ class RunSnapshot:
             "inputs": [self.inputs.name, self.inputs.version, self.inputs.files],
             "model": [self.pinned.model.name, self.pinned.model.version, self.pinned.model.source_uri],
             "rules": self.rules.hash,
-            "selection": [self.fraction, self.wanted.everyone, age.total_seconds() if age else None],
+            "selection": [self.fraction, self.wanted.full_refresh, age.total_seconds() if age else None],
             "slices": [context.settings.scoring.slice_users, context.settings.histories.buckets],
         }
 
@@ -118,7 +118,7 @@ class Due:
 
 
 def open_run(
-    context: Context, *, fraction: float, everyone: bool, verify: bool = False, create: bool = True
+    context: Context, *, fraction: float, full_refresh: bool, verify: bool = False, create: bool = True
 ) -> RunSnapshot:
     """Pin everything and check that it fits together; no row has been read when this raises.
 
@@ -144,7 +144,7 @@ def open_run(
         rules_hash=rules.hash,
         max_age=context.settings.scoring.max_age,
         now=context.now,
-        everyone=everyone,
+        full_refresh=full_refresh,
     )
     news = read_changes(commits, inputs.commits, input_name=inputs.name, too_old=wanted.too_old)
     return RunSnapshot(

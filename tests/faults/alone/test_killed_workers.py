@@ -78,7 +78,7 @@ def test_a_killed_process_changes_nothing(spark: SparkSession, tmp_path: Path, v
         over, found = threading.Event(), []
         killer = threading.Thread(target=_kill_one, args=(process, dice.uniform(0.2, 2.0), over, found))
         killer.start()
-        report = run(made(), everyone=True, fresh=True)
+        report = run(made(), full_refresh=True, restart=True)
         over.set()
         killer.join()
         assert report.figures["failed"] == 0

@@ -37,7 +37,7 @@ def write_files(context: Context, folder: Path) -> MapReduceFiles:
 
     Raises InputError for a model that is not allowed, or not the one that was promoted.
     """
-    opened = open_run(context, fraction=1.0, everyone=True)
+    opened = open_run(context, fraction=1.0, full_refresh=True)
     task = opened.pinned.task
     source = Path(task.model_path)
     columns = task.columns
