@@ -104,10 +104,10 @@ compat: ## The whole-job tests on Spark 3.5, 4.0 and 4.1, each in an environment
 	$(PYTHON) tests/compat.py
 
 scale: $(STAMP) ## What has to stay small when users and slices are many (5 minutes)
-	$(BIN)/python -m pytest tests/jobs/test_scale.py -m slow -s
+	$(BIN)/python -m pytest tests/integration/pipeline/test_scale.py -m slow -s
 
 clusters: package ## Run the job on each cluster that runs here, a line per target (15 minutes; needs mvn)
-	$(BIN)/python -m pytest tests/jobs/test_connect.py -m slow
+	$(BIN)/python -m pytest tests/integration/engine/test_connect.py -m slow
 	$(BIN)/python tests/clusters/check.py
 
 requirements: ## Pin every dependency by hash (needs uv)

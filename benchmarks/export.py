@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from databases.server import postgres
+from integration.databases.server import postgres
 from scoreline.engine.session import get_session
 from scoreline.export.destinations import Change, Shown
 from scoreline.export.destinations.postgres import open_postgres

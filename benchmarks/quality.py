@@ -13,8 +13,8 @@ import pandas as pd
 import pyarrow as pa
 
 from scoreline.training.experiment import make_estimator
+from scoreline.training.fit import measure
 from scoreline.training.interactions import Interactions
-from scoreline.training.versions import measure
 
 
 def movielens(root: Path) -> pd.DataFrame:

@@ -23,7 +23,11 @@ LINES = {
     "4.0": ("pyspark==4.0.*", "delta-spark==4.0.*"),
     "4.1": ("pyspark==4.1.*", "delta-spark==4.4.0"),
 }
-TESTS = ("tests/jobs/test_run.py", "tests/spark/test_ingest.py", "tests/jobs/test_export.py")
+TESTS = (
+    "tests/integration/pipeline/test_run.py",
+    "tests/integration/ingest/test_ingest.py",
+    "tests/integration/export/test_export.py",
+)
 _OURS = ("pyspark", "delta-spark")
 _TOOLS = ("pytest", "pytest-timeout", "pytest-xdist", "chispa", "hypothesis")
 

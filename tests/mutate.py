@@ -21,24 +21,22 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 STATES = "tests/faults/test_state_machine.py::test_the_logs_never_hide_a_user_who_is_due"
 # the tests that are about each module, the quick ones first: pytest stops at the first that fails
+STORED, SEEN = "tests/unit/test_stored_values.py", "tests/integration/scoring/test_seen.py"
+SENT = ["tests/unit/export/test_rows.py", "tests/integration/databases/test_protocol.py -k sqlite"]
 TESTS = {
-    "tables/history": ["tests/unit/test_commits.py", STATES],
-    "pipeline/changes": ["tests/unit/test_news.py", STATES],
+    "tables/history": ["tests/unit/tables/test_history.py", STATES],
+    "pipeline/changes": ["tests/unit/pipeline/test_changes.py", STATES],
     "redaction": ["tests/unit/test_redaction.py"],
-    "config/overrides": ["tests/unit/test_overrides.py"],
-    "export/destinations/pointer": ["tests/unit/test_export_rows.py", "tests/databases/test_protocol.py -k sqlite"],
-    "export/destinations/rows": ["tests/unit/test_export_rows.py", "tests/databases/test_protocol.py -k sqlite"],
-    "pipeline/plan": ["tests/unit/test_plan.py", "tests/spark/test_due_users.py"],
-    "tables/row_hash": ["tests/unit/test_stored_values.py", "tests/spark/test_row_hash.py"],
-    "scoring/seen": ["tests/jobs/test_seen.py"],
-    "ingest/histories": ["tests/unit/test_stored_values.py", "tests/jobs/test_seen.py", "tests/spark/test_ingest.py"],
-    "pipeline/fence": [
-        "tests/unit/test_stored_values.py",
-        "tests/faults/test_overlap.py",
-        "tests/jobs/test_strangers.py",
-    ],
-    "pipeline/staging": ["tests/unit/test_stored_values.py", "tests/jobs/test_run.py"],
-    "pipeline/audit": ["tests/unit/test_audit.py", "tests/faults/test_audit_refuses.py"],
+    "config/overrides": ["tests/unit/config/test_overrides.py"],
+    "export/destinations/pointer": SENT,
+    "export/destinations/rows": SENT,
+    "pipeline/plan": ["tests/unit/pipeline/test_plan.py", "tests/integration/pipeline/test_due_users.py"],
+    "tables/row_hash": [STORED, "tests/integration/tables/test_row_hash.py"],
+    "scoring/seen": [SEEN],
+    "ingest/histories": [STORED, SEEN, "tests/integration/ingest/test_ingest.py"],
+    "pipeline/fence": [STORED, "tests/faults/test_overlap.py", "tests/integration/pipeline/test_strangers.py"],
+    "pipeline/staging": [STORED, "tests/integration/pipeline/test_run.py"],
+    "pipeline/audit": ["tests/unit/pipeline/test_audit.py", "tests/faults/test_audit_refuses.py"],
 }
 # One of each kind is enough: `+` for `-` is noticed where `*` for `-` is. Annotations are mutated, too, and fail soon.
 LEFT_OUT = [

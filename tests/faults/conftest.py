@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from faults import tally as counts
-from jobs.conftest import *  # noqa: F403  # pipelines over a registry with models
+from integration.conftest import *  # noqa: F403  # pipelines over a registry with models
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from builders import NOW
 from faults.tally import Tally
-from jobs.truth import published
+from integration.truth import published
 from scoreline.errors import AuditRefused, InputError
 from scoreline.pipeline.approve import approve_run
 from scoreline.pipeline.run import run

@@ -13,7 +13,7 @@ from faults.poison import kinds, save
 from faults.tally import Tally
 from scoreline.scoring import limits
 from scoreline.scoring.task import WorkerLimits, score_batches
-from unit.test_score import LISTS, STAGED, task
+from unit.scoring.test_task import LISTS, STAGED, task
 
 pytestmark = pytest.mark.slow  # minutes: `make faults`
 

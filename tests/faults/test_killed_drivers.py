@@ -10,7 +10,7 @@ from builders import NOW, context, write_events
 from faults.driver import Job, gateway_of, start
 from faults.poison import save
 from faults.tally import Tally
-from jobs.conftest import copied
+from integration.conftest import copied
 from scoreline.context import Context
 from scoreline.ingest.ingest import ingest_events
 from scoreline.pipeline.run import run

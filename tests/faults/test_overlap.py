@@ -14,8 +14,8 @@ from pyspark.sql import functions as F
 
 from builders import NOW, write_events
 from faults.tally import Tally
-from jobs.races import just_before, without_locks
-from jobs.truth import expected, published
+from integration.races import just_before, without_locks
+from integration.truth import expected, published
 from scoreline.context import Context
 from scoreline.engine.frames import collected
 from scoreline.errors import Superseded

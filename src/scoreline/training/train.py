@@ -15,7 +15,7 @@ from scoreline.errors import ConfigurationError, InputError
 from scoreline.registry import versions
 from scoreline.sources.rules import ScoringRules, read_rules
 from scoreline.tables.schema import SINCE_FIRST, USER_ID
-from scoreline.training.versions import Asked, TrainedVersion, train
+from scoreline.training.fit import Asked, TrainedVersion, train
 
 _ALIAS = re.compile(r"^models:/([^/@]+)@([^/@]+)$")
 

@@ -50,7 +50,7 @@ class Change:
 class Destination(Protocol):
     """A database that shows one version at a time; whatever fails, it goes on showing the one before.
 
-    `tests/databases/test_protocol.py` is what every destination passes.
+    `tests/integration/databases/test_protocol.py` is what every destination passes.
     """
 
     @property

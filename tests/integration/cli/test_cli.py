@@ -1,0 +1,183 @@
+"""Each command as a user types it: what it prints, what it says of a mistake, the code it leaves with."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from builders import write_events
+from integration.conftest import copied, events_of
+from integration.terminal import Terminal
+from scoreline.config.loading import load_settings
+from scoreline.tables.lock import locked
+
+CONFIG: dict[str, Any] = {
+    "name": "test",
+    "events": {"columns": {"user_id": "user", "item_id": "item", "weight": "rating", "time": "at"}},
+    "items": {"item_id": "item", "title": "title"},
+    "histories": {"buckets": 8},
+    "model": {"uri": "models:/test@champion"},
+    "scoring": {"k": 5},
+}
+
+
+@pytest.fixture
+def terminal(spark: Any, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """A pipeline of its own, MLflow's store included; nothing has been done in it."""
+    serving = {"url": f"sqlite:///{tmp_path / 'serving.db'}"}
+    tables = {"root": str(tmp_path / "tables")}
+    config = tmp_path / "test.yaml"
+    config.write_text(yaml.safe_dump({**CONFIG, "tables": tables, "export": serving}))
+    return Terminal(str(config), capsys, monkeypatch)
+
+
+@pytest.fixture
+def with_model(terminal: Terminal, registry: Any, ingested: Path, tmp_path: Path, monkeypatch: Any) -> Terminal:
+    """The same with events ingested, and version 1 of `films` configured."""
+    copied(ingested, tmp_path / "tables")
+    config = tmp_path / "test.yaml"
+    model = {"uri": "models:/films/1", "folder": str(registry.folder)}
+    changes = {"model": model, "mlflow": {"tracking_uri": registry.uri, "experiment": "runs"}}
+    config.write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), **changes}))
+    return terminal
+
+
+@pytest.mark.long
+def test_the_whole_way_from_events_to_rollback(terminal: Terminal, tmp_path: Path) -> None:
+    events = write_events(tmp_path / "events.csv", events_of())
+    items = write_events(tmp_path / "items.csv", [(i, f"Film {i}") for i in range(1, 41)], "item,title")
+
+    done = terminal("ingest", "--events", events, "--items", items)
+    assert done.code == 0
+    assert "60 users in it, 60 histories changed" in done.out
+    assert "40 items" in done.out
+
+    trained = terminal("train", "--no-promote", "--json").report
+    assert (trained["training"]["version"], trained["promotion"]) == ("1", None)
+    assert {"ndcg_at_10", "recall_at_20", "coverage", "popularity_bias"} <= set(trained["training"]["metrics"])
+    assert "model test has no alias champion; it has versions 1" in terminal("plan").err
+    refused = terminal("train", "--set", "model.train.min_test_users=61")
+    assert (refused.code, "test version 2 (item_neighbours)" in refused.out) == (2, True)
+    assert "version 2 of test stays registered and was not promoted: its ndcg_at_10 rests on" in refused.err
+    promoted = terminal("promote", "--version", "1")
+    assert (promoted.code, promoted.out) == (0, "test@champion is version 1\n")
+
+    assert "60 users are due with test version 1" in terminal("plan").out
+    first = terminal("run", "--json").report
+    assert (first["state"], first["figures"]["scored"]) == ("published", 60)
+    again = terminal("run")
+    assert again.out == "Nothing is due: everyone is up to date with test version 1. Nothing was written.\n"
+    assert terminal("plan", "--json").report["due"] == 0
+
+    view = terminal("show", "7", "--json").report
+    assert (view["user_id"], len(view["recommended"])) == (7, 5)
+    assert view["recommended"][0]["title"].startswith("Film ")
+
+    sent = terminal("export", "--json").report
+    assert (sent["replaced"], sent["removed"], sent["previous"]) == (60, 0, None)
+    assert "nothing was sent" in terminal("export").out
+
+    second = terminal("run", "--full-refresh")
+    assert "with test version 1: 60 users due = 60 scored + 0 failed" in second.out
+    assert "scored 60 of 60 users" in second.err
+    back = terminal("rollback", "--json").report
+    assert (back["run_id"], back["model_version"]) == (first["run_id"], "1")
+
+    state = terminal("status", "--json").report
+    assert {t["table"]: t["rows"] for t in state["tables"]} == {
+        "user_history": 60,
+        "recommendations": 60,
+        "quarantine": 0,
+        "items": 40,
+        "runs": 3,
+    }
+    assert [r["kind"] for r in state["runs"]] == ["rollback", "run", "run"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "--set", "scoring.kk=3"], "scoring.kk: unknown key. Did you mean k?"),
+        (["run", "--set", "scoring.k"], "expected key=value"),
+        (["run", "--config", "nowhere.yaml"], "nowhere.yaml: no such configuration file"),
+        (["run", "--fraction", "0"], "--fraction"),
+        (["run", "--fraction", "1.5"], "--fraction"),
+        (["run", "--fraction", "many"], "'many' is not a valid float"),
+        (["run", "--set", "model.uri=models:/nowhere/1"], "no model nowhere; it has films"),
+        (["run", "--set", "model.uri=models:/films@best"], "model films has no alias best; it has versions 1, 2"),
+        (["plan", "--set", "model.uri=models:/films/9"], "model films has no version 9; it has versions 1, 2"),
+        (["promote"], "model.uri is models:/films/1; training and promoting need an alias"),
+        (["promote", "--version", "7", "--set", "model.uri=models:/films@champion"], "no version 7"),
+        (
+            ["train", "--set", "model.uri=models:/a@b", "--set", "mlflow.tracking_uri=http://127.0.0.1:9"],
+            "cannot be reached",
+        ),
+        (["show", "7", "--set", "input={path: x, key: y}"], "there are no histories to show"),
+        (["export", "--set", "input={path: x, key: y}"], "Only lists of recommendations are exported"),
+        (["ingest"], "Say what to ingest"),
+        (["ingest", "--events", "nowhere.csv"], "nowhere.csv: no such file or folder"),
+        (["show", "4711"], "user 4711 is not in user_history. Some that are: "),
+        (["show", "Anna"], "user ids of this pipeline are whole numbers (keys.user_id: long), found 'Anna'"),
+        (["export", "--set", "export=null"], "The configuration has no export section"),
+        (["export"], "recommendations yet. Make it with: scoreline run"),
+        (["rollback"], "recommendations or predictions yet. Make it with: scoreline run"),
+        (["runn"], "No such command 'runn'"),
+        (["run", "--sett", "a=b"], "No such option"),
+    ],
+)
+def test_a_mistake_is_one_message_and_exit_code_2(with_model: Terminal, arguments: list[str], message: str) -> None:
+    said = with_model(*arguments)
+    assert message in said.err
+    assert (said.code, said.out) == (2, "")
+    assert len(said.err.splitlines()) <= 4
+
+
+def test_a_refused_audit_is_exit_code_3(with_model: Terminal) -> None:
+    said = with_model("run", "--quiet", "--set", "audit.max_top_item_share=0.01")
+    assert said.code == 3
+    assert "The audit refused to publish" in said.err
+    assert "share of the top item" in said.err
+    assert with_model("status", "--json").report["published"] is None
+
+
+def test_promote_moves_the_alias_and_says_from_where(with_model: Terminal) -> None:
+    tried = ("promote", "--set", "model.uri=models:/films@tried")
+    refused = with_model(*tried, "--version", "1")
+    assert (refused.code, refused.out) == (2, "")
+    assert "version 1 of films stays registered and was not promoted: its ndcg_at_10 is not known" in refused.err
+    assert with_model(*tried, "--version", "1", "--force").out == "films@tried is version 1\n"
+    assert with_model(*tried, "--version", "1").out == "films@tried is version 1 already\n"
+    assert with_model(*tried).code == 2
+    assert with_model(*tried, "--force").out == "films@tried is version 2 (was version 1)\n"
+    assert with_model(*tried, "--version", "1", "--force", "--json").report["previous"] == "2"
+
+
+def test_a_second_run_meanwhile_is_exit_code_1(with_model: Terminal, tmp_path: Path) -> None:
+    with locked(load_settings(tmp_path / "test.yaml"), "run"):
+        said = with_model("run")
+    assert said.code == 1
+    assert "Another run works on the tables of test (process " in said.err
+
+
+def test_a_folder_that_cannot_be_written_is_one_message(with_model: Terminal, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    said = with_model("rollback", "--set", f"tables.root={tmp_path / 'file' / 'tables'}")
+    assert said.code == 1
+    assert said.err.startswith("error: [Errno 20] Not a directory: ")
+
+
+def test_no_configuration_named_says_which_option(with_model: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SCORELINE_CONFIG")
+    said = with_model("run")
+    assert (said.code, "Missing option '--config'" in said.err) == (2, True)
+
+
+def test_help_needs_neither_spark_nor_mlflow() -> None:
+    asked = [sys.executable, "-X", "importtime", "-m", "scoreline.cli.main", "--help"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=60)
+    assert "ingest, train, promote, run, export" in done.stdout
+    loaded = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in done.stderr.splitlines()}
+    assert loaded & {"pyspark", "mlflow", "pandas", "numpy", "pyarrow", "delta"} == set()

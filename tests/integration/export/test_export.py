@@ -1,0 +1,135 @@
+"""The application's database shows what the table shows, and never half of it."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builders import NOW, write_events
+from integration.databases.published import Rows, asked
+from scoreline.errors import ConfigurationError, InputError, RunFailed
+from scoreline.export.export import export
+from scoreline.ingest.ingest import ingest_events
+from scoreline.pipeline.rollback import roll_back
+from scoreline.pipeline.run import run
+
+HOUR = timedelta(hours=1)
+ALL = "SELECT user_id, rank, item_id, score, source FROM recommendations ORDER BY 1, 2"
+
+
+def in_table(made: Any) -> Rows:
+    """`user_id, rank, item_id, score, source` of the Delta table, sorted."""
+    rows = made.tables.table("recommendations").read().collect()
+    return sorted(
+        (row["user_id"], rank, item["item_id"], item["score"], row["source"])
+        for row in rows
+        for rank, item in enumerate(row["recommendations"], start=1)
+    )
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Any:
+    """SQL on the serving database: `database("SELECT ...")` gives the rows."""
+
+    return lambda statement=ALL: asked(tmp_path / "serving.db", statement)
+
+
+@pytest.fixture
+def exported(ran: Any) -> Any:
+    """The same, and it has been exported."""
+    export(ran())
+    return ran
+
+
+def test_the_first_export_sends_everything_and_the_second_nothing(ran: Any, database: Any) -> None:
+    first = export(ran())
+    assert (first.replaced, first.removed, first.previous, first.version) == (60, 0, None, 1)
+    assert database() == in_table(ran())
+    second = export(ran())
+    assert (second.replaced, second.removed, second.previous, second.version) == (0, 0, 1, 1)
+    assert database() == in_table(ran())
+
+
+def test_only_users_that_were_scored_again_are_replaced(exported: Any, database: Any, tmp_path: Path) -> None:
+    lines = "SELECT rowid, * FROM recommendations WHERE user_id NOT IN (7, 500) ORDER BY 1"
+    before = database(lines)
+    later = exported(now=NOW + HOUR)
+    ingest_events(later, write_events(tmp_path / "news.csv", [(7, 33, 5, 1_780_000_000), (500, 12, 4, 1_780_000_000)]))
+    run(later)
+    assert export(later).replaced == 2
+    assert database() == in_table(later)
+    assert database(lines) == before  # the very same lines: nobody else's were written
+
+
+def test_users_who_left_are_removed(exported: Any, database: Any) -> None:
+    exported().tables.table("user_history").delete("user_id IN (9, 11)")
+    run(exported(now=NOW + HOUR))
+    report = export(exported())
+    assert (report.replaced, report.removed) == (0, 2)
+    assert database() == in_table(exported())
+    assert database("SELECT DISTINCT user_id FROM recommendations WHERE user_id IN (9, 11)") == []
+
+
+def test_after_a_rollback_the_database_follows(exported: Any, database: Any) -> None:
+    first = database()
+    run(exported("films/2", now=NOW + HOUR))
+    export(exported())
+    assert database() == in_table(exported()) != first
+    report = roll_back(exported(now=NOW + 2 * HOUR))
+    assert report.exported is not None
+    assert report.exported.replaced == 60
+    assert database() == first
+    assert export(exported()).replaced == 0
+
+
+def test_a_failure_half_way_leaves_the_previous_export_whole(exported: Any, database: Any) -> None:
+    first = database()
+    run(exported("films/2", now=NOW + HOUR))
+    database(
+        "CREATE TRIGGER full BEFORE INSERT ON recommendations WHEN NEW.user_id = 30 "
+        "BEGIN SELECT RAISE(ABORT, 'disk full'); END"
+    )
+    with pytest.raises(RunFailed, match=r"serving\.db: the export failed and was rolled back: disk full"):
+        export(exported())
+    assert database() == first
+    database("DROP TRIGGER full")
+    assert export(exported()).previous == 1
+    assert database() == in_table(exported())
+
+
+def test_a_database_that_is_read_only_is_one_message(exported: Any, database: Any, tmp_path: Path) -> None:
+    first = database()
+    run(exported("films/2", now=NOW + HOUR))
+    read_only = {"url": f"sqlite:///file:{tmp_path / 'serving.db'}?mode=ro&uri=true"}
+    with pytest.raises(RunFailed, match="attempt to write a readonly database"):
+        export(exported(export=read_only))
+    assert database() == first
+
+
+def test_a_table_of_somebody_else_is_left_alone(ran: Any, database: Any) -> None:
+    database("CREATE TABLE recommendations (customer TEXT)")
+    database("INSERT INTO recommendations VALUES ('Anna')")
+    with pytest.raises(InputError, match=r"a table recommendations with rows that no export of scoreline made"):
+        export(ran())
+    assert database("SELECT * FROM recommendations") == [("Anna",)]
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("nothing", "export.url is no database URL"),
+        ("oracle9://scott:tiger@db/app", "no driver"),
+        ("postgresql+nosuch://scott:tiger@db/app", "no driver"),
+    ],
+)
+def test_a_url_that_leads_nowhere_is_the_configurations_mistake(filled: Any, url: str, message: str) -> None:
+    made = filled(export={"url": url})
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        export(made)
+    assert "tiger" not in str(caught.value)
+
+
+def test_nothing_published_yet_names_the_command(filled: Any) -> None:
+    with pytest.raises(InputError, match=r"There is no table .*recommendations yet. Make it with: scoreline run"):
+        export(filled())
