@@ -67,7 +67,7 @@ import sys
 sys.path.insert(0, "tests")
 from pyspark import SparkContext
 from quick import QUICK
-from scoreline.session import get_session
+from scoreline.engine.session import get_session
 session = get_session("mutations", {**QUICK, "spark.sql.warehouse.dir": sys.argv[1]})
 session.range(1).count()
 found = SparkContext._gateway.gateway_parameters

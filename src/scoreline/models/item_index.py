@@ -24,7 +24,7 @@ class ItemIndex:
 
     Longs ascend as numbers, strings by their UTF-8 bytes, so "ties by item id" is "ties by index".
 
-    >>> films = Catalogue.from_ids(pa.array(["0110912", "0068646", "0110912"]))
+    >>> films = ItemIndex.from_ids(pa.array(["0110912", "0068646", "0110912"]))
     >>> films.index_of(pa.array(["0110912", "110912", None])).tolist()
     [1, -1, -1]
     >>> films.ids_of(np.array([1, 0])).to_pylist()
@@ -39,7 +39,7 @@ class ItemIndex:
 
     @classmethod
     def from_ids(cls, values: pa.Array | pa.ChunkedArray) -> "ItemIndex":
-        """Catalogue of the distinct non-null `values` (any integer or string type)."""
+        """Index of the distinct non-null `values` (any integer or string type)."""
         ids = _as_key_type(pc.drop_null(pc.unique(_one_chunk(values))))
         ascending = ids.take(pc.sort_indices(ids))
         return cls(ascending, _slots(ascending))
@@ -111,7 +111,7 @@ class ItemIndex:
 
 
 def _slots(ascending: pa.Array) -> npt.NDArray[np.int32] | None:
-    """`Catalogue.slots`; None if ids are strings or sparse."""
+    """`ItemIndex.slots`; None if ids are strings or sparse."""
     if ascending.type != pa.int64() or not len(ascending):
         return None
     ids = _data_buffer(ascending, np.dtype(np.int64))

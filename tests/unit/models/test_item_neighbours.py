@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scoreline.models import item_neighbours
 from scoreline.models.histories import Histories
 from scoreline.models.item_neighbours import ItemNeighbours
+from scoreline.models.search import neighbours as neighbour_search
 from scoreline.models.search.neighbours import best_neighbours
 from unit.models.brute_force import as_lists, flat, in_order, offsets_of
 
@@ -59,7 +60,7 @@ def test_lists_are_those_of_plain_sums(
     weights = [rng.choice([0.0, 1.0, 0.3, -1.0], len(row)).astype(np.float32) for row in rows]
     eligible = None if share is None else rng.random(items) < share
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(neighbours, "_CELLS_AT_ONCE", cells)
+        patch.setattr(neighbour_search, "_CELLS_AT_ONCE", cells)
         found = best_neighbours(
             neighbours,
             similarities,

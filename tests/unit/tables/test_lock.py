@@ -13,7 +13,7 @@ from scoreline.tables.lock import locked
 _HOLD = """
 import sys
 from builders import settings
-from scoreline.lock import locked
+from scoreline.tables.lock import locked
 with locked(settings(sys.argv[1]), "run"):
     print("held", flush=True)
     sys.stdin.read()

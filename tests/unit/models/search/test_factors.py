@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scoreline.errors import InputError
+from scoreline.models.search import factors as factor_search
 from scoreline.models.search.factors import best_items
 from scoreline.models.search.norm_sorted import NormSortedItems
 from scoreline.models.topk import TopK
@@ -84,11 +85,11 @@ def test_lists_are_those_of_brute_force(
     eligible = None if share is None else rng.random(count) < share
     with pytest.MonkeyPatch.context() as patch:
         if small_tiles:
-            patch.setattr(factors, "_TILE_ITEMS", 8)
-            patch.setattr(factors, "_MOST_TILE_ITEMS", 16)
-            patch.setattr(factors, "_BLOCK_CELLS", 64)
-            patch.setattr(factors, "_BATCH_USERS", 5)
-            patch.setattr(factors, "_MOST_CANDIDATES", 40)
+            patch.setattr(factor_search, "_TILE_ITEMS", 8)
+            patch.setattr(factor_search, "_MOST_TILE_ITEMS", 16)
+            patch.setattr(factor_search, "_BLOCK_CELLS", 64)
+            patch.setattr(factor_search, "_BATCH_USERS", 5)
+            patch.setattr(factor_search, "_MOST_CANDIDATES", 40)
         found = search(factors, vectors, seen, k, eligible=eligible)
     truth = exact_products(vectors, factors)
     wanted = best_of_all(truth, seen=seen, k=k, eligible=eligible)
@@ -154,7 +155,7 @@ def test_history_longer_than_a_batch_may_hold() -> None:
     factors, users = make_factors("power law", rng, 300, 8), make_factors("flat norms", rng, 4, 8)
     seen = [np.arange(n, dtype=np.int32) for n in (290, 0, 299, 10)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(factors, "_BATCH_EVENTS", 20)
+        patch.setattr(factor_search, "_BATCH_EVENTS", 20)
         found = search(factors, users, seen, 5)
     assert as_lists(found) == best_of_all(exact_products(users, factors), seen=seen, k=5)
 
