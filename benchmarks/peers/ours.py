@@ -129,11 +129,11 @@ def main() -> None:
     lists.write.mode("overwrite").parquet(str(job.place(1)))
     for name, users in partly_due(job):
         report = ingest_and_run(job, stages, name, users)
-        steps[f"run {name}"], due[name] = dict(report.seconds), report.figures["scored"]
+        steps[f"run {name}"], due[name] = dict(report.seconds), report.audit.scored
     if job.variant in _PAIRS:
         with stages.stage("nothing due"):
             run(opened(job))
-    stages.report(users=first.figures["scored"], steps=steps, due=due)
+    stages.report(users=first.audit.scored, steps=steps, due=due)
     context.spark.stop()
 
 

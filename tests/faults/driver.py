@@ -29,7 +29,7 @@ POINTS = {
     "open": "scoreline.pipeline.run.open_run",
     "find due": "scoreline.pipeline.run.find_due",
     "stage": "scoreline.pipeline.slices.stage",
-    "audit": "scoreline.pipeline.run.audit_figures",
+    "audit": "scoreline.pipeline.run.audit_metrics",
     "record failures": "scoreline.pipeline.run.record_failures",
     "publish": "scoreline.pipeline.run.publish_staged",
     "drop staging": "scoreline.tables.delta.Table.drop",

@@ -16,6 +16,7 @@ from faults.world import Begun, Log, Row, World
 from scoreline.context import Context
 from scoreline.errors import Superseded
 from scoreline.ingest.ingest import ingest_events
+from scoreline.pipeline.audit import AuditMetrics
 from scoreline.pipeline.changes import read_changes
 from scoreline.pipeline.fence import rollback
 from scoreline.pipeline.plan import DesiredState, due_by_changes, due_users
@@ -73,10 +74,10 @@ class Both(World):
         if scored or left:
             made, opened, staging, due, rows = self.open.pop(run.name)
             _stage(made, opened, staging, due, rows, failed)
-            figures = {"scored": len(scored), "failed": len(failed), "left": len(left)}
+            metrics = AuditMetrics(scored=len(scored), failed=len(failed), left=len(left))
             said = _for_the_next_run(opened, staging.manifest, complete=not failed)
             try:
-                publish_staged(made, staging, figures, said=said)
+                publish_staged(made, staging, metrics, said=said)
                 published = True
             except Superseded:
                 pass

@@ -110,5 +110,5 @@ def test_far_fewer_users_are_refused_unless_told(ran: Any, tally: Tally) -> None
     assert published(ran()) == before
     tally("audit gate refuses", "no users")
     report = run(ran(now=LATER, audit={"min_users_share": 0}))
-    assert report.figures["left"] == 60
+    assert report.audit.left == 60
     assert published(ran()) == {}

@@ -95,7 +95,7 @@ def test_an_ingest_and_a_promotion_during_a_run_are_for_the_next(
     assert report.model == "films version 1"
     assert published(filled()) == truth
     report = run(filled("films@overlap", now=NOW + 2 * HOUR))
-    assert (report.model, report.figures["scored"]) == ("films version 2", 60)
+    assert (report.model, report.audit.scored) == ("films version 2", 60)
     assert published(filled()) == expected(filled(), registry.films["2"], k=5)
     tally(FAULT, "ingest and promotion during a run")
 

@@ -72,7 +72,7 @@ def tweets(spark: SparkSession, data: Path, tmp_path_factory: Any) -> Done:
 
 def test_every_rating_of_movielens_and_every_user_arrives(movies: Done) -> None:
     assert (movies.ingested.rows_read, movies.ingested.rows_bad, movies.ingested.users_in_source) == (100_836, 0, 610)
-    assert (movies.report.figures["scored"], movies.report.figures["seen"]) == (610, 0)
+    assert (movies.report.audit.scored, movies.report.audit.seen) == (610, 0)
 
 
 def test_all_lists_of_movielens_are_those_of_brute_force(movies: Done) -> None:

@@ -83,7 +83,7 @@ def test_the_batch_pipeline_gives_the_decisions_of_the_server(
         context, transactions=str(folder / "with_odd.parquet"), tables=str(folder / "tables"), as_of=day
     )
     report = run(context)
-    assert (report.state, report.figures["scored"], report.figures["failed"]) == ("published", count, 0)
+    assert (report.state, report.audit.scored, report.audit.failed) == ("published", count, 0)
     batch = {row["user_id"]: row for row in context.tables.table("predictions").read().collect()}
 
     online = Scorer(world.kernel, SnapshotSource(snapshot), RULES, model_version="card_fraud/1")

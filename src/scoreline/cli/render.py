@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -67,24 +66,26 @@ def ran(report: RunReport) -> str:
     if report.state == "nothing_due":
         compared = " All keys were compared: the logs had said the same." if report.verification else ""
         return f"Nothing is due: everyone is up to date with {report.model}. Nothing was written.{compared}"
-    found = report.figures
+    found = report.audit
+    if found is None:
+        raise ValueError("a run that scored has figures")
     if report.state == "only_failures":
         return (
-            f"Run {report.run_id}: {found['wanted']:,} users due = 0 scored + {found['failed']:,} failed, within the "
+            f"Run {report.run_id}: {found.wanted:,} users due = 0 scored + {found.failed:,} failed, within the "
             "budget. Nothing was published; the reasons are in scoring_errors."
         )
-    scored, seconds = found["scored"], report.seconds.get("score", 0.0)
+    scored, seconds = found.scored, report.seconds.get("score", 0.0)
     lines = [
-        f"Run {report.run_id} with {report.model}: {found['wanted']:,} users due = {scored:,} scored + "
-        f"{found['failed']:,} failed"
-        + (f"; {found['left']:,} removed" if found.get("left") else "")
-        + (f"; {found['quarantined']:,} rows without a key quarantined" if found.get("quarantined") else ""),
+        f"Run {report.run_id} with {report.model}: {found.wanted:,} users due = {scored:,} scored + "
+        f"{found.failed:,} failed"
+        + (f"; {found.left:,} removed" if found.left else "")
+        + (f"; {found.quarantined:,} rows without a key quarantined" if found.quarantined else ""),
         "  due: " + ", ".join(f"{count:,} {reason}" for reason, count in report.reasons.items()),
         f"  {scored / seconds:,.0f} users per second while scoring; "
         + ", ".join(f"{step} {lap:.1f} s" for step, lap in report.seconds.items())
         if seconds
         else "",
-        f"  audit: {audited(found)}",
+        f"  audit: {found}",
         f"  published to {report.table} version {report.version}",
     ]
     if report.verification:
@@ -102,22 +103,6 @@ def accepted(report: ApprovalReport) -> str:
         *[f"  in spite of: {gate}" for gate in report.broken],
     ]
     return "\n".join(lines)
-
-
-def audited(found: Mapping[str, Any]) -> str:
-    """The figures of a run in one line."""
-    scored = max(found["scored"], 1)
-    parts = [f"{found['seen']} seen and {found['forbidden']} forbidden items"]
-    if "items" in found:
-        parts += [f"{found['items'] / scored:.1f} items per list", f"{found['empty']} empty lists"]
-    parts.append(f"{found['fallback'] / scored:.1%} fallbacks")
-    if found.get("distinct_items"):
-        parts.append(f"{found['distinct_items']:,} different items")
-    if found.get("top_item_share") is not None:
-        parts.append(f"top item in {found['top_item_share']:.1%} of the lists")
-    if found.get("overlap_at_k") is not None:
-        parts.append(f"{found['overlap_at_k']:.0%} overlap with the lists replaced")
-    return ", ".join(parts)
 
 
 def trained(report: TrainReport) -> str:

@@ -8,7 +8,7 @@ from scoreline.context import Context, step
 from scoreline.engine.failures import explained
 from scoreline.errors import InputError
 from scoreline.pipeline import audit
-from scoreline.pipeline.publish import audit_figures, publish_staged, record_failures, target_of
+from scoreline.pipeline.publish import audit_metrics, publish_staged, record_failures, target_of
 from scoreline.pipeline.records import record_run
 from scoreline.pipeline.slices import counted
 from scoreline.pipeline.staging import LEFT, Staging, discard, find_run
@@ -43,16 +43,16 @@ def approve_run(context: Context, run_id: str, *, reason: str) -> ApprovalReport
         target = target_of(context, staging.manifest.lineage)
         _require_whole(staging)
         _require_newest(staging, target)
-        figures = audit_figures(context, staging, counted(staging))
-        gates = audit.evaluate_gates(figures, context.settings.audit, whole_table=staging.manifest.whole_table)
+        metrics = audit_metrics(context, staging, counted(staging))
+        gates = audit.evaluate_gates(metrics, context.settings.audit, whole_table=staging.manifest.whole_table)
         broken = tuple(str(gate) for gate in gates if gate.refuses)
-        if figures["failed"]:
+        if metrics.failed:
             record_failures(context, staging)
         said: dict[str, Any] = {"accepted_by": getuser(), "accepted": reason, "broken": list(broken)}
-        version = publish_staged(context, staging, figures, said=said)
+        version = publish_staged(context, staging, metrics, said=said)
     discard(context, staging)
-    record_run(context, staging.manifest, state="accepted", figures={**figures, **said}, version=version)
-    return ApprovalReport(run_id, broken, said["accepted_by"], reason, int(figures["scored"]), target.location, version)
+    record_run(context, staging.manifest, state="accepted", figures={**metrics.known(), **said}, version=version)
+    return ApprovalReport(run_id, broken, said["accepted_by"], reason, metrics.scored, target.location, version)
 
 
 def _require_whole(staging: Staging) -> None:

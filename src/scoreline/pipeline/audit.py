@@ -1,7 +1,7 @@
 """Judge a staged run as a whole: figures against the limits of the configuration. Decides, does no I/O."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,59 @@ class Gate:
 
     def __str__(self) -> str:
         return f"{self.name} is {self.found:g}, expected {self.limit}"
+
+
+@dataclass(frozen=True)
+class AuditMetrics:
+    """The figures of a run as a whole; None where there is nothing to count or to compare with.
+
+    wanted: users that were to be scored. among: of how many users a few may fail; None for `wanted`. scored, failed,
+    left (gone from the input), fallback, unusable (a null or NaN where none may be), empty and short (lists): users, by
+    what became of them. seen, forbidden: items recommended all the same. items: in all lists. distinct_users: staged.
+    sampled_users, distinct_items, top_item_share (of the sampled lists, with the item recommended most often), overlap
+    (mean share of a list that was in the one it replaces, of overlap_users), score_psi, not_finite (scores): of the
+    sample. quarantined: rows without a key.
+    """
+
+    wanted: int = 0
+    among: int | None = None
+    scored: int = 0
+    failed: int = 0
+    left: int = 0
+    fallback: int = 0
+    seen: int = 0
+    forbidden: int = 0
+    unusable: int = 0
+    empty: int | None = None
+    short: int | None = None
+    items: int | None = None
+    distinct_users: int | None = None
+    sampled_users: int | None = None
+    distinct_items: int | None = None
+    top_item_share: float | None = None
+    overlap: float | None = None
+    overlap_users: int | None = None
+    score_psi: float | None = None
+    not_finite: int | None = None
+    quarantined: int = 0
+
+    def known(self) -> dict[str, int | float]:
+        """The figures there are, by name."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def __str__(self) -> str:
+        scored = max(self.scored, 1)
+        parts = [f"{self.seen} seen and {self.forbidden} forbidden items"]
+        if self.items is not None:
+            parts += [f"{self.items / scored:.1f} items per list", f"{self.empty} empty lists"]
+        parts.append(f"{self.fallback / scored:.1%} fallbacks")
+        if self.distinct_items:
+            parts.append(f"{self.distinct_items:,} different items")
+        if self.top_item_share is not None:
+            parts.append(f"top item in {self.top_item_share:.1%} of the lists")
+        if self.overlap is not None:
+            parts.append(f"{self.overlap:.0%} overlap with the lists replaced")
+        return ", ".join(parts)
 
 
 def figures(rows: DataFrame, *, k: int) -> list[Column]:
@@ -99,7 +152,7 @@ def item_figures(sample: pa.Table) -> dict[str, Any]:
 def overlap_figures(sample: pa.Table, published: pa.Table) -> dict[str, Any]:
     """How much of the sampled lists was in the lists they replace; both tables have `user_id, item_ids`.
 
-    `overlap_at_k` is the mean over users of |old and new| / length of the longer; None if no list is replaced.
+    `overlap` is the mean over users of |old and new| / length of the longer; None if no list is replaced.
     """
     place = pc.index_in(_column(sample, "user_id"), value_set=_column(published, "user_id"))
     both = place.is_valid()
@@ -107,7 +160,7 @@ def overlap_figures(sample: pa.Table, published: pa.Table) -> dict[str, Any]:
     old = _column(published, "item_ids").take(place.drop_null())
     longer = np.maximum(_lengths(new), _lengths(old))
     shares = common_count(old, new)[longer > 0] / longer[longer > 0]
-    return {"overlap_at_k": float(shares.mean()) if len(shares) else None, "overlap_users": len(shares)}
+    return {"overlap": float(shares.mean()) if len(shares) else None, "overlap_users": len(shares)}
 
 
 def score_figures(new: np.ndarray[Any, Any], old: np.ndarray[Any, Any]) -> dict[str, Any]:
@@ -148,24 +201,21 @@ def users_gate(users: int, before: int, limits: AuditSettings) -> list[Gate]:
     return [Gate("share of users still there", share, limit, share >= least, "min_users_share" in limits.warn)]
 
 
-def evaluate_gates(found: Mapping[str, Any], limits: AuditSettings, *, whole_table: bool = True) -> list[Gate]:
-    """All gates of a run. `found` has the summed figures, `wanted` (users) and those of the sample.
-
-    `among`: of how many users a few may fail.
+def evaluate_gates(found: AuditMetrics, limits: AuditSettings, *, whole_table: bool = True) -> list[Gate]:
+    """All gates of a run.
 
     A run for everybody has to score somebody. One for a few may find that just those fail again whom the budget lets
     fail: they are due each night, and nobody is to be woken for them.
     """
-    wanted = int(found["wanted"])
-    scored, failed = int(found["scored"]), int(found["failed"])
-    tolerated = limits.tolerated(wanted, found.get("among", wanted if whole_table else None))
+    wanted, scored, failed = found.wanted, found.scored, found.failed
+    among = wanted if found.among is None and whole_table else found.among
+    tolerated = limits.tolerated(wanted, among)
     everybody = f"{wanted}, the users that are due"
     gates = [
         Gate("users scored or failed", scored + failed, everybody, scored + failed == wanted),
         Gate("users scored", scored, "at least 1", scored > 0 or wanted == 0 or not whole_table),
     ]
-    if "distinct_users" in found:
-        different = int(found["distinct_users"])
+    if (different := found.distinct_users) is not None:
         gates.append(Gate("different users staged", different, everybody, different == wanted))
     zero = {
         "seen": "seen items recommended",
@@ -173,16 +223,17 @@ def evaluate_gates(found: Mapping[str, Any], limits: AuditSettings, *, whole_tab
         "unusable": "results that are null or NaN",
         "not_finite": "scores that are NaN or infinite",
     }
-    gates += [Gate(name, found.get(key) or 0, "0", not found.get(key)) for key, name in zero.items()]
+    counts = {name: getattr(found, key) or 0 for key, name in zero.items()}
+    gates += [Gate(name, count, "0", count == 0) for name, count in counts.items()]
     shares = {
-        "max_empty_share": ("share of empty lists", _share(found.get("empty"), scored)),
-        "max_short_share": ("share of lists shorter than asked for", _share(found.get("short"), scored)),
-        "max_fallback_share": ("share of fallbacks", _share(found.get("fallback"), scored)),
-        "max_top_item_share": ("share of the top item", found.get("top_item_share")),
-        "min_distinct_items": ("different items recommended", found.get("distinct_items")),
-        "min_overlap": ("overlap with the lists replaced", found.get("overlap_at_k")),
-        "max_overlap": ("overlap with the lists replaced", found.get("overlap_at_k")),
-        "max_psi": ("shift of the scores (PSI)", found.get("score_psi")),
+        "max_empty_share": ("share of empty lists", _share(found.empty, scored)),
+        "max_short_share": ("share of lists shorter than asked for", _share(found.short, scored)),
+        "max_fallback_share": ("share of fallbacks", _share(found.fallback, scored)),
+        "max_top_item_share": ("share of the top item", found.top_item_share),
+        "min_distinct_items": ("different items recommended", found.distinct_items),
+        "min_overlap": ("overlap with the lists replaced", found.overlap),
+        "max_overlap": ("overlap with the lists replaced", found.overlap),
+        "max_psi": ("shift of the scores (PSI)", found.score_psi),
     }
     gates.append(_limited("failed users", failed, "max_failed_share", tolerated, limits))
     gates += [
@@ -199,5 +250,5 @@ def _limited(name: str, value: float, key: str, limit: float, limits: AuditSetti
     return Gate(name, value, f"at {'least' if least else 'most'} {limit:g} (audit.{key})", passed, key in limits.warn)
 
 
-def _share(count: Any, scored: int) -> float | None:
-    return None if count is None or not scored else int(count) / scored
+def _share(count: int | None, scored: int) -> float | None:
+    return None if count is None or not scored else count / scored

@@ -17,6 +17,7 @@ from scoreline.context import Context
 from scoreline.engine.frames import collected
 from scoreline.engine.sql import quoted
 from scoreline.pipeline import audit
+from scoreline.pipeline.audit import AuditMetrics
 from scoreline.pipeline.fence import replace_all, replace_some
 from scoreline.pipeline.inputs import require_unique
 from scoreline.pipeline.staging import Lineage, Manifest, Staging
@@ -30,7 +31,9 @@ def target_of(context: Context, lineage: Lineage) -> Table:
     return context.tables.table(lineage.target)
 
 
-def audit_figures(context: Context, staging: Staging, counted: Mapping[str, int]) -> dict[str, Any]:
+def audit_metrics(
+    context: Context, staging: Staging, counted: Mapping[str, int], *, quarantined: int = 0
+) -> AuditMetrics:
     """The counts of the run completed by figures about users, items and scores.
 
     Items and scores come from a sample of at most `audit.sample_users` users; what is compared is compared with the
@@ -38,18 +41,26 @@ def audit_figures(context: Context, staging: Staging, counted: Mapping[str, int]
     """
     manifest, most = staging.manifest, context.settings.audit.sample_users
     staged = staging.table.read()
-    figures: dict[str, Any] = {"wanted": manifest.to_score, "among": manifest.judged_among, **counted}
     few = sum(counted.get(outcome, 0) for outcome in ("scored", "failed", "left")) <= most
     sample, replaced, different = _looked_at(staged, *_samples(context, staging, staged, most, few=few), few=few)
-    figures["distinct_users"] = different
     if different < counted.get("scored", 0) + counted.get("failed", 0):
         require_unique(staged.where(F.col("outcome") != "left"), manifest.lineage.input)
+    looked_at: dict[str, Any] = {}
     if not counted.get("scored"):
-        return figures
-    if RECOMMENDATIONS not in staged.columns:
-        return figures | _tabular_figures(sample, replaced)
-    shift = _shifts(sample, replaced, ["scores"], _flat)
-    return figures | audit.item_figures(sample) | audit.overlap_figures(sample, replaced) | shift
+        pass
+    elif RECOMMENDATIONS in staged.columns:
+        looked_at = audit.item_figures(sample) | audit.overlap_figures(sample, replaced)
+        looked_at |= _shifts(sample, replaced, ["scores"], _flat)
+    else:
+        looked_at = _tabular_figures(sample, replaced)
+    return AuditMetrics(
+        wanted=manifest.to_score,
+        among=manifest.judged_among,
+        distinct_users=different,
+        quarantined=quarantined,
+        **counted,
+        **looked_at,
+    )
 
 
 def _samples(
@@ -171,7 +182,7 @@ def record_failures(context: Context, staging: Staging) -> None:
 def publish_staged(
     context: Context,
     staging: Staging,
-    figures: Mapping[str, Any],
+    metrics: AuditMetrics,
     *,
     said: Mapping[str, Any] | None = None,
 ) -> int:
@@ -192,21 +203,21 @@ def publish_staged(
         "input": lineage.input,
         "input_version": lineage.input_version,
         "rules_hash": lineage.rules_hash,
-        "users": figures["scored"],
+        "users": metrics.scored,
         **(said or {}),
     }
     target, staged, sequence = target_of(context, lineage), staging.table.read(), manifest.sequence
     rows = _finished(target, manifest, staged.where(F.col("outcome") == "scored"))
     if manifest.whole_table:
         everyone = (
-            rows.unionByName(_kept(target, lineage, staged), allowMissingColumns=True) if figures["failed"] else rows
+            rows.unionByName(_kept(target, lineage, staged), allowMissingColumns=True) if metrics.failed else rows
         )
         return replace_all(target, everyone, sequence=sequence, note=note)
     if manifest.reasons.get("doubled"):
         everyone = rows.unionByName(_others(target, lineage, staged), allowMissingColumns=True)
         return replace_all(target, everyone, sequence=sequence, note=note)
     some = rows.withColumn("_left", F.lit(False))
-    if figures.get("left"):
+    if metrics.left:
         leaving = _finished(target, manifest, staged.where(F.col("outcome") == "left"))
         some = some.unionByName(leaving.withColumn("_left", F.lit(True)))
     return replace_some(target, some, sequence=sequence, note=note)

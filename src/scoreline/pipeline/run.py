@@ -14,13 +14,13 @@ from scoreline.context import Context, step
 from scoreline.engine.failures import explained
 from scoreline.engine.frames import count
 from scoreline.errors import AuditRefused, InputError, NotUnique, RunFailed, ScorelineError, Superseded
-from scoreline.pipeline.audit import Gate, evaluate_gates, users_gate
+from scoreline.pipeline.audit import AuditMetrics, Gate, evaluate_gates, users_gate
 from scoreline.pipeline.changes import complete_note, oldest_row
 from scoreline.pipeline.fence import note_verified, overtaken, superseded
 from scoreline.pipeline.inputs import quarantine_unkeyed
 from scoreline.pipeline.plan import Plan
 from scoreline.pipeline.progress import Progress, silent
-from scoreline.pipeline.publish import audit_figures, publish_staged, record_failures
+from scoreline.pipeline.publish import audit_metrics, publish_staged, record_failures
 from scoreline.pipeline.reasons import why_failed
 from scoreline.pipeline.records import record_run
 from scoreline.pipeline.slices import stage_slices
@@ -35,8 +35,9 @@ _STATES = {AuditRefused: "refused", Superseded: "superseded"}
 
 @dataclass(frozen=True)
 class RunReport:
-    """What a run did. `figures` are the audit's, `seconds` the time of each step, `warnings` limits that only warn.
+    """What a run did. `seconds` are the time of each step, `warnings` limits that only warn.
 
+    `audit`: the figures it was judged by, None if nothing was due.
     `only_failures`: those who were due failed again, within the budget, so there was nothing to publish.
     `verification`: how the logs' answer compares with that of all keys, if both were asked.
     """
@@ -48,7 +49,7 @@ class RunReport:
     table: str
     version: int
     resumed_slices: int = 0
-    figures: Mapping[str, Any] = field(default_factory=dict)
+    audit: AuditMetrics | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     verification: Verification | None = None
@@ -177,7 +178,7 @@ def _staged_and_published(
     context: Context, opened: RunSnapshot, staging: Staging, due: Due, progress: Progress, clock: "_Clock"
 ) -> RunReport:
     """Stage what is not staged yet, audit, publish; whatever comes of it is recorded."""
-    figures: dict[str, Any] = {}
+    metrics: AuditMetrics | None = None
     run_id = staging.manifest.run_id
     try:
         with explained(f"run {run_id} failed"):
@@ -185,27 +186,34 @@ def _staged_and_published(
             counted = stage_slices(context, opened, staging, due, progress)
             opened.inputs.require_same_files()
             clock.lap("score")
-            figures = {**audit_figures(context, staging, counted), "quarantined": quarantined}
+            metrics = audit_metrics(context, staging, counted, quarantined=quarantined)
         clock.lap("audit")
-        warnings = _require_passed(context, staging, figures)
+        warnings = _require_passed(context, staging, metrics)
         with explained(f"the failures of run {run_id} could not be recorded"):
-            if figures["failed"]:
+            if metrics.failed:
                 record_failures(context, staging)
-        if not figures["scored"] and not figures["left"]:
-            return _only_failures(context, opened, staging, figures)
+        if not (metrics.scored or metrics.left):
+            return _only_failures(context, opened, staging, metrics)
         with explained(f"run {run_id} could not be published"):
-            said = _for_the_next_run(opened, staging.manifest, complete=not figures["failed"])
-            version = publish_staged(context, staging, figures, said=said)
+            said = _for_the_next_run(opened, staging.manifest, complete=not metrics.failed)
+            version = publish_staged(context, staging, metrics, said=said)
         clock.lap("publish")
     except ScorelineError as failure:
         error = _who_was_first(opened, failure)
         if isinstance(error, NotUnique):
             staging.table.drop()  # an input without versions would find these rows again, mended or not
         state = _STATES.get(type(error), "failed")
-        record_run(context, staging.manifest, state=state, figures={**figures, "error": str(error)})
+        record_run(
+            context,
+            staging.manifest,
+            state=state,
+            figures={**(metrics.known() if metrics else {}), "error": str(error)},
+        )
         raise error from None
     discard(context, staging)
-    record_run(context, staging.manifest, state="published", figures={**figures, **clock.named()}, version=version)
+    record_run(
+        context, staging.manifest, state="published", figures={**metrics.known(), **clock.named()}, version=version
+    )
     clock.lap("record")
     return RunReport(
         run_id=run_id,
@@ -215,7 +223,7 @@ def _staged_and_published(
         table=opened.target.location,
         version=version,
         resumed_slices=len(staging.done),
-        figures=figures,
+        audit=metrics,
         seconds=clock.laps,
         warnings=tuple(map(str, warnings)),
         verification=due.verification,
@@ -241,10 +249,10 @@ def _who_was_first(opened: RunSnapshot, error: ScorelineError) -> ScorelineError
     return error
 
 
-def _only_failures(context: Context, opened: RunSnapshot, staging: Staging, figures: Mapping[str, Any]) -> RunReport:
+def _only_failures(context: Context, opened: RunSnapshot, staging: Staging, metrics: AuditMetrics) -> RunReport:
     manifest = staging.manifest
     staging.table.drop()
-    record_run(context, manifest, state="only_failures", figures=figures)
+    record_run(context, manifest, state="only_failures", figures=metrics.known())
     return RunReport(
         run_id=manifest.run_id,
         state="only_failures",
@@ -252,20 +260,20 @@ def _only_failures(context: Context, opened: RunSnapshot, staging: Staging, figu
         model=opened.model,
         table=opened.target.location,
         version=opened.target_version,
-        figures=figures,
+        audit=metrics,
     )
 
 
-def _require_passed(context: Context, staging: Staging, figures: Mapping[str, Any]) -> list[Gate]:
+def _require_passed(context: Context, staging: Staging, metrics: AuditMetrics) -> list[Gate]:
     """Raise AuditRefused if a gate refuses; returns those that only warn."""
     manifest = staging.manifest
-    gates = evaluate_gates(figures, context.settings.audit, whole_table=manifest.whole_table)
+    gates = evaluate_gates(metrics, context.settings.audit, whole_table=manifest.whole_table)
     warned = [gate for gate in gates if gate.warns and not gate.passed]
     for gate in warned:
         log.warning("run_id=%s %s", manifest.run_id, gate)
     if broken := [gate for gate in gates if gate.refuses]:
         said = [f"  - {gate}" for gate in broken]
-        if figures["failed"]:
+        if metrics.failed:
             said.append(why_failed(staging.table.read()))
         listed = "\n".join(said)
         raise AuditRefused(

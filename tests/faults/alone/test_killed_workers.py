@@ -81,7 +81,7 @@ def test_a_killed_process_changes_nothing(spark: SparkSession, tmp_path: Path, v
         report = run(made(), full_refresh=True, restart=True)
         over.set()
         killer.join()
-        assert report.figures["failed"] == 0
+        assert report.audit.failed == 0
         assert _rows(made()) == whole
         if found:
             killed += 1

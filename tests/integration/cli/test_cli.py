@@ -67,7 +67,7 @@ def test_the_whole_way_from_events_to_rollback(terminal: Terminal, tmp_path: Pat
 
     assert "60 users are due with test version 1" in terminal("plan").out
     first = terminal("run", "--json").report
-    assert (first["state"], first["figures"]["scored"]) == ("published", 60)
+    assert (first["state"], first["audit"]["scored"]) == ("published", 60)
     again = terminal("run")
     assert again.out == "Nothing is due: everyone is up to date with test version 1. Nothing was written.\n"
     assert terminal("plan", "--json").report["due"] == 0

@@ -67,7 +67,7 @@ def test_it_publishes_what_a_run_in_this_process_publishes(config: Path, ran: An
     done = submit(config, STATIC, "--jars", jars)
     assert done.returncode == 0, done.stderr[-2000:]
     report = json.loads(done.stdout)
-    assert (report["state"], report["figures"]["scored"]) == ("published", 60)
+    assert (report["state"], report["audit"]["scored"]) == ("published", 60)
     assert published(context(spark, config.parent / "submitted")) == published(ran())
 
 

@@ -90,7 +90,7 @@ def test_a_whole_job_runs_through_connect(
         )
     )
     first = scoreline("run", "--config", str(config))
-    assert (first["state"], first["figures"]["scored"]) == ("published", 60)
+    assert (first["state"], first["audit"]["scored"]) == ("published", 60)
     assert published(pipeline()) == expected(pipeline(), registry.films["1"], k=5)
     before = published(pipeline())
 

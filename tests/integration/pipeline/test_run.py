@@ -33,7 +33,7 @@ def table(made: Any) -> Any:
 def test_everybody_gets_the_lists_of_brute_force(filled: Any, registry: Any) -> None:
     made = filled()
     report = run(made)
-    assert (report.state, report.figures["scored"], report.figures["failed"]) == ("published", 60, 0)
+    assert (report.state, report.audit.scored, report.audit.failed) == ("published", 60, 0)
     assert published(made) == expected(made, registry.films["1"], k=5)
     assert [c.note["run_id"] for c in table(made).commits() if "run_id" in c.note] == [report.run_id]
 
@@ -53,7 +53,7 @@ def test_only_users_with_news_are_scored_and_replaced(ran: Any, registry: Any, t
     assert plan.reasons == {"new": 1, "changed": 1}
     report = run(later)
     after = table(later).read()
-    assert report.figures["scored"] == 2
+    assert report.audit.scored == 2
     assert sorted(r[0] for r in after.where(F.col("run_id") == report.run_id).select("user_id").collect()) == [7, 500]
     others = ~F.col("user_id").isin(7, 500)
     assert_df_equality(after.where(others), before.where(others), ignore_row_order=True)
@@ -87,7 +87,7 @@ def test_other_rules_age_and_departure_are_reasons(ran: Any, registry: Any, tmp_
     young = ran(scoring={**rules, "max_age": "1d"}, now=NOW + 2 * HOUR)
     assert plan_run(young)[1].reasons == {"left": 1}
     report = run(young)
-    assert report.figures["left"] == 1
+    assert report.audit.left == 1
     assert 9 not in published(young)
     assert len(published(young)) == 59
 
@@ -114,8 +114,8 @@ def test_scores_are_compared_with_those_of_the_same_users(ran: Any) -> None:
     made = ran(now=NOW + HOUR)
     made.spark.sql(f"UPDATE {table(made).identifier} SET history_hash = 0 WHERE user_id <= 20")
     report = run(made)
-    assert (report.figures["scored"], report.figures["overlap_users"]) == (20, 20)
-    assert (report.figures["score_psi"], report.figures["overlap_at_k"]) == (0.0, 1.0)
+    assert (report.audit.scored, report.audit.overlap_users) == (20, 20)
+    assert (report.audit.score_psi, report.audit.overlap) == (0.0, 1.0)
 
 
 def test_a_bucket_with_more_users_than_the_sample_is_not_looked_at_as_a_whole(
@@ -133,9 +133,9 @@ def test_a_bucket_with_more_users_than_the_sample_is_not_looked_at_as_a_whole(
 
     monkeypatch.setattr(publish, "collected", seen)
     report = run(pipeline(histories={"buckets": 1}, audit={"sample_users": 20}, now=NOW + HOUR), full_refresh=True)
-    assert (report.figures["sampled_users"], report.figures["overlap_users"]) == (20, 20)
+    assert (report.audit.sampled_users, report.audit.overlap_users) == (20, 20)
     assert reached == [20 + 20 + 1]
-    assert (report.figures["score_psi"], report.figures["overlap_at_k"]) == (0.0, 1.0)
+    assert (report.audit.score_psi, report.audit.overlap) == (0.0, 1.0)
 
 
 def test_users_the_model_knows_nothing_of_get_the_fallback(filled: Any, tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_every_user_cold_is_published_unless_the_limit_forbids(pipeline: Any, tm
         run(pipeline(audit={"max_fallback_share": 0.5}))
     assert published(pipeline()) == {}
     report = run(pipeline(now=NOW + HOUR))
-    assert (report.figures["fallback"], report.figures["scored"]) == (5, 5)
+    assert (report.audit.fallback, report.audit.scored) == (5, 5)
 
 
 def test_a_refused_run_leaves_the_table_and_keeps_its_staged_rows(ran: Any) -> None:
@@ -175,10 +175,10 @@ def test_a_refused_run_leaves_the_table_and_keeps_its_staged_rows(ran: Any) -> N
 @pytest.mark.parametrize(("sample_users", "looked_at"), [(20_000, range(60, 61)), (20, range(5, 40))])
 def test_the_audit_looks_at_everybody_or_at_a_sample_of_many(ran: Any, sample_users: int, looked_at: range) -> None:
     report = run(ran(audit={"sample_users": sample_users}, now=NOW + HOUR), full_refresh=True)
-    assert report.figures["sampled_users"] in looked_at
-    assert report.figures["overlap_users"] == report.figures["sampled_users"]
-    assert (report.figures["overlap_at_k"], report.figures["score_psi"]) == (1, 0)
-    assert report.figures["distinct_users"] == 60
+    assert report.audit.sampled_users in looked_at
+    assert report.audit.overlap_users == report.audit.sampled_users
+    assert (report.audit.overlap, report.audit.score_psi) == (1, 0)
+    assert report.audit.distinct_users == 60
 
 
 def test_an_interrupted_run_is_taken_up_again(filled: Any, registry: Any, monkeypatch: pytest.MonkeyPatch) -> None:

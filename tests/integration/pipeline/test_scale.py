@@ -88,6 +88,6 @@ def test_the_drivers_memory_does_not_grow_with_the_users(many: tuple[int, Path])
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         assert done.returncode == 0, done.stderr[-3000:]
         peaks.append(int(done.stderr.strip().splitlines()[-1]))
-    assert json.loads(done.stdout.splitlines()[-1])["figures"]["scored"] == users
+    assert json.loads(done.stdout.splitlines()[-1])["audit"]["scored"] == users
     print(f"\n{users:,} users: the driver's Python took {peaks} MB at most (ingest, run)")
     assert max(peaks) < 700

@@ -87,7 +87,7 @@ def predictions(made: Any) -> pd.DataFrame:
 
 def test_predictions_are_those_of_the_model_row_for_row(shop: Any, churn: Any) -> None:
     report = run(shop())
-    assert (report.state, report.figures["scored"], report.figures["failed"]) == ("published", ROWS, 0)
+    assert (report.state, report.audit.scored, report.audit.failed) == ("published", ROWS, 0)
     found, table = predictions(shop()), customers()
     assert found["user_id"].tolist() == table["customer"].tolist()
     assert found["prediction"].tolist() == churn.predict(table[FEATURES]).tolist()
@@ -151,7 +151,7 @@ def test_a_customer_who_is_there_twice_is_refused_until_the_table_is_mended(shop
     assert made.tables.names("_staging_") == []
     assert predictions(made).empty
     shop.write(customers())
-    assert run(shop(now=NOW + HOUR)).figures["scored"] == ROWS
+    assert run(shop(now=NOW + HOUR)).audit.scored == ROWS
 
 
 def test_no_table_of_features_says_where_it_was_looked_for(shop: Any, tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_files_without_versions_that_change_are_not_taken_up_and_not_published(
     monkeypatch.undo()
     write(second)
     report = run(made(1))
-    assert (report.resumed_slices, report.figures["scored"]) == (0, 20)
+    assert (report.resumed_slices, report.audit.scored) == (0, 20)
     found = predictions(made(1)).sort_values("user_id")["prediction"].tolist()
     assert found == churn.predict(second.sort_values("customer")[FEATURES]).tolist()
     real = run_module.stage_slices

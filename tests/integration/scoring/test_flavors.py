@@ -119,7 +119,7 @@ def test_each_type_of_column_is_handed_over_and_each_output_stored(scoring: Any,
     uri = save(tmp_path / "told", signature)
     made = scoring(uri, {"path": table, "key": "customer", "format": "parquet"})
     report = run(made)
-    assert (report.figures["scored"], report.figures["failed"]) == (1, 0)
+    assert (report.audit.scored, report.audit.failed) == (1, 0)
     (row,) = collected(made.tables.table("predictions").read()).to_pylist()
     noon = "2026-01-02 12:30:00"
     assert row.pop("told") == str(

@@ -43,7 +43,7 @@ def test_no_list_has_an_item_ever_seen(pipeline: Any, registry: Any, tmp_path: P
     for piece in (1, 0):
         ingest_events(made, write_events(tmp_path / f"{piece}.csv", rows[piece::2]))
     report = run(made)
-    assert (report.figures["scored"], report.figures["seen"]) == (60, 0)
+    assert (report.audit.scored, report.audit.seen) == (60, 0)
     lists = published(made)
     assert lists == _best(made, registry, rows)
     late = [(7, item, 3, 1_600_000_000) for item in lists[7][:2]]
@@ -106,7 +106,7 @@ def test_a_model_that_takes_the_users_id_has_its_seen_items_counted(pipeline: An
     with pytest.raises(AuditRefused, match="seen items recommended is 1, expected 0"):
         run(made)
     allowed = _with_model(pipeline(histories=SHORT, scoring={"k": 5, "exclude_seen": False}), tmp_path / "model")
-    assert run(allowed).figures["seen"] == 0
+    assert run(allowed).audit.seen == 0
     assert published(allowed) == {1: [1, 2, 3, 4, 5], 2: [1, 2, 3, 4, 5]}
 
 

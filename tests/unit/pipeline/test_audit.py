@@ -3,7 +3,15 @@ import pyarrow as pa
 import pytest
 
 from scoreline.config.settings import AuditSettings
-from scoreline.pipeline.audit import added, evaluate_gates, item_figures, overlap_figures, score_figures, users_gate
+from scoreline.pipeline.audit import (
+    AuditMetrics,
+    added,
+    evaluate_gates,
+    item_figures,
+    overlap_figures,
+    score_figures,
+    users_gate,
+)
 
 FINE = {"wanted": 1000, "scored": 1000, "failed": 0, "seen": 0, "forbidden": 0, "empty": 0, "fallback": 0}
 
@@ -14,7 +22,7 @@ def lists(rows: dict[int, list[int] | None]) -> pa.Table:
 
 
 def test_a_good_run_passes_every_gate() -> None:
-    assert all(gate.passed for gate in evaluate_gates(FINE, AuditSettings()))
+    assert all(gate.passed for gate in evaluate_gates(AuditMetrics(**FINE), AuditSettings()))
 
 
 @pytest.mark.parametrize(
@@ -28,23 +36,23 @@ def test_a_good_run_passes_every_gate() -> None:
         ({"not_finite": 1}, {}, "scores that are NaN or infinite"),
         ({"short": 301}, {"max_short_share": 0.3}, "share of lists shorter than asked for"),
         ({"distinct_items": 9}, {"min_distinct_items": 10}, "different items recommended"),
-        ({"overlap_at_k": 1.0}, {"max_overlap": 0.99}, "overlap with the lists replaced"),
+        ({"overlap": 1.0}, {"max_overlap": 0.99}, "overlap with the lists replaced"),
         ({"score_psi": 0.3}, {"max_psi": 0.25}, "shift of the scores (PSI)"),
         ({"scored": 994, "failed": 6}, {}, "failed users"),
         ({"scored": 0, "failed": 1000}, {"max_failed_share": 1}, "users scored"),
         ({"empty": 11}, {}, "share of empty lists"),
         ({"fallback": 501}, {"max_fallback_share": 0.5}, "share of fallbacks"),
         ({"top_item_share": 0.9}, {"max_top_item_share": 0.8}, "share of the top item"),
-        ({"overlap_at_k": 0.1}, {"min_overlap": 0.2}, "overlap with the lists replaced"),
+        ({"overlap": 0.1}, {"min_overlap": 0.2}, "overlap with the lists replaced"),
     ],
 )
 def test_each_gate_refuses_what_it_guards(found: dict[str, float], limits: dict[str, float], name: str) -> None:
-    gates = evaluate_gates({**FINE, **found}, AuditSettings(**limits))
+    gates = evaluate_gates(AuditMetrics(**{**FINE, **found}), AuditSettings(**limits))
     assert [gate.name for gate in gates if not gate.passed] == [name]
     assert [gate.name for gate in gates if gate.refuses] == [name]
     key = next(iter(limits), None)
     if key and key != "max_failed_share":
-        warned = evaluate_gates({**FINE, **found}, AuditSettings(**limits, warn=[key]))
+        warned = evaluate_gates(AuditMetrics(**{**FINE, **found}), AuditSettings(**limits, warn=[key]))
         assert not any(gate.refuses for gate in warned)
 
 
@@ -57,8 +65,8 @@ def test_far_fewer_users_than_before_are_refused_unless_told() -> None:
 
 def test_a_few_that_always_fail_do_not_refuse_the_nights_without_news() -> None:
     found = {**FINE, "wanted": 3, "scored": 0, "failed": 3}
-    assert not any(gate.refuses for gate in evaluate_gates(found, AuditSettings(), whole_table=False))
-    assert any(gate.refuses for gate in evaluate_gates(found, AuditSettings(), whole_table=True))
+    assert not any(gate.refuses for gate in evaluate_gates(AuditMetrics(**found), AuditSettings(), whole_table=False))
+    assert any(gate.refuses for gate in evaluate_gates(AuditMetrics(**found), AuditSettings(), whole_table=True))
 
 
 def test_the_shift_of_scores_is_none_when_nothing_moves_and_large_when_they_do() -> None:
@@ -71,7 +79,7 @@ def test_the_shift_of_scores_is_none_when_nothing_moves_and_large_when_they_do()
 
 
 def test_failures_below_the_floor_are_tolerated_in_small_tables() -> None:
-    gates = evaluate_gates({**FINE, "wanted": 50, "scored": 45, "failed": 5}, AuditSettings())
+    gates = evaluate_gates(AuditMetrics(**{**FINE, "wanted": 50, "scored": 45, "failed": 5}), AuditSettings())
     assert all(gate.passed for gate in gates)
 
 
@@ -83,10 +91,10 @@ def test_a_model_that_fails_for_more_than_a_tenth_is_refused_in_small_tables(
     users: int, failed: int, refused: bool
 ) -> None:
     found = {**FINE, "wanted": users, "scored": users - failed, "failed": failed}
-    assert any(gate.refuses for gate in evaluate_gates(found, AuditSettings())) is refused
-    part_of_it = evaluate_gates({**found, "among": users}, AuditSettings(), whole_table=False)
+    assert any(gate.refuses for gate in evaluate_gates(AuditMetrics(**found), AuditSettings())) is refused
+    part_of_it = evaluate_gates(AuditMetrics(**{**found, "among": users}), AuditSettings(), whole_table=False)
     assert any(gate.refuses for gate in part_of_it) is refused
-    few_of_many = evaluate_gates({**found, "among": 100_000}, AuditSettings(), whole_table=False)
+    few_of_many = evaluate_gates(AuditMetrics(**{**found, "among": 100_000}), AuditSettings(), whole_table=False)
     assert not any(gate.refuses for gate in few_of_many)
 
 
@@ -99,8 +107,8 @@ def test_item_figures_of_a_sample() -> None:
 def test_overlap_is_over_users_that_had_a_list() -> None:
     new = lists({1: [10, 20], 2: [5, 6], 3: [7], 4: []})
     old = lists({3: [8, 7], 1: [20, 10], 9: [1], 4: []})
-    assert overlap_figures(new, old) == {"overlap_at_k": 0.75, "overlap_users": 2}
-    assert overlap_figures(new, lists({})) == {"overlap_at_k": None, "overlap_users": 0}
+    assert overlap_figures(new, old) == {"overlap": 0.75, "overlap_users": 2}
+    assert overlap_figures(new, lists({})) == {"overlap": None, "overlap_users": 0}
 
 
 def test_figures_of_slices_add_up() -> None:
