@@ -68,8 +68,8 @@ def step(work: Callable[Concatenate[Context, P], R]) -> Callable[Concatenate[Con
     return settled
 
 
-def open_context(settings: Settings, *, now: datetime | None = None) -> Context:
+def open_context(settings: Settings, *, now: datetime | None = None, spark: SparkSession | None = None) -> Context:
     """Start or take the session and look at the clock."""
-    spark = get_session(f"scoreline {settings.name}", settings.spark)
-    tables, session = Tables(spark, settings.tables), settings_of(spark, settings.spark)
-    return Context(settings, spark, tables, now or datetime.now(UTC), session)
+    used = get_session(f"scoreline {settings.name}", settings.spark, given=spark)
+    tables, session = Tables(used, settings.tables), settings_of(used, settings.spark)
+    return Context(settings, used, tables, now or datetime.now(UTC), session)

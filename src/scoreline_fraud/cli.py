@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from scoreline.cli.options import pipeline, print_report
-from scoreline.config.settings import Settings
+from scoreline.api import Pipeline
+from scoreline.cli.options import pipeline_options, print_report
 from scoreline.deploy.shipped import here_or_shipped
 from scoreline.errors import InputError, told
 from scoreline_fraud.serving.errors import ServingError
@@ -128,7 +128,7 @@ def fraud_features(transactions: str, as_of: str, tables: str, snapshots: Path) 
 
 
 @click.command("fraud-score", cls=_Command)
-@pipeline
+@pipeline_options
 @_transactions
 @_as_of
 @_tables
@@ -138,7 +138,7 @@ def fraud_features(transactions: str, as_of: str, tables: str, snapshots: Path) 
     help="Decide by the thresholds and limits of this serving configuration instead of those logged with the model.",
 )
 def fraud_score(
-    settings: Settings,
+    pipeline: Pipeline,
     as_json: bool,
     quiet: bool,
     transactions: str,
@@ -147,22 +147,19 @@ def fraud_score(
     serving: Path | None,
 ) -> None:
     """Decide on all transactions of the day after --as-of: join their features, then `scoreline run` (Spark)."""
-    from scoreline.cli import render
     from scoreline.context import open_context
     from scoreline.pipeline.progress import for_terminal
-    from scoreline.pipeline.run import run
     from scoreline_fraud.features.jobs import midnight, write_payments
     from scoreline_fraud.server.settings import load_settings
     from scoreline_fraud.serving.batch import PARAM, rules_text
 
-    moment = midnight(as_of)
+    moment, settings = midnight(as_of), pipeline.settings
     if serving is not None:
         params = settings.scoring.params | {PARAM: rules_text(load_settings(serving).rules)}
         scoring = settings.scoring.model_copy(update={"params": params})
         settings = settings.model_copy(update={"scoring": scoring})
-    context = open_context(settings)
-    write_payments(context, transactions=transactions, tables=tables, as_of=moment)
-    print_report(run(context, progress=for_terminal(quiet=quiet)), render.ran, as_json=as_json)
+    write_payments(open_context(settings), transactions=transactions, tables=tables, as_of=moment)
+    print_report(Pipeline(settings).run(progress=for_terminal(quiet=quiet)), as_json=as_json)
 
 
 @click.command("fraud-demo", cls=_Command)

@@ -1,21 +1,16 @@
 """`scoreline demo`: a generated streaming service taken through the whole pipeline, as a user would take their own."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from scoreline.cli import render
+from scoreline.api import Pipeline
 from scoreline.cli.demo_data import Service, write_more_events, write_service
 from scoreline.config.settings import Settings
-from scoreline.context import Context, open_context
 from scoreline.errors import InputError
-from scoreline.export.export import export
-from scoreline.ingest.ingest import ingest_events, ingest_items
-from scoreline.operations.show import show_users
 from scoreline.pipeline.progress import for_terminal
-from scoreline.pipeline.run import run
 from scoreline.registry.versions import pin
-from scoreline.training.train import train_model
 
 
 def run_demo(settings: Settings, *, users: int, config: Path) -> None:
@@ -29,34 +24,34 @@ def run_demo(settings: Settings, *, users: int, config: Path) -> None:
     _say(f"A streaming service with {service.users:,} users and {service.items:,} titles, in {folder}")
     events, items = write_service(folder, service)
     write_more_events(folder, service, share=0.01)
-    context = open_context(settings)
+    pipeline = Pipeline(settings)
     _say("Ingest")
-    click.echo(render.ingested(ingest_events(context, str(events))))
-    ingest_items(context, str(items))
+    click.echo(pipeline.ingest(events))
+    pipeline.ingest_items(items)
     _say("Train and register")
-    click.echo(_trained_once(context))
+    click.echo(_trained_once(pipeline))
     _say("Score, audit, publish")
-    click.echo(render.ran(run(context, progress=for_terminal(quiet=False))))
+    click.echo(pipeline.run(progress=for_terminal(quiet=False)))
     _say("Export to the application's database")
-    click.echo(render.exported(export(context)))
+    click.echo(pipeline.export())
     _say("Some users")
-    for view in show_users(context, ["1", "2", "3"], recent=5):
-        click.echo(render.user(view, most=8))
+    for view in pipeline.show([1, 2, 3], recent=5):
+        click.echo(replace(view, recommended=(view.recommended or [])[:8]))
     _say("What to try next")
-    click.echo(_next_steps(context, config, folder))
+    click.echo(_next_steps(settings, config, folder))
 
 
-def _trained_once(context: Context) -> str:
-    settings = context.settings
+def _trained_once(pipeline: Pipeline) -> str:
+    settings = pipeline.settings
     try:
         champion = pin(
             settings.model.uri, tracking_uri=settings.tracking_uri, registry_uri=settings.mlflow.registry_uri
         )
     except InputError:
-        taught = train_model(context)
-        if taught.refused:
-            raise InputError(f"{render.trained(taught)}\n{taught.refused}") from None
-        return render.trained(taught)
+        report = pipeline.train()
+        if report.refused:
+            raise InputError(f"{report}\n{report.refused}") from None
+        return str(report)
     return f"{settings.model.uri} is version {champion.version} already"
 
 
@@ -64,7 +59,7 @@ def _say(heading: str) -> None:
     click.echo(f"\n== {heading}")
 
 
-def _next_steps(context: Context, config: Path, folder: Path) -> str:
+def _next_steps(settings: Settings, config: Path, folder: Path) -> str:
     own = Path(".venv/bin/scoreline")  # as `make setup` makes it
     scoreline, given = own if own.exists() else own.name, f"--config {config}"
     steps = (
@@ -78,5 +73,5 @@ def _next_steps(context: Context, config: Path, folder: Path) -> str:
         (f"{scoreline} rollback {given}", "back to the run before"),
     )
     wide = max(len(step) for step, _ in steps)
-    tables = f"Tables are in {context.settings.home}, MLflow in {context.settings.tracking_uri}."
+    tables = f"Tables are in {settings.home}, MLflow in {settings.tracking_uri}."
     return "\n".join([tables, *[f"  {step:<{wide}}  # {why}" for step, why in steps]])

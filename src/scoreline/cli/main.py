@@ -5,14 +5,15 @@ import os
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import click
 
 from scoreline import __version__
-from scoreline.cli.options import pipeline, print_report
+from scoreline.api import Pipeline
+from scoreline.cli.options import pipeline_options, print_report
 from scoreline.config.loading import load_settings
-from scoreline.config.settings import EstimatorName, Settings
+from scoreline.config.settings import EstimatorName
 from scoreline.deploy.shipped import here_or_shipped
 from scoreline.errors import InputError, ScorelineError, told
 from scoreline.redaction import redacted
@@ -45,7 +46,7 @@ def main() -> None:
 
 
 @main.command()
-@pipeline
+@pipeline_options
 @click.option(
     "--events",
     multiple=True,
@@ -53,20 +54,14 @@ def main() -> None:
     help="A file, folder, table or database URL; may be repeated.",
 )
 @click.option("--items", metavar="SOURCE", help="The catalogue with titles.")
-def ingest(settings: Settings, as_json: bool, quiet: bool, events: tuple[str, ...], items: str | None) -> None:
+def ingest(pipeline: Pipeline, as_json: bool, quiet: bool, events: tuple[str, ...], items: str | None) -> None:
     """Merge new events into the users' histories; bad rows are quarantined."""
-    from scoreline.cli import render
-    from scoreline.context import open_context
-    from scoreline.ingest.ingest import ingest_events, ingest_items
-
     if not events and not items:
         raise click.UsageError("Say what to ingest: --events SOURCE, --items SOURCE or both.")
-    context = open_context(settings)
     for source in events:
-        print_report(ingest_events(context, source), render.ingested, as_json=as_json)
+        print_report(pipeline.ingest(source), as_json=as_json)
     if items:
-        count = ingest_items(context, items)
-        print_report({"source": items, "items": count}, lambda _: f"{items}: {count:,} items", as_json=as_json)
+        print_report(pipeline.ingest_items(items), as_json=as_json)
 
 
 def _help_estimator(command: click.Context, _: click.Parameter, name: str | None) -> None:
@@ -81,7 +76,7 @@ def _help_estimator(command: click.Context, _: click.Parameter, name: str | None
 
 
 @main.command()
-@pipeline
+@pipeline_options
 @click.option(
     "--help-estimator",
     type=click.Choice(get_args(EstimatorName)),
@@ -94,28 +89,21 @@ def _help_estimator(command: click.Context, _: click.Parameter, name: str | None
 @click.option(
     "--force", is_flag=True, help="Move the alias even if the model is worse than the champion, or not measured."
 )
-def train(settings: Settings, as_json: bool, quiet: bool, no_promote: bool, force: bool) -> None:
+def train(pipeline: Pipeline, as_json: bool, quiet: bool, no_promote: bool, force: bool) -> None:
     """Train a model on the histories, compare it with popularity, register it and make it the champion."""
-    from scoreline.cli import render
-    from scoreline.context import open_context
-    from scoreline.training.train import train_model
-
-    report = train_model(open_context(settings), promote=not no_promote, force=force)
-    print_report(report, render.trained, as_json=as_json)
+    report = pipeline.train(promote=not no_promote, force=force)
+    print_report(report, as_json=as_json)
     if report.refused:
         raise InputError(report.refused)
 
 
 @main.command()
-@pipeline
+@pipeline_options
 @click.option("--version", metavar="N", help="The version to promote (default: the newest).")
 @click.option("--force", is_flag=True, help="Even if it is worse than the champion, or not measured.")
-def promote(settings: Settings, as_json: bool, quiet: bool, version: str | None, force: bool) -> None:
+def promote(pipeline: Pipeline, as_json: bool, quiet: bool, version: str | None, force: bool) -> None:
     """Point the model's alias at a version; from the next run on everyone is due."""
-    from scoreline.cli import render
-    from scoreline.training.train import promote_model
-
-    print_report(promote_model(settings, version=version, force=force), render.promoted, as_json=as_json)
+    print_report(pipeline.promote(version, force=force), as_json=as_json)
 
 
 fraction_option = click.option(
@@ -126,175 +114,118 @@ full_refresh_option = click.option("--full-refresh", is_flag=True, help="Score u
 
 
 @main.command()
-@pipeline
+@pipeline_options
 @fraction_option
 @full_refresh_option
-def plan(settings: Settings, as_json: bool, quiet: bool, fraction: float, full_refresh: bool) -> None:
+def plan(pipeline: Pipeline, as_json: bool, quiet: bool, fraction: float, full_refresh: bool) -> None:
     """Say what a run would do and why, without doing it."""
-    from scoreline.cli import render
-    from scoreline.context import open_context
-    from scoreline.pipeline.run import plan_run
-
-    opened, found = plan_run(open_context(settings), fraction=fraction, full_refresh=full_refresh)
-    report = {
-        "model": opened.model,
-        "users": found.users,
-        "due": found.due,
-        "reasons": found.reasons,
-        "slices": len(found.slices),
-    }
-    print_report(report, lambda _: render.planned(found, opened.model), as_json=as_json)
+    print_report(pipeline.plan(fraction=fraction, full_refresh=full_refresh), as_json=as_json)
 
 
 @main.command()
-@pipeline
+@pipeline_options
 @fraction_option
 @full_refresh_option
 @click.option("--restart", is_flag=True, help="Drop what an interrupted or refused run has staged.")
 @click.option("--verify", is_flag=True, help="Compare all keys even where the tables' logs say who is due.")
 def run(
-    settings: Settings, as_json: bool, quiet: bool, fraction: float, full_refresh: bool, restart: bool, verify: bool
+    pipeline: Pipeline, as_json: bool, quiet: bool, fraction: float, full_refresh: bool, restart: bool, verify: bool
 ) -> None:
     """Score the users that are due, audit the result and publish it in one commit."""
-    from scoreline.cli import render
-    from scoreline.context import open_context
     from scoreline.pipeline.progress import for_terminal
-    from scoreline.pipeline.run import run as run_pipeline
 
-    report = run_pipeline(
-        open_context(settings),
+    report = pipeline.run(
         fraction=fraction,
         full_refresh=full_refresh,
         restart=restart,
         verify=verify,
         progress=for_terminal(quiet=quiet),
     )
-    print_report(report, render.ran, as_json=as_json)
+    print_report(report, as_json=as_json)
 
 
 @main.command()
-@pipeline
+@pipeline_options
 @click.option("--run", "run_id", required=True, metavar="ID", help="The run that the audit refused.")
 @click.option("--accept", "reason", required=True, metavar="REASON", help="Why its rows are good all the same.")
-def publish(settings: Settings, as_json: bool, quiet: bool, run_id: str, reason: str) -> None:
+def publish(pipeline: Pipeline, as_json: bool, quiet: bool, run_id: str, reason: str) -> None:
     """Publish a run that the audit refused; who did it and why is recorded."""
-    from scoreline.cli import render
-    from scoreline.context import open_context
-    from scoreline.pipeline.approve import approve_run
-
-    print_report(approve_run(open_context(settings), run_id, reason=reason), render.accepted, as_json=as_json)
+    print_report(pipeline.approve(run_id, reason=reason), as_json=as_json)
 
 
 @main.command()
-@pipeline
+@pipeline_options
 @click.argument("users", nargs=-1, required=True, metavar="USER...")
-def show(settings: Settings, as_json: bool, quiet: bool, users: tuple[str, ...]) -> None:
+def show(pipeline: Pipeline, as_json: bool, quiet: bool, users: tuple[str, ...]) -> None:
     """Show users' histories and recommendations by title."""
-    from scoreline.cli import render
-    from scoreline.context import open_context
-    from scoreline.operations.show import show_users
-
-    for view in show_users(open_context(settings), users):
-        print_report(view, render.user, as_json=as_json)
+    for view in pipeline.show(users):
+        print_report(view, as_json=as_json)
 
 
 @main.command()
-@pipeline
-def status(settings: Settings, as_json: bool, quiet: bool) -> None:
+@pipeline_options
+def status(pipeline: Pipeline, as_json: bool, quiet: bool) -> None:
     """Show tables, versions, the published model, freshness and the last runs."""
-    from scoreline.cli import render
-    from scoreline.context import open_context
-    from scoreline.operations.show import status as look
-
-    print_report(look(open_context(settings)), render.state, as_json=as_json)
+    print_report(pipeline.status(), as_json=as_json)
 
 
 @main.command()
-@pipeline
-def export(settings: Settings, as_json: bool, quiet: bool) -> None:
+@pipeline_options
+def export(pipeline: Pipeline, as_json: bool, quiet: bool) -> None:
     """Send what changed since the last export to the application's database, in one transaction."""
-    from scoreline.cli import render
-    from scoreline.context import open_context
-    from scoreline.export.export import export as send
-
-    print_report(send(open_context(settings)), render.exported, as_json=as_json)
+    print_report(pipeline.export(), as_json=as_json)
 
 
 @main.command()
-@pipeline
+@pipeline_options
 @click.option("--run", "run_id", metavar="ID", help="The run to go back to (default: the one before the current).")
-def rollback(settings: Settings, as_json: bool, quiet: bool, run_id: str | None) -> None:
+def rollback(pipeline: Pipeline, as_json: bool, quiet: bool, run_id: str | None) -> None:
     """Bring the table back to what an earlier run published."""
-    from scoreline.cli import render
-    from scoreline.context import open_context
-    from scoreline.pipeline.rollback import roll_back
-
-    print_report(roll_back(open_context(settings), run_id=run_id), render.rolled_back, as_json=as_json)
+    print_report(pipeline.rollback(run_id), as_json=as_json)
 
 
 @main.command()
-@pipeline
-def doctor(settings: Settings, as_json: bool, quiet: bool) -> None:
+@pipeline_options
+def doctor(pipeline: Pipeline, as_json: bool, quiet: bool) -> None:
     """Look the installation over: Java, storage, registry, tables, leftovers; says what to do."""
-    from scoreline.cli import render
-    from scoreline.operations.doctor import examine
-
-    checks = examine(settings)
-    print_report(checks, render.examined, as_json=as_json)
-    if any(check.verdict == "bad" for check in checks):
+    report = pipeline.doctor()
+    print_report(report, as_json=as_json)
+    if report.is_bad:
         sys.exit(1)
 
 
 @main.command()
-@pipeline
+@pipeline_options
 @click.option("--retain", default="7d", show_default=True, help="Keep what versions of so long ago need.")
-def vacuum(settings: Settings, as_json: bool, quiet: bool, retain: str) -> None:
+def vacuum(pipeline: Pipeline, as_json: bool, quiet: bool, retain: str) -> None:
     """Delete files that nothing needs any more, and what dead runs left behind."""
-    from scoreline.cli import render
-    from scoreline.config.settings import parse_duration
-    from scoreline.context import open_context
-    from scoreline.operations.maintenance import vacuum as sweep
-
-    try:
-        wanted: Any = parse_duration(retain)
-    except ValueError as error:
-        raise click.UsageError(f"--retain: {told(error)}") from None
-    print_report(sweep(open_context(settings), retain=wanted), render.maintained, as_json=as_json)
+    print_report(pipeline.vacuum(retain=retain), as_json=as_json)
 
 
 @main.command()
-@pipeline
-def optimize(settings: Settings, as_json: bool, quiet: bool) -> None:
+@pipeline_options
+def optimize(pipeline: Pipeline, as_json: bool, quiet: bool) -> None:
     """Put small files of the tables together."""
-    from scoreline.cli import render
-    from scoreline.context import open_context
-    from scoreline.operations.maintenance import optimize as compact
-
-    print_report(compact(open_context(settings)), render.maintained, as_json=as_json)
+    print_report(pipeline.optimize(), as_json=as_json)
 
 
 @main.command()
-@pipeline
-def repair(settings: Settings, as_json: bool, quiet: bool) -> None:
+@pipeline_options
+def repair(pipeline: Pipeline, as_json: bool, quiet: bool) -> None:
     """Give each user of user_history one row again, where somebody else has doubled it."""
-    from scoreline.cli import render
-    from scoreline.context import open_context
-    from scoreline.operations.repair import repair_histories
-
-    print_report(repair_histories(open_context(settings)), render.repaired, as_json=as_json)
+    print_report(pipeline.repair(), as_json=as_json)
 
 
 @main.command()
-@pipeline
+@pipeline_options
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
-def mapreduce(settings: Settings, as_json: bool, quiet: bool, folder: Path) -> None:
+def mapreduce(pipeline: Pipeline, as_json: bool, quiet: bool, folder: Path) -> None:
     """Write what a Hadoop streaming job needs into FOLDER: histories, model, and the task of its mapper."""
     from scoreline.context import open_context
     from scoreline.deploy.hadoop_streaming.job import write_files
 
     folder.mkdir(parents=True, exist_ok=True)
-    report = write_files(open_context(settings), folder)
-    print_report(report, lambda r: f"{r.folder}: {r.users:,} users' histories and {r.model}", as_json=as_json)
+    print_report(write_files(open_context(pipeline.settings), folder), as_json=as_json)
 
 
 @main.command(context_settings={"ignore_unknown_options": True})

@@ -8,14 +8,16 @@ from typing import Any
 
 import click
 
+from scoreline.api import Pipeline
 from scoreline.config.loading import load_settings
 from scoreline.redaction import Redacted, redacted
+from scoreline.report import Report
 
-__all__ = ["pipeline", "print_report"]
+__all__ = ["pipeline_options", "print_report"]
 
 
-def pipeline(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that all of them have; it gets `settings`, `quiet` and `as_json`."""
+def pipeline_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that all of them have; it gets `pipeline`, `quiet` and `as_json`."""
 
     @click.option(
         "--config",
@@ -40,12 +42,10 @@ def pipeline(command: Callable[..., None]) -> Callable[..., None]:
         handler.setFormatter(Redacted("%(asctime)s %(levelname)s %(name)s %(message)s"))
         logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[handler])
         logging.getLogger("py4j").setLevel(logging.INFO if debug else logging.WARNING)
-        command(settings=load_settings(config, overrides), as_json=as_json, quiet=quiet or as_json, **rest)
+        command(pipeline=Pipeline(load_settings(config, overrides)), as_json=as_json, quiet=quiet or as_json, **rest)
 
     return wrapped
 
 
-def print_report(report: Any, text: Callable[..., str], *, as_json: bool) -> None:
-    from scoreline.cli.render import as_json as encoded
-
-    click.echo(redacted(encoded(report) if as_json else text(report)))
+def print_report(report: Report, *, as_json: bool) -> None:
+    click.echo(redacted(report.to_json() if as_json else str(report)))

@@ -8,6 +8,7 @@ import difflib
 import os
 import re
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,17 +26,24 @@ _ENV = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
 def load_settings(
-    path: Path | str, overrides: Sequence[str] = (), *, environment: Mapping[str, str] | None = None
+    source: Path | str | Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    *,
+    environment: Mapping[str, str] | None = None,
 ) -> Settings:
-    """Read, complete and validate one file.
+    """Read, complete and validate one file, or what one would say: a mapping may hold a secret, a file may not.
 
     `overrides` are `key=value`, of the keys that `scoreline.config.overrides` lists. `${NAME}` and
     `${NAME:-default}` are replaced from `environment` (default: the process's). Raises ConfigurationError with a
     line per mistake.
     """
-    tree = _read(path)
-    apply(tree, overrides)
-    require_references(tree, path)
+    if isinstance(source, Mapping):
+        tree, path = deepcopy(dict(source)), "configuration"
+        apply(tree, overrides)
+    else:
+        tree, path = _read(source), str(source)
+        apply(tree, overrides)
+        require_references(tree, path)
     expanded = expand(tree, os.environ if environment is None else environment, path)
     _remember_all(expanded)
     try:

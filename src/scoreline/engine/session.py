@@ -50,15 +50,17 @@ LOCAL = {
 Setting = str | int | float | bool
 
 
-def get_session(app_name: str, extra: Mapping[str, Setting] | None = None) -> SparkSession:
+def get_session(
+    app_name: str, extra: Mapping[str, Setting] | None = None, *, given: SparkSession | None = None
+) -> SparkSession:
     """The session to work in, with Delta; `extra` are `spark.*` settings of the pipeline, which win.
 
-    One that exists is taken with its own settings, which stay, and never stopped by us; a step works in it inside
-    `session_settings` with those of `settings_of`. Raises ConfigurationError when Java or Delta cannot be had, when the
-    session that exists lacks Delta, or where rows of damaged files would vanish.
+    `given`, or one that exists, is taken with its own settings, which stay, and never stopped by us; a step works in it
+    inside `session_settings` with those of `settings_of`. Raises ConfigurationError when Java or Delta cannot be
+    had, when the session that exists lacks Delta, or where rows of damaged files would vanish.
     """
     wanted = {key: _text(value) for key, value in (extra or {}).items()}
-    session = existing_session() or _build(app_name, wanted)
+    session = given or existing_session() or _build(app_name, wanted)
     _require_delta(session)
     _require_whole_files(session, wanted)
     return session

@@ -18,6 +18,7 @@ from scoreline.context import Context, step
 from scoreline.engine.failures import explained
 from scoreline.errors import ConfigurationError, Superseded
 from scoreline.export.destinations import Change, Destination, Sent, Shown, open_destination
+from scoreline.report import Report
 from scoreline.tables.delta import Table
 from scoreline.tables.history import Commit, origin
 from scoreline.tables.schema import RECOMMENDATIONS, USER_ID
@@ -28,7 +29,7 @@ _ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
-class ExportReport:
+class ExportReport(Report):
     """What was sent: users whose rows were replaced or removed, and the version now shown.
 
     left_out: for each reason, the users whose lists the database cannot hold; they have no list there. everyone: why
@@ -42,6 +43,16 @@ class ExportReport:
     target: str
     left_out: Mapping[str, int] = field(default_factory=dict)
     everyone: str | None = None
+
+    def __str__(self) -> str:
+        if self.previous == self.version and self.everyone is None:
+            return f"{self.target} shows version {self.version} already; nothing was sent."
+        sent = f"{self.replaced:,} users replaced, {self.removed:,} removed"
+        lines = [f"{self.target}: {sent}; it shows version {self.version}"]
+        if self.everyone is not None and self.previous is not None:
+            lines.append(f"  everyone's lists were sent: {self.everyone}")
+        lines += [f"  {count:,} users left out: {reason}" for reason, count in self.left_out.items()]
+        return "\n".join(lines)
 
 
 @step

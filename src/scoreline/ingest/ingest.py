@@ -22,6 +22,7 @@ from scoreline.errors import ConfigurationError, InputError, plain
 from scoreline.ingest.events import bad, checked_events, good
 from scoreline.ingest.histories import histories, merged
 from scoreline.redaction import without_credentials
+from scoreline.report import Report
 from scoreline.sources.database import Database
 from scoreline.sources.postgres import PostgresTable
 from scoreline.sources.reader import read_source
@@ -36,11 +37,23 @@ BUCKETS_PROPERTY = "scoreline.buckets"
 
 
 @dataclass(frozen=True)
-class IngestReport:
+class ItemsReport(Report):
+    """A catalogue that was ingested, and how many items it has now."""
+
+    source: str
+    items: int
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.items:,} items"
+
+
+@dataclass(frozen=True)
+class IngestReport(Report):
     """What an ingest did; `rows_read = rows_good + rows_bad`, always.
 
     `drift` says which columns the source has, or has no longer, compared with the last ingest. `items_beyond`: so many
-    items of `users_beyond` of the changed users lie beyond `histories.max_items`, and stay excluded.
+    items of `users_beyond` of the changed users lie beyond `histories.max_items`, and stay excluded. `items`: of the
+    catalogue, if that was ingested with it.
     """
 
     source: str
@@ -54,6 +67,27 @@ class IngestReport:
     drift: tuple[str, ...] = ()
     items_beyond: int = 0
     users_beyond: int = 0
+    items: "ItemsReport | None" = None
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.source}: {self.rows_read:,} rows read = {self.rows_good:,} good + {self.rows_bad:,} quarantined",
+            *[f"  {count:,} rows: {reason}" for reason, count in self.reasons.items()],
+            f"{self.users_in_source:,} users in it, {self.users_changed:,} histories changed "
+            f"(user_history version {self.version})",
+            *self._beyond(),
+            *self.drift,
+            *([str(self.items)] if self.items else []),
+        ]
+        return "\n".join(lines)
+
+    def _beyond(self) -> list[str]:
+        if not self.items_beyond:
+            return []
+        return [
+            f"{self.items_beyond:,} items of {self.users_beyond:,} of these users lie beyond histories.max_items: "
+            "models are not shown them, and they stay excluded"
+        ]
 
 
 @step
@@ -132,8 +166,8 @@ def _drift(columns: list[str], commits: Sequence[Commit]) -> tuple[str, ...]:
 
 
 @step
-def ingest_items(context: Context, source: str) -> int:
-    """Replace the catalogue `items` from a file; returns how many items it has. A bad or repeated id is left out."""
+def ingest_items(context: Context, source: str) -> ItemsReport:
+    """Replace the catalogue `items` from a file; a bad or repeated id is left out."""
     named = context.settings.items
     if named is None:
         raise ConfigurationError("The configuration has no items section, which says how the catalogue file looks.")
@@ -156,7 +190,7 @@ def ingest_items(context: Context, source: str) -> int:
     )
     with explained(f"{source} could not be read"):
         table.write(unique.coalesce(1), "overwrite")
-    return count(table.read())
+    return ItemsReport(source, count(table.read()))
 
 
 def history_table(context: Context) -> Table:

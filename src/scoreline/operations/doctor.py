@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from scoreline.config.settings import Settings
 from scoreline.context import Context, open_context, step
@@ -17,6 +17,7 @@ from scoreline.operations.repair import doubled
 from scoreline.pipeline.staging import PREFIX, SCRATCH
 from scoreline.registry import versions
 from scoreline.registry.files import abandoned
+from scoreline.report import Report
 from scoreline.tables.schema import PUBLISHED, TABLES
 
 Verdict = Literal["ok", "warn", "bad"]
@@ -41,7 +42,32 @@ class Check:
     advice: str = ""
 
 
-def examine(settings: Settings) -> list[Check]:
+@dataclass(frozen=True)
+class DoctorReport(Report):
+    """All that was looked at, in the order of a run's way."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether a run would fail, or do wrong."""
+        return any(check.verdict == "bad" for check in self.checks)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row a check."""
+        return [vars(check) for check in self.checks]
+
+    def __str__(self) -> str:
+        lines = []
+        for check in self.checks:
+            lines.append(f"{check.verdict:<5} {check.name:<22} {check.found}")
+            if check.verdict != "ok":
+                lines.append(f"{'':<28} {check.advice}")
+        bad, warn = (sum(check.verdict == verdict for check in self.checks) for verdict in ("bad", "warn"))
+        return "\n".join([*lines, "All is well." if not bad + warn else f"{bad} bad, {warn} to look at."])
+
+
+def examine(settings: Settings) -> DoctorReport:
     """Every check, in the order in which things depend on each other; a check that fails does not stop the others."""
     checks = [_python(), *_guarded("space", lambda: [_space(settings)])]
     context: list[Context] = []
@@ -49,7 +75,7 @@ def examine(settings: Settings) -> list[Check]:
     checks += _guarded("registry", lambda: _model(settings))
     for made in context:
         checks += _tables(made)
-    return checks
+    return DoctorReport(tuple(checks))
 
 
 @step

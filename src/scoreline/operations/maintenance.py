@@ -11,6 +11,7 @@ from scoreline.engine.failures import explained
 from scoreline.errors import InputError
 from scoreline.pipeline.staging import clean_staging
 from scoreline.registry.files import abandoned
+from scoreline.report import Report
 from scoreline.tables.delta import Table
 from scoreline.tables.lock import exclusive
 from scoreline.tables.schema import TABLES
@@ -19,11 +20,15 @@ LEAST = timedelta(days=7)
 
 
 @dataclass(frozen=True)
-class Maintained:
+class Maintained(Report):
     """What was done: files per table that are left, tables and folders of dead runs removed."""
 
     files: dict[str, int]
     removed: int
+
+    def __str__(self) -> str:
+        lines = [f"  {name:<16} {files:>6,} files" for name, files in self.files.items()]
+        return "\n".join([*lines, *([f"{self.removed} leftover(s) of dead runs removed"] if self.removed else [])])
 
 
 @step

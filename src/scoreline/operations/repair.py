@@ -12,16 +12,22 @@ from scoreline.engine.failures import explained
 from scoreline.engine.frames import count
 from scoreline.ingest.histories import merged
 from scoreline.ingest.ingest import history_table
+from scoreline.report import Report
 from scoreline.tables.lock import exclusive
 from scoreline.tables.schema import USER_ID
 
 
 @dataclass(frozen=True)
-class RepairReport:
+class RepairReport(Report):
     """Users who had more than one row in `user_history`, and the table's version afterwards."""
 
     users: int
     version: int
+
+    def __str__(self) -> str:
+        if not self.users:
+            return f"Each user has one row; nothing was changed (user_history version {self.version})."
+        return f"{self.users:,} users had more rows than one and have one now (user_history version {self.version})."
 
 
 def doubled(history: DataFrame) -> DataFrame:

@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 from scoreline.context import Context, step
 from scoreline.errors import ConfigurationError, InputError
 from scoreline.pipeline.fence import published_table
+from scoreline.report import Report
 from scoreline.sources.values import whole
 from scoreline.tables.delta import Table
 from scoreline.tables.history import published_commit
@@ -26,15 +27,35 @@ class Line:
     value: float
     at: datetime | None = None
 
+    def __str__(self) -> str:
+        when = f"  {self.at:%Y-%m-%d}" if self.at else ""
+        return f"{self.title or self.item_id}  ({self.value:.4g}){when}"
+
 
 @dataclass(frozen=True)
-class UserView:
+class UserView(Report):
     """One user as the tables show them; `recommended` is None where nothing is published."""
 
     user_id: Any
     history: list[Line]
     recommended: list[Line] | None
     made_by: str | None
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row an item: `list` is history or recommended, `rank` begins at 1."""
+        lists = {"history": self.history, "recommended": self.recommended or []}
+        return [
+            {"user_id": self.user_id, "list": name, "rank": rank, **vars(line)}
+            for name, lines in lists.items()
+            for rank, line in enumerate(lines, start=1)
+        ]
+
+    def __str__(self) -> str:
+        lines = [f"User {self.user_id}", "  watched last:", *[f"    {line}" for line in self.history]]
+        if self.recommended is None:
+            return "\n".join([*lines, "  nothing is recommended yet: scoreline run"])
+        lines.append(f"  recommended ({self.made_by}):")
+        return "\n".join(lines + [f"    {rank:>3}. {line}" for rank, line in enumerate(self.recommended, start=1)])
 
 
 @step
@@ -93,13 +114,37 @@ def _view(user: Any, history: Any, made: Any, titles: dict[Any, str], recent: in
 
 
 @dataclass(frozen=True)
-class Status:
+class Status(Report):
     """Tables with their versions, what is published, and the last runs."""
 
     tables: list[dict[str, Any]]
     published: dict[str, Any] | None
     freshness: dict[str, Any] | None
     runs: list[dict[str, Any]]
+
+    def __str__(self) -> str:
+        lines = ["tables"]
+        lines += [
+            f"  {t['table']:<16} {t['rows']:>12,} rows   version {t['version']:<5} {_when(t['changed_at'])}"
+            for t in self.tables
+        ]
+        if self.published:
+            p = self.published
+            lines.append(
+                f"published  run {p.get('run_id')} with {p.get('model')} version {p.get('model_version')}, "
+                f"table version {p['version']}"
+            )
+        if self.freshness and self.freshness.get("oldest"):
+            lines.append(
+                f"freshness  rows scored between {_when(self.freshness['oldest'])} and "
+                f"{_when(self.freshness['newest'])}"
+            )
+        lines.append("last runs")
+        lines += [
+            f"  {r['run_id']:<24} {r['kind']:<9} {r['state']:<12} {r['users']:>10,} users  {_when(r['started_at'])}"
+            for r in self.runs
+        ]
+        return "\n".join(lines)
 
 
 @step
@@ -153,3 +198,7 @@ def _last_runs(table: Table, last: int) -> list[dict[str, Any]]:
 
 def _utc(moment: datetime) -> datetime:
     return moment.astimezone(UTC)
+
+
+def _when(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

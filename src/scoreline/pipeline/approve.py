@@ -12,12 +12,13 @@ from scoreline.pipeline.publish import audit_metrics, publish_staged, record_fai
 from scoreline.pipeline.records import record_run
 from scoreline.pipeline.slices import counted
 from scoreline.pipeline.staging import LEFT, Staging, discard, find_run
+from scoreline.report import Report
 from scoreline.tables.delta import Table
 from scoreline.tables.lock import exclusive
 
 
 @dataclass(frozen=True)
-class ApprovalReport:
+class ApprovalReport(Report):
     """A run that was published by hand: the limits it broke, who took it upon themselves, and why."""
 
     run_id: str
@@ -27,6 +28,14 @@ class ApprovalReport:
     users: int
     table: str
     version: int
+
+    def __str__(self) -> str:
+        lines = [
+            f"Run {self.run_id}: {self.users:,} users published to {self.table} version {self.version}, accepted "
+            f"by {self.accepted_by}: {self.reason}",
+            *[f"  in spite of: {gate}" for gate in self.broken],
+        ]
+        return "\n".join(lines)
 
 
 @step

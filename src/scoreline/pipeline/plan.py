@@ -13,6 +13,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from scoreline.pipeline.changes import Changes
+from scoreline.report import Report
 from scoreline.tables.schema import ADDED_AT, BUCKET, HISTORY_HASH, SCORED_AT, UPDATED_AT, USER_ID
 
 Reason = Literal["left", "new", "doubled", "other_model", "other_rules", "changed", "too_old", "asked"]
@@ -87,6 +88,31 @@ class Plan:
     def whole_table(self) -> bool:
         """Whether each user with a history is to be scored, so that the table can be replaced as a whole."""
         return self.to_score == self.users
+
+
+@dataclass(frozen=True)
+class PlanReport(Report):
+    """What a run would do now: who is due by reason, how many it would score, in how many slices, and how it ends."""
+
+    model: str
+    users: int
+    due: int
+    reasons: Mapping[str, int]
+    to_score: int
+    slices: int
+    whole_table: bool
+
+    def __str__(self) -> str:
+        if self.due == 0:
+            return f"Nothing is due: all {self.users:,} users are up to date with {self.model}."
+        how = "replace the whole table" if self.whole_table else "merge them into the table"
+        return "\n".join(
+            [
+                f"{self.due:,} users are due with {self.model}:",
+                *[f"  {count:>12,}  {reason:<12} {MEANING[reason]}" for reason, count in self.reasons.items()],  # type: ignore[index]
+                f"A run would score {self.to_score:,} users in {self.slices} slice(s) and {how}.",
+            ]
+        )
 
 
 def due_users(histories: DataFrame, recommendations: DataFrame, wanted: DesiredState) -> DataFrame:

@@ -11,13 +11,14 @@ from scoreline.export.export import ExportReport, export
 from scoreline.pipeline.fence import published_table, rollback
 from scoreline.pipeline.records import record
 from scoreline.registry.versions import pin
+from scoreline.report import Report
 from scoreline.tables.delta import Table
 from scoreline.tables.lock import exclusive
 from scoreline.tables.schema import RECOMMENDATIONS
 
 
 @dataclass(frozen=True)
-class RollbackReport:
+class RollbackReport(Report):
     """The run that readers see again, with the model that made it, and the version the table has now.
 
     `exported` is what the application's database was sent; None for a pipeline without one. `next_version` is the
@@ -32,6 +33,20 @@ class RollbackReport:
     table: str
     exported: ExportReport | None = None
     next_version: str | None = None
+
+    def __str__(self) -> str:
+        version = self.model_version
+        stay = (
+            f", with the same version {version}."
+            if self.next_version == str(version)
+            else f": to stay with this model, promote it first (scoreline promote --version {version} --force), or "
+            "name it in model.uri."
+        )
+        return (
+            f"{self.table} shows run {self.run_id} again ({self.model} version {self.model_version}), as table "
+            f"version {self.version}.\nThe next run scores again whoever is due{stay}"
+            + (f"\n{self.exported}" if self.exported else "")
+        )
 
 
 @step

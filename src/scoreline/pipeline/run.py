@@ -18,7 +18,7 @@ from scoreline.pipeline.audit import AuditMetrics, Gate, evaluate_gates, users_g
 from scoreline.pipeline.changes import complete_note, oldest_row
 from scoreline.pipeline.fence import note_verified, overtaken, superseded
 from scoreline.pipeline.inputs import quarantine_unkeyed
-from scoreline.pipeline.plan import Plan
+from scoreline.pipeline.plan import Plan, PlanReport
 from scoreline.pipeline.progress import Progress, silent
 from scoreline.pipeline.publish import audit_metrics, publish_staged, record_failures
 from scoreline.pipeline.reasons import why_failed
@@ -26,6 +26,7 @@ from scoreline.pipeline.records import record_run
 from scoreline.pipeline.slices import stage_slices
 from scoreline.pipeline.snapshot import Due, RunSnapshot, Verification, count_due, find_due, open_run
 from scoreline.pipeline.staging import Lineage, Manifest, Staging, clean_staging, discard, find_staging
+from scoreline.report import Report
 from scoreline.tables.lock import exclusive
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ _STATES = {AuditRefused: "refused", Superseded: "superseded"}
 
 
 @dataclass(frozen=True)
-class RunReport:
+class RunReport(Report):
     """What a run did. `seconds` are the time of each step, `warnings` limits that only warn.
 
     `audit`: the figures it was judged by, None if nothing was due.
@@ -54,13 +55,46 @@ class RunReport:
     warnings: tuple[str, ...] = ()
     verification: Verification | None = None
 
+    def __str__(self) -> str:
+        if (found := self.audit) is None:
+            compared = " All keys were compared: the logs had said the same." if self.verification else ""
+            return f"Nothing is due: everyone is up to date with {self.model}. Nothing was written.{compared}"
+        if self.state == "only_failures":
+            return (
+                f"Run {self.run_id}: {found.wanted:,} users due = 0 scored + {found.failed:,} failed, within the "
+                "budget. Nothing was published; the reasons are in scoring_errors."
+            )
+        scored, seconds = found.scored, self.seconds.get("score", 0.0)
+        lines = [
+            f"Run {self.run_id} with {self.model}: {found.wanted:,} users due = {scored:,} scored + "
+            f"{found.failed:,} failed"
+            + (f"; {found.left:,} removed" if found.left else "")
+            + (f"; {found.quarantined:,} rows without a key quarantined" if found.quarantined else ""),
+            "  due: " + ", ".join(f"{count:,} {reason}" for reason, count in self.reasons.items()),
+            f"  {scored / seconds:,.0f} users per second while scoring; "
+            + ", ".join(f"{step} {lap:.1f} s" for step, lap in self.seconds.items())
+            if seconds
+            else "",
+            f"  audit: {found}",
+            f"  published to {self.table} version {self.version}",
+        ]
+        if self.verification:
+            lines.append(f"  all keys were compared: the logs had missed {self.verification.missed:,} due users")
+        lines += [f"  warning: {warning}" for warning in self.warnings]
+        if self.resumed_slices:
+            lines.insert(1, f"  {self.resumed_slices} slice(s) of an interrupted run were taken over")
+        return "\n".join(line for line in lines if line)
+
 
 @step
-def plan_run(context: Context, *, fraction: float = 1.0, full_refresh: bool = False) -> tuple[RunSnapshot, Plan]:
+def plan_run(context: Context, *, fraction: float = 1.0, full_refresh: bool = False) -> PlanReport:
     """Say what a run would do, without doing it."""
     opened = open_run(context, fraction=fraction, full_refresh=full_refresh, create=False)
     with explained("the tables could not be compared"):
-        return opened, count_due(context, opened, find_due(opened))
+        plan = count_due(context, opened, find_due(opened))
+    return PlanReport(
+        opened.model, plan.users, plan.due, plan.reasons, plan.to_score, len(plan.slices), plan.whole_table
+    )
 
 
 @step

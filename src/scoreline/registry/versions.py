@@ -18,6 +18,7 @@ from scoreline.hashing import digest, verify
 from scoreline.redaction import without_credentials
 from scoreline.registry.client import quiet_mlflow, registry_of
 from scoreline.registry.files import PinnedModel, download, signature
+from scoreline.report import Report
 
 __all__ = [
     "TAG",
@@ -43,13 +44,19 @@ _URIS = (
 
 
 @dataclass(frozen=True)
-class Promotion:
+class Promotion(Report):
     """An alias, the version it points to now, and the one it pointed to before (None: the alias is new)."""
 
     name: str
     alias: str
     version: str
     previous: str | None
+
+    def __str__(self) -> str:
+        if self.previous == self.version:
+            return f"{self.name}@{self.alias} is version {self.version} already"
+        before = f" (was version {self.previous})" if self.previous else ""
+        return f"{self.name}@{self.alias} is version {self.version}{before}"
 
 
 @dataclass(frozen=True)

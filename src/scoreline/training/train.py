@@ -13,6 +13,7 @@ from scoreline.engine.failures import explained
 from scoreline.engine.frames import collected
 from scoreline.errors import ConfigurationError, InputError
 from scoreline.registry import versions
+from scoreline.report import Report
 from scoreline.sources.rules import ScoringRules, read_rules
 from scoreline.tables.schema import SINCE_FIRST, USER_ID
 from scoreline.training.fit import Asked, TrainedVersion, train
@@ -21,12 +22,39 @@ _ALIAS = re.compile(r"^models:/([^/@]+)@([^/@]+)$")
 
 
 @dataclass(frozen=True)
-class TrainReport:
+class TrainReport(Report):
     """A trained version and what became of the alias: moved, left alone (both None), or why not (`refused`)."""
 
     training: TrainedVersion
     promotion: versions.Promotion | None
     refused: str | None = None
+
+    def __str__(self) -> str:
+        training = self.training
+        named = {"model": training.metrics, "popularity": training.baseline}
+        if training.champion:
+            named[f"version {training.champion.version}"] = training.champion.metrics
+        lines = [
+            f"{training.name} version {training.version} ({training.estimator}), trained on {training.users:,} users "
+            f"and {training.items:,} items",
+            f"  tested on {training.test_users:,} users, {training.split}",
+        ]
+        if training.metrics:
+            lines.append("  " + f"{'':<24}" + "".join(f"{name:>14}" for name in named))
+            lines += [
+                f"  {name:<24}" + "".join(f"{figures[name]:>14.4f}" for figures in named.values())
+                for name in training.metrics
+            ]
+        if found := training.champion:
+            lines.append(
+                f"  {found.metric} {found.difference:+.4f} ± {found.error:.4f} (standard error) against version "
+                f"{found.version} made of the same events"
+            )
+        if training.recency:
+            tried = ", ".join(f"{value}: {figure:.4f}" for value, figure in training.recency.items())
+            lines.append(f"  history_half_life {tried}; taken: {_shown(training.params['history_half_life'])}")
+        lines += [f"  note: {note}" for note in training.notes]
+        return "\n".join(lines + ([str(self.promotion)] if self.promotion else []))
 
 
 @step
@@ -117,3 +145,7 @@ def _registered(settings: Settings) -> tuple[str, Any]:
             "models:/movies@champion."
         )
     return match[1], match[2]
+
+
+def _shown(value: object) -> str:
+    return "null" if value is None else str(value)

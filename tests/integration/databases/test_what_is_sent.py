@@ -8,7 +8,6 @@ import pytest
 from pyspark.sql import SparkSession
 
 from integration.databases.published import Lists, Pipeline, asked
-from scoreline.cli import render
 from scoreline.errors import InputError
 from scoreline.export.destinations.sql import SqlDestination
 from scoreline.export.export import export
@@ -70,7 +69,7 @@ def test_rows_of_another_table_are_replaced_though_the_version_is_the_same(pipel
     report = export(other.context)
     assert (report.previous, report.version, report.replaced, report.everyone) == (1, 1, 2, ANOTHER)
     assert database() == other.shown()
-    assert render.exported(report).endswith(
+    assert str(report).endswith(
         f"2 users replaced, 0 removed; it shows version 1\n  everyone's lists were sent: {ANOTHER}"
     )
     assert export(other.context).everyone is None
@@ -154,7 +153,7 @@ def test_users_left_out_are_in_the_report(pipeline: Any, database: Any) -> None:
     made = pipeline("tables", Keys("string", "string"))
     lists: Lists = {"anna": ["x"], "a\0b": ["x"], "c" * 6_000: ["x"]}
     made.everyone(lists)
-    said = render.exported(export(made.context)).splitlines()
+    said = str(export(made.context)).splitlines()
     assert said[0].endswith("1 users replaced, 0 removed; it shows version 1")
     assert sorted(said[1:]) == [
         "  1 users left out: user id has a NUL character",

@@ -20,6 +20,7 @@ from scoreline.pipeline.fence import replace_some
 from scoreline.pipeline.plan import REASONS
 from scoreline.pipeline.rollback import roll_back
 from scoreline.pipeline.run import plan_run, run
+from scoreline.pipeline.snapshot import open_run
 from scoreline.pipeline.staging import Staging
 from scoreline.tables.lock import locked
 
@@ -49,7 +50,7 @@ def test_only_users_with_news_are_scored_and_replaced(ran: Any, registry: Any, t
     before = table(ran()).read(version=1)  # a frame without a version shows what is newest when it is looked at
     later = ran(now=NOW + HOUR)
     ingest_events(later, write_events(tmp_path / "news.csv", [(7, 33, 5, 1_780_000_000), (500, 12, 4, 1_780_000_000)]))
-    _, plan = plan_run(later)
+    plan = plan_run(later)
     assert plan.reasons == {"new": 1, "changed": 1}
     report = run(later)
     after = table(later).read()
@@ -78,14 +79,14 @@ def test_other_rules_age_and_departure_are_reasons(ran: Any, registry: Any, tmp_
     blocked = tmp_path / "blocked.txt"
     blocked.write_text("3\n4\n")
     rules = {"k": 5, "blocked_items": str(blocked)}
-    assert plan_run(ran(scoring=rules))[1].reasons == {"other_rules": 60}
+    assert plan_run(ran(scoring=rules)).reasons == {"other_rules": 60}
     run(ran(scoring=rules, now=NOW + HOUR))
     assert published(ran()) == expected(ran(), registry.films["1"], k=5, blocked=frozenset({3, 4}))
     aged = ran(scoring={**rules, "max_age": "1d"}, now=NOW + timedelta(days=2))
-    assert plan_run(aged)[1].reasons == {"too_old": 60}
+    assert plan_run(aged).reasons == {"too_old": 60}
     aged.tables.table("user_history").delete("user_id = 9")
     young = ran(scoring={**rules, "max_age": "1d"}, now=NOW + 2 * HOUR)
-    assert plan_run(young)[1].reasons == {"left": 1}
+    assert plan_run(young).reasons == {"left": 1}
     report = run(young)
     assert report.audit.left == 1
     assert 9 not in published(young)
@@ -210,7 +211,7 @@ def test_an_interrupted_run_is_taken_up_again(filled: Any, registry: Any, monkey
 
 def test_a_table_whose_maker_was_killed_before_its_first_commit_is_made(filled: Any) -> None:
     made = filled()
-    opened, _ = plan_run(made)
+    opened = open_run(made, fraction=1.0, full_refresh=False, create=False)
     staging = Staging.new(made, opened.dependencies(made), manifest=None)  # type: ignore[arg-type]
     table(made).drop()
     for half_made in (staging.table, made.tables.table("runs"), table(made)):
@@ -301,7 +302,7 @@ def test_input_that_a_newer_run_has_published_is_not_looked_at_as_it_was(
         return real(*given)
 
     monkeypatch.setattr(snapshot, "pin_model", slow)
-    assert plan_run(ran(now=NOW + 2 * HOUR))[1].reasons == {}
+    assert plan_run(ran(now=NOW + 2 * HOUR)).reasons == {}
 
 
 def test_runs_are_recorded_in_the_table_and_in_mlflow(filled: Any, registry: Any) -> None:

@@ -27,6 +27,7 @@ from scoreline.pipeline import run as run_module
 from scoreline.pipeline.fence import published_table
 from scoreline.pipeline.rollback import roll_back
 from scoreline.pipeline.run import plan_run, run
+from scoreline.pipeline.snapshot import open_run
 from scoreline.tables import delta as tables_module
 from scoreline.tables import schema
 from scoreline.tables.delta import Table, Tables
@@ -67,12 +68,12 @@ def test_a_user_whose_row_a_stranger_doubles_has_one_again(ran: Any, registry: A
 def test_what_a_stranger_does_before_a_restore_of_his_own_is_no_reason_to_compare(ran: Any) -> None:
     table(ran()).delete("user_id < 6")
     table(ran()).spark.sql(f"RESTORE TABLE {table(ran()).identifier} TO VERSION AS OF 1")
-    opened, plan = plan_run(ran(now=NOW + HOUR))
-    assert opened.news is not None
+    plan = plan_run(ran(now=NOW + HOUR))
+    assert open_run(ran(now=NOW + HOUR), fraction=1.0, full_refresh=False).news is not None
     assert plan.due == 0
     table(ran()).spark.sql(f"RESTORE TABLE {table(ran()).identifier} TO VERSION AS OF 2")
-    opened, plan = plan_run(ran(now=NOW + HOUR))
-    assert opened.news is None
+    plan = plan_run(ran(now=NOW + HOUR))
+    assert open_run(ran(now=NOW + HOUR), fraction=1.0, full_refresh=False).news is None
     assert plan.reasons == {"new": 5}
 
 
@@ -134,7 +135,7 @@ def test_verify_compares_what_the_logs_say_with_all_keys(ran: Any, registry: Any
 
 def test_a_plan_makes_no_table(filled: Any) -> None:
     before = filled().tables.names("")
-    _, plan = plan_run(filled())
+    plan = plan_run(filled())
     assert plan.reasons == {"new": 60}
     assert not table(filled()).exists()
     assert filled().tables.names("") == before

@@ -21,6 +21,7 @@ from scoreline.context import Context
 from scoreline.engine.frames import collected
 from scoreline.errors import AuditRefused, InputError
 from scoreline.pipeline.run import plan_run, run
+from scoreline.pipeline.snapshot import open_run
 from scoreline.registry.versions import quiet_mlflow
 
 NOON = dt.datetime.fromisoformat("2026-01-02T12:30")
@@ -146,11 +147,13 @@ def test_inputs_without_names_are_said_by_the_configuration(scoring: Any, tmp_pa
     signature = infer_signature(np.zeros((1, 2)), np.zeros(1))
     uri = save(tmp_path / "matrix", signature)
     features = {"path": table, "key": "customer", "format": "parquet"}
-    opened, _ = plan_run(scoring(uri, {**features, "columns": ["dec", "d"]}))
+    made = scoring(uri, {**features, "columns": ["dec", "d"]})
+    opened = open_run(made, fraction=1.0, full_refresh=False, create=False)
     assert opened.pinned.task.inputs == ("dec", "d")
     wanted = Schema([ColSpec(DataType.long, "customer"), ColSpec(DataType.double, "d")])
     by_key = save(tmp_path / "by_key", ModelSignature(wanted, Schema([ColSpec(DataType.double, "p")])))
-    assert plan_run(scoring(by_key, features))[0].pinned.task.inputs == ("customer", "d")
+    again = open_run(scoring(by_key, features), fraction=1.0, full_refresh=False, create=False)
+    assert again.pinned.task.inputs == ("customer", "d")
     with pytest.raises(InputError, match=r"no named input columns .*input\.columns: \[\.\.\.\]"):
         plan_run(scoring(uri, features))
 

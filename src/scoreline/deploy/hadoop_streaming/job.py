@@ -17,11 +17,12 @@ from scoreline.engine.sql import quoted
 from scoreline.errors import InputError
 from scoreline.hashing import digest
 from scoreline.pipeline.snapshot import open_run
+from scoreline.report import Report
 from scoreline.tables.row_hash import TO_THE_MICROSECOND
 
 
 @dataclass(frozen=True)
-class MapReduceFiles:
+class MapReduceFiles(Report):
     """Where everything is, and the columns that the mapper reads."""
 
     folder: str
@@ -29,6 +30,9 @@ class MapReduceFiles:
     users: int
     columns: tuple[str, ...]
     model: str
+
+    def __str__(self) -> str:
+        return f"{self.folder}: {self.users:,} users' histories and {self.model}"
 
 
 @step

@@ -1,13 +1,12 @@
 from dataclasses import replace
 
-from scoreline.cli.render import rolled_back
 from scoreline.pipeline.rollback import RollbackReport
 
 BACK = RollbackReport("monday", "films", "1", 3, 5, "recommendations")
 
 
 def test_a_rollback_to_the_present_champion_does_not_advise_to_promote_it() -> None:
-    assert rolled_back(replace(BACK, next_version="1")) == (
+    assert str(replace(BACK, next_version="1")) == (
         "recommendations shows run monday again (films version 1), as table version 5.\n"
         "The next run scores again whoever is due, with the same version 1."
     )
@@ -15,7 +14,7 @@ def test_a_rollback_to_the_present_champion_does_not_advise_to_promote_it() -> N
 
 def test_a_rollback_to_another_version_says_how_to_stay_with_it() -> None:
     for said in ("2", None):
-        assert rolled_back(replace(BACK, next_version=said)) == (
+        assert str(replace(BACK, next_version=said)) == (
             "recommendations shows run monday again (films version 1), as table version 5.\n"
             "The next run scores again whoever is due: to stay with this model, promote it first (scoreline promote "
             "--version 1 --force), or name it in model.uri."
