@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import yaml
+from pyspark.sql import SparkSession
 
 from scoreline.cli.main import main
 from scoreline.config.loading import load_settings
@@ -75,13 +76,39 @@ def test_the_line_for_a_cluster_names_the_delta_that_fits() -> None:
     assert all(f"--conf {key}={value} " in line for key, value in STATIC.items())
 
 
+@pytest.mark.long
+def test_the_same_in_python_runs(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "movies.yaml").write_text((ROOT / "conf" / "movies.yaml").read_text(encoding="utf-8"))
+    events = [(user, (user + 7 * n) % 90, 4, 1_700_000_000 + 1000 * n + user) for user in range(60) for n in range(12)]
+    lines = ["userId,movieId,rating,timestamp", *(",".join(map(str, event)) for event in events)]
+    (tmp_path / "ratings.csv").write_text("\n".join(lines))
+    titles = ["movieId,title,genres", *(f"{item},Film {item},Drama" for item in range(90))]
+    (tmp_path / "movies.csv").write_text("\n".join(titles))
+    snippet, _ = blocks("python")
+    # the session of the suite was started elsewhere
+    for said, here in (('"ratings.csv"', 'Path("ratings.csv")'), ('"movies.csv"', 'Path("movies.csv")')):
+        snippet = snippet.replace(said, here)
+    names: dict[str, Any] = {"Path": Path}
+    exec(compile(snippet.replace("movies.train()", "movies.train(force=True)"), "README.md", "exec"), names)
+    report, movies = names["report"], names["movies"]
+    assert (report.state, report.audit.scored, report.audit.overlap) == ("published", 60, None)
+    view = movies.recommendations(42)
+    assert {line.title for line in view.history} == {f"Film {(42 + 7 * n) % 90}" for n in range(2, 12)}
+    assert view.to_pandas().query("list == 'recommended'")["rank"].tolist() == list(range(1, 51))
+    assert movies.plan().due == 0
+    assert movies.table("recommendations").count() == 60
+    assert "60 users due = 60 scored + 0 failed" in report._repr_html_()
+
+
 def test_the_model_of_your_own_fits_the_contract_and_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import mlflow
 
     store = f"sqlite:///{tmp_path / 'mlflow.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
     monkeypatch.chdir(tmp_path)  # MLflow puts the files of the default experiment where it stands
-    [snippet] = blocks("python")
+    _, snippet = blocks("python")
     before = mlflow.get_tracking_uri()
     try:
         with quiet_mlflow():

@@ -65,18 +65,19 @@ class Pipeline:
     def ingest(self, events: str | Path, *, items: str | Path | None = None) -> "IngestReport":
         """Merge new events (a file, folder, table or database URL) into the users' histories; bad rows: quarantine.
 
-        items: the catalogue with titles, which is replaced.
+        items: the catalogue with titles, which is replaced. A `Path` is a file of this machine, seen from the folder
+        that Python is in; a text is seen as Spark sees it.
         """
         from scoreline.ingest.ingest import ingest_events
 
-        report = ingest_events(self._context(), str(events))
+        report = ingest_events(self._context(), _named(events))
         return report if items is None else replace(report, items=self.ingest_items(items))
 
     def ingest_items(self, items: str | Path) -> "ItemsReport":
         """Replace the catalogue with titles."""
         from scoreline.ingest.ingest import ingest_items
 
-        return ingest_items(self._context(), str(items))
+        return ingest_items(self._context(), _named(items))
 
     def train(self, *, promote: bool = True, force: bool = False) -> "TrainReport":
         """Train, compare and register a version; the alias moves to it unless it is worse (`force`: even then).
@@ -196,6 +197,10 @@ class Pipeline:
         from scoreline.context import open_context
 
         return open_context(self.settings, spark=self._spark)
+
+
+def _named(source: str | Path) -> str:
+    return str(source.absolute()) if isinstance(source, Path) else source
 
 
 def _yaml(value: object) -> str:
