@@ -39,12 +39,13 @@ faults: $(STAMP) ## The whole fault suite, with a line of counts per fault (up t
 
 # two halves that take about as long as each other
 .faults-shared:
-	SCORELINE_FAULTS=$(FAULTS) $(BIN)/python -m pytest tests/faults --ignore=tests/faults/alone --ignore=tests/faults/test_random_kills.py \
+	SCORELINE_FAULTS=$(FAULTS) $(BIN)/python -m pytest tests/faults --ignore=tests/faults/alone -k "not killed_at_any_time" \
 		-m "slow or not slow"
 
 .faults-storage:
 	SCORELINE_FAULTS=$(FAULTS) $(BIN)/python -m pytest tests/faults/alone/test_failing_storage.py -m slow
-	SCORELINE_FAULTS=$(FAULTS) $(BIN)/python -m pytest tests/faults/test_random_kills.py -m "slow or not slow"
+	SCORELINE_FAULTS=$(FAULTS) $(BIN)/python -m pytest tests/faults/test_random_kills.py -k killed_at_any_time \
+		-m "slow or not slow"
 
 mutate: $(STAMP) .venv-mutate/.installed ## Break the deciding modules in small ways; shows what no test notices (hours; EACH=5: less)
 	$(BIN)/python tests/mutate.py --each $(or $(EACH),25) $(MODULES)
