@@ -20,6 +20,13 @@ from scoreline.redaction import redacted
 
 STEPS = ("ingest", "train", "promote", "run", "export", "rollback")
 ADDED = "scoreline.commands"
+DAY = {
+    "Begin": ("demo", "init", "doctor"),
+    "By night": ("ingest", "train", "promote", "plan", "run", "export"),
+    "In the morning": ("status", "show", "publish", "rollback"),
+    "Now and then": ("vacuum", "optimize", "repair"),
+    "Elsewhere": ("submit", "mapreduce"),
+}
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
@@ -35,6 +42,20 @@ class _Commands(click.Group):
         added = entry_points(group=ADDED, name=name)
         return next(iter(added)).load() if added else None
 
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands in the order in which a day needs them."""
+        listed = {name for names in DAY.values() for name in names}
+        added = [name for name in self.list_commands(context) if name not in listed]
+        for title, names in {**DAY, "Of other packages": added}.items():
+            rows = [
+                (name, command.get_short_help_str(200))
+                for name in names
+                if (command := self.get_command(context, name))
+            ]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
 
 @click.group(cls=_Commands, context_settings=CONTEXT)
 @click.version_option(__version__, prog_name="scoreline")
@@ -42,7 +63,43 @@ def main() -> None:
     """Score users with an MLflow model on Spark and publish the result to Delta.
 
     The way of the data: ingest, train, promote, run, export. `plan`, `status` and `show` only look.
+    Completion for bash: eval "$(_SCORELINE_COMPLETE=bash_source scoreline)"; zsh and fish alike.
     """
+
+
+@main.command()
+@click.option(
+    "--events", type=click.Path(path_type=Path), help="A CSV, JSON or Parquet file of events; else it is asked."
+)
+@click.option("--items", type=click.Path(path_type=Path), help="A file with titles.")
+@click.option("--name", help="What the pipeline is called [default: as the file].")
+@click.option("--tables", "root", help="Where its tables shall be [default: data/NAME].")
+@click.option("--user", metavar="COLUMN", help="The column of users, if its name does not say so.")
+@click.option("--item", metavar="COLUMN", help="The column of items.")
+@click.option("--time", metavar="COLUMN", help="The column of times.")
+@click.option("--time-format", metavar="HOW", help="epoch_seconds, epoch_millis, iso, or a pattern.")
+@click.option("--encoding", default="UTF-8", show_default=True, help="Of a CSV file.")
+@click.option("--output", type=click.Path(path_type=Path), help="The file to write [default: conf/NAME.yaml].")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as one line of JSON.")
+def init(
+    events: Path | None, items: Path | None, name: str | None, root: str | None, user: str | None, item: str | None,
+    time: str | None, time_format: str | None, encoding: str, output: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Write a configuration that fits your files, by their columns and first rows."""
+    from scoreline.cli.init import write_for
+
+    ask = _is_terminal() and not as_json
+    if events is None:
+        if not ask:
+            raise click.UsageError("Say which file to look at: --events FILE.")
+        events = Path(click.prompt("Where are the events (a CSV, JSON or Parquet file)"))
+        name = name or click.prompt("What is the pipeline called", default=events.stem)
+        root = root or click.prompt("Where shall its tables be", default=f"data/{name}")
+    report = write_for(
+        events, items, name=name, root=root, roles={"user_id": user, "item_id": item, "time": time},
+        time_format=time_format, encoding=encoding, output=output, ask=ask,
+    )  # fmt: skip
+    print_report(report, as_json=as_json)
 
 
 @main.command()
@@ -285,6 +342,11 @@ def entry(arguments: list[str] | None = None, command: click.Command = main) -> 
     finally:
         if not guest:
             _leave()
+
+
+def _is_terminal() -> bool:
+    """Whether somebody can be asked."""
+    return sys.stdin.isatty()
 
 
 def _has_session() -> bool:

@@ -7,6 +7,7 @@ import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -17,7 +18,7 @@ from scoreline.errors import InputError, told
 
 _BYTES = 1 << 16
 _AT_ONCE = 16
-HISTORY_LIMIT = 200  # files of a folder; what is wrong in others is told when their rows are read
+FILES_LOOKED_AT = 200  # files of a folder; what is wrong in others is told when their rows are read
 
 _PACKED = {b"\x1f\x8b": ("gzip", ".gz"), b"BZh": ("bz2", ".bz2"), b"\x28\xb5\x2f\xfd": ("zstd", ".zst")}
 _OTHERS = {
@@ -70,17 +71,29 @@ def looked_at(spark: SparkSession, path: str, kind: str, encoding: str = "UTF-8"
     if not files:
         raise InputError(f"{path}: there is no file in it.")
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        found = list(pool.map(lambda file: filesystem.first_bytes(spark, file, _BYTES), files[:HISTORY_LIMIT]))
+        found = list(pool.map(lambda file: filesystem.first_bytes(spark, file, _BYTES), files[:FILES_LOOKED_AT]))
     heads = []
     for file, raw in zip(files, found, strict=False):
         if kind == "parquet":
             _require_parquet(filesystem.shown(file), raw)
         elif raw:
-            heads.append(Head(filesystem.shown(file), *_unpacked(filesystem.shown(file), raw)))
-            _require_text(heads[-1], kind, encoding)
+            heads.append(head_of(filesystem.shown(file), raw, kind, encoding))
     if kind != "parquet" and not heads:
         raise InputError(f"{path}: its files are empty; expected at least a row.")
     return heads
+
+
+def head_of(file: str, raw: bytes, kind: str, encoding: str = "UTF-8") -> Head:
+    """What `raw`, the first bytes of a CSV or JSON file, says; raises InputError if it is not what it is read as."""
+    head = Head(file, *_unpacked(file, raw))
+    _require_text(head, kind, encoding)
+    return head
+
+
+def first_bytes(file: Path) -> bytes:
+    """The bytes of a file of this machine that `head_of` looks at."""
+    with file.open("rb") as opened:
+        return opened.read(_BYTES)
 
 
 def _require_no_table(spark: SparkSession, path: str) -> None:

@@ -16,7 +16,7 @@ from scoreline.engine.filesystem import is_remote
 from scoreline.engine.session_settings import session_settings
 from scoreline.engine.sql import quoted
 from scoreline.errors import InputError
-from scoreline.sources.heads import HISTORY_LIMIT, Head, header
+from scoreline.sources.heads import FILES_LOOKED_AT, Head, header
 from scoreline.sources.parquet import with_folders
 from scoreline.tables.schema import MALFORMED, SOURCE
 
@@ -90,7 +90,7 @@ def _names(path: str, layout: Layout, heads: Sequence[Head], wanted: Sequence[st
         raise InputError(f"{path}: the header names a column twice, whatever the case: {twice[0]}. Rename one of them.")
     # what nobody asks for may have no name, as the index that pandas writes, or the same one twice
     told = [name if name and folded.count(name.lower()) == 1 else f"{name}_{at}" for at, name in enumerate(names)]
-    return told, len(heads) < HISTORY_LIMIT
+    return told, len(heads) < FILES_LOOKED_AT
 
 
 def _decoded(spark: SparkSession, rows: DataFrame, encoding: str) -> DataFrame:

@@ -1,0 +1,122 @@
+"""A configuration from the first rows of files: what is seen is written, what is not is asked, nothing is guessed."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner, Result
+
+from scoreline.cli.main import main
+from scoreline.config.loading import load_settings
+from scoreline.config.settings import Settings
+
+EVENTS = "userId,movieId,rating,timestamp\n1,20,3.5,1700000000\n2,30,0.5,1700000001\n"
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def init(*arguments: str, answers: str | None = None) -> Result:
+    return CliRunner().invoke(main, ["init", *arguments], input=answers)
+
+
+def written(name: str, *arguments: str) -> Settings:
+    done = init("--name", name, *arguments)
+    assert done.exception is None, done.exception
+    return load_settings(Path("conf") / f"{name}.yaml")
+
+
+def test_a_ratings_file_and_titles() -> None:
+    Path("ratings.csv").write_text(EVENTS)
+    Path("movies.csv").write_text('movieId,title,genres\n20,"A, B",Drama\n')
+    made = written("films", "--events", "ratings.csv", "--items", "movies.csv")
+    assert made.events.columns.model_dump() == {
+        "user_id": "userId", "item_id": "movieId", "time": "timestamp", "weight": "rating", "kind": None,
+    }  # fmt: skip
+    assert (made.events.time, made.keys.user_id, made.keys.item_id) == ("epoch_seconds", "long", "long")
+    assert made.items is not None
+    assert (made.items.item_id, made.items.title, made.items.genres) == ("movieId", "title", "genres")
+    assert (made.model.uri, made.tables.root) == ("models:/films@champion", "data/films")
+    assert (
+        "# weight_range: [0.5, 3.5]  # seen in the first 2 rows of ratings.csv" in Path("conf/films.yaml").read_text()
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "format_", "separator", "time", "keys"),
+    [
+        ("customer;sku;date\n007;a;2026-01-02\n", "csv", ";", "iso", ("string", "string")),
+        ("user\titem\tat\n1\t2\t1700000000000\n", "csv", "\t", "epoch_millis", ("long", "long")),
+        ('{"user": 1, "item": "x", "at": "2026-01-02T10:00:00Z"}\n', "json", ",", "iso", ("long", "string")),
+        ('[{"user": 17, "item": 4, "at": 1700000000}]', "json", ",", "epoch_seconds", ("long", "long")),
+        ("user,item,at\n17001.0,4,1700000000\n", "csv", ",", "epoch_seconds", ("long", "long")),
+    ],
+)
+def test_formats_separators_times_and_kinds_of_ids(
+    text: str, format_: str, separator: str, time: str, keys: tuple[str, str]
+) -> None:
+    Path("events.txt").write_text(text)
+    made = written("own", "--events", "events.txt")
+    assert (made.events.format, made.events.separator, made.events.time) == (format_, separator, time)
+    assert (made.keys.user_id, made.keys.item_id) == keys
+
+
+def test_parquet_with_names_that_yaml_would_misread() -> None:
+    rows = {"No": pa.array([1, 2]), "product id": pa.array(["a", "b"]), "date": pa.array([0, 1], pa.timestamp("us"))}
+    pq.write_table(pa.table(rows), "events.parquet")
+    made = written("own", "--events", "events.parquet", "--user", "No")
+    assert (made.events.format, made.events.time, made.keys.item_id) == ("parquet", "iso", "string")
+    assert (made.events.columns.user_id, made.events.columns.item_id) == ("No", "product id")
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "message"),
+    [
+        (
+            "who,item,at\na,b,1700000000\n",
+            [],
+            r"no column is called like the user_id; it has who, item, at\. .*--user COLUMN",
+        ),
+        ("user,customer,item,at\na,b,c,1700000000\n", [], "columns user and customer may be the user_id"),
+        ("user,item,at\na,b,01.02.2026\n", [], "'01.02.2026' in column at is no time .* --time-format"),
+        ("user,item,at\na,b,1700000000\n", ["--user", "x"], "has no column x; it has user, item, at"),
+        ("a line\n", [], r"its first line has 1 column\(s\)"),
+        ("user,item,at\nM\xfcller,b,1\n", [], "not in the encoding UTF-8, but perhaps in windows-1252"),
+    ],
+)
+def test_what_cannot_be_seen_is_said(text: str, arguments: list[str], message: str) -> None:
+    Path("events.csv").write_bytes(text.encode("latin-1"))
+    done = init("--events", "events.csv", *arguments)
+    with pytest.raises(Exception, match=message):
+        raise done.exception or AssertionError(done.output)
+    assert not Path("conf").exists()
+
+
+def test_a_file_that_is_there_is_left() -> None:
+    Path("events.csv").write_text(EVENTS)
+    Path("mine.yaml").write_text("mine")
+    done = init("--events", "events.csv", "--output", "mine.yaml")
+    assert "mine.yaml is there already" in str(done.exception)
+    assert Path("mine.yaml").read_text() == "mine"
+
+
+def test_three_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scoreline.cli.main._is_terminal", lambda: True)
+    Path("ratings.csv").write_text(EVENTS)
+    done = init(answers="ratings.csv\nfilms\n\n")
+    assert done.exception is None
+    assert load_settings("conf/films.yaml").tables.root == "data/films"
+    Path("shop.csv").write_text("who,sku,when\n1,2,01.02.2026\n")
+    done = init(answers="shop.csv\nshop\ntables\nwho\nwhen\ndd.MM.yyyy\n")
+    assert done.exception is None
+    made = load_settings("conf/shop.yaml")
+    assert (made.events.columns.user_id, made.events.columns.time, made.events.time) == ("who", "when", "dd.MM.yyyy")
+
+
+def test_help_groups_the_commands_and_leaves_none_out() -> None:
+    lines = CliRunner().invoke(main, ["--help"]).output
+    assert [title for title in ("Begin:", "By night:", "In the morning:") if title not in lines] == []
+    assert [name for name in main.list_commands(None) if f"\n  {name} " not in lines] == []  # type: ignore[arg-type]
