@@ -4,6 +4,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+from scoreline.redaction import redacted
+
 SOURCE = Path(__file__).parents[2] / "src"
 # ours, and click's: their texts are messages already
 IN_WORDS = {
@@ -45,6 +47,18 @@ def shown_raw(node: ast.AST, name: str) -> bool:
     if isinstance(node, ast.FormattedValue) and isinstance(node.value, ast.Name) and node.value.id == name:
         return True
     return any(shown_raw(child, name) for child in ast.iter_child_nodes(node))
+
+
+def test_advice_is_not_taken_for_a_secret() -> None:
+    """What a message says before it is filled in: `signature=` in one was hidden as that of a signed URL."""
+    hidden = []
+    for path in sorted(SOURCE.rglob("*.py")):
+        if path.name == "redaction.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and redacted(node.value) != node.value:
+                hidden.append(f"{path.relative_to(SOURCE)}: {redacted(node.value)}")
+    assert hidden == []
 
 
 def test_no_librarys_error_is_shown_as_it_is() -> None:

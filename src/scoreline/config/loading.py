@@ -70,7 +70,9 @@ def _read(path: Path | str) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         where = f", line {mark.line + 1}" if (mark := getattr(error, "problem_mark", None)) else ""
         reason = getattr(error, "problem", None) or type(error).__name__
-        raise ConfigurationError(f"{path}{where}: not readable as YAML: {reason}.") from None
+        inside = getattr(error, "context", "") == "while parsing a flow mapping" and "{" in reason
+        advice = ' Inside of { } a reference is put in quotes: {root: "${ROOT}"}.' if inside else ""
+        raise ConfigurationError(f"{path}{where}: not readable as YAML: {reason}.{advice}") from None
     if not isinstance(tree, dict):
         raise ConfigurationError(f"{path}: expected a mapping of keys at the top, found {type(tree).__name__}.")
     return tree
@@ -171,9 +173,31 @@ def _sentence(problem: Any, model: type[BaseModel]) -> str:
         return "this key is required and was not found."
     if problem["type"] == "unknown_parameter":
         return str(problem["msg"])
+    if (expected := _EXPECTED.get(problem["type"])) is not None:
+        return f"expected {expected}. Found {_short(problem.get('input'))}."
+    if problem["type"] == "literal_error":
+        return f"expected {problem['ctx']['expected']}. Found {_short(problem.get('input'))}."
     found = problem.get("input")
     shown = "" if isinstance(found, dict | list) else f" Found {_short(found)}."
     return f"{problem['msg'].removeprefix('Value error, ')}.{shown}"
+
+
+# pydantic's types of problems, in our words
+_EXPECTED = {
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "string_type": "text (in quotes, if it looks like a number)",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "dict_type": "a section with keys of its own",
+    "model_type": "a section with keys of its own",
+}
 
 
 def _short(value: object) -> str:

@@ -5,12 +5,14 @@ not trusted with the choice of code: then places are locked as well, for the reg
 name means. docs/threats.md has the reason for each key.
 """
 
+import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, get_args
 
 import yaml
+from pydantic import BaseModel
 
 from scoreline.errors import ConfigurationError
 
@@ -63,10 +65,30 @@ def _require_allowed(key: str, *, guarded: bool) -> None:
             f"things are is changed in the file only. --set may change: {', '.join(ALWAYS)}."
         )
     if not place and not (plain and _fits(key, ALWAYS)):
+        if plain and (close := _nearest(key)) is not None:
+            raise ConfigurationError(f"--set {key}: there is no such key. Did you mean {close}?")
         more = "" if guarded else f", {', '.join(UNGUARDED)}"
         raise ConfigurationError(
             f"--set {key}: this is changed in the file only. --set may change: {', '.join(ALWAYS)}{more}."
         )
+
+
+def _nearest(key: str) -> str | None:
+    """The key that a misspelt one may mean; None for one that there is, and for those of Spark."""
+    from scoreline.config.settings import Settings
+
+    known = [*_keys(Settings)]
+    if key in known or any(name.startswith(f"{key}.") or key.startswith(f"{name}.") for name in known):
+        return None
+    return next(iter(difflib.get_close_matches(key, known, n=1, cutoff=0.8)), None)
+
+
+def _keys(model: type[BaseModel], before: str = "") -> Iterator[str]:
+    """Every key of a section with the names of the sections before it."""
+    for name, found in model.model_fields.items():
+        options = get_args(found.annotation) or (found.annotation,)
+        section = next((kind for kind in options if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+        yield from _keys(section, f"{before}{name}.") if section else [f"{before}{name}"]
 
 
 def _fits(key: str, patterns: Sequence[str]) -> bool:

@@ -276,7 +276,7 @@ class TrainSettings(Section):
 
         name, params = info.data["estimator"], numbers({str(key): value for key, value in given.items()})
         schema = ESTIMATORS[name].parameters
-        if found := problems(schema, params):
+        if found := problems(schema, params, of=name):
             kinds = {key: "parameter" if key in schema.model_fields else "unknown_parameter" for key in found}
             wrong: list[InitErrorDetails] = [
                 {"type": PydanticCustomError(kinds[key], "{said}", {"said": said}), "loc": (key,), "input": params[key]}

@@ -329,4 +329,6 @@ def _remedy(reason: str, settings: EventsSettings) -> str:
         return f"Say which encoding the file has (events.encoding is {settings.encoding})"
     if reason == "time is not readable":
         return f"Say how times are written (events.time is {settings.time})"
+    if reason == "weight is not a number":
+        return "Numbers have a decimal point, 4.5 and not 4,5. Convert the file, check the column mapping"
     return "Check the column mapping"

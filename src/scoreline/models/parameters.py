@@ -65,8 +65,8 @@ def numbers(given: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def problems(schema: type[Parameters], given: Mapping[str, Any]) -> dict[str, str]:
-    """What is wrong with the parameters `given`, by name: what would be right."""
+def problems(schema: type[Parameters], given: Mapping[str, Any], *, of: str = "") -> dict[str, str]:
+    """What is wrong with the parameters `given`, by name: what would be right. of: the estimator, for the message."""
     # a scalar of NumPy is the number it holds
     plain = {key: value.item() if hasattr(value, "dtype") else value for key, value in given.items()}
     try:
@@ -74,8 +74,9 @@ def problems(schema: type[Parameters], given: Mapping[str, Any]) -> dict[str, st
     except ValidationError as error:
         expected = {row.name: row.expected for row in described(schema)}
         wrong = dict.fromkeys(str(problem["loc"][0]) for problem in error.errors())
+        unknown = f"unknown parameter of {of}" if of else "unknown parameter"
         return {
-            name: f"expected {expected[name]}" if name in expected else f"unknown parameter; {_hint(name, expected)}"
+            name: f"expected {expected[name]}" if name in expected else f"{unknown}; {_hint(name, expected)}"
             for name in wrong
         }
     return {}

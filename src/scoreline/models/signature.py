@@ -11,9 +11,7 @@ from scoreline.models.signature_types import ANY, arrow_type, fits, leaf_of, ten
 
 __all__ = ["UNNAMED", "Contract", "check_contract", "check_output_names", "checked_params"]
 
-_HOW_TO_LOG = (
-    "log it with one, mlflow.pyfunc.log_model(..., signature=mlflow.models.infer_signature(inputs, outputs, params))"
-)
+_HOW_TO_LOG = "log it with one, that of mlflow.models.infer_signature(inputs, outputs, params) given to log_model"
 Columns = Mapping[str, pa.DataType]
 UNNAMED = {"scoreline.names": "none"}  # of a signature whose outputs have no names: they are taken by position
 _NOT_STORED = " ,;{}()\n\t="

@@ -17,6 +17,8 @@ from scoreline.tables.delta import Table
 from scoreline.tables.history import published_commit
 from scoreline.tables.schema import PUBLISHED, RECOMMENDATIONS, TABLES, USER_ID
 
+_MOST = 10  # ids in a message
+
 
 @dataclass(frozen=True)
 class Line:
@@ -70,7 +72,10 @@ def show_users(context: Context, users: Sequence[str], *, recent: int = 10) -> l
     history = context.tables.existing("user_history", made_by="scoreline ingest --events FILE")
     histories = _rows(history.read(), wanted)
     if missing := [user for user in wanted if user not in histories]:
-        raise InputError(f"user {missing[0]!r} is not in user_history.{_examples(history)}")
+        listed = ", ".join(map(repr, missing[:_MOST]))
+        more = f" and {len(missing) - _MOST} more" if len(missing) > _MOST else ""
+        is_not = "is not" if len(missing) == 1 else "are not"
+        raise InputError(f"user {listed}{more} {is_not} in user_history.{_examples(history)}")
     target = context.tables.table("recommendations")
     lists = _rows(target.read(), wanted) if target.exists() else {}
     titles = _titles(context, histories, lists)

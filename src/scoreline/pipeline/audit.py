@@ -76,10 +76,14 @@ class AuditMetrics:
 
     def __str__(self) -> str:
         scored = max(self.scored, 1)
-        parts = [f"{self.seen} seen and {self.forbidden} forbidden items"]
-        if self.items is not None:
-            parts += [f"{self.items / scored:.1f} items per list", f"{self.empty} empty lists"]
-        parts.append(f"{self.fallback / scored:.1%} fallbacks")
+        if self.items is None:  # no recommender: outputs are numbers and texts
+            return f"{self.unusable} results that are null or NaN, {self.not_finite or 0} scores that are not finite"
+        parts = [
+            f"{self.seen} seen and {self.forbidden} forbidden items",
+            f"{self.items / scored:.1f} items per list",
+            f"{self.empty} empty lists",
+            f"{self.fallback / scored:.1%} fallbacks",
+        ]
         if self.distinct_items:
             parts.append(f"{self.distinct_items:,} different items")
         if self.top_item_share is not None:

@@ -350,8 +350,8 @@ class _Registry:
         if name not in models:
             known = f"it has {', '.join(sorted(models)[:_MANY])}" if models else "it has no model yet"
             return InputError(
-                f"the registry at {self.where} has no model {name}; {known}: correct the name, or train and "
-                f"register one (scoreline train)"
+                f"the registry at {self.where} has no model {name}; {known}: correct the name, say where it is "
+                "registered (mlflow.tracking_uri), or train and register one (scoreline train)"
             )
         found = self.client.search_model_versions(_named(name))
         versions = sorted(int(version.version) for version in found)[-_MANY:]

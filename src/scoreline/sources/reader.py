@@ -20,7 +20,7 @@ from scoreline.sources.database import Database, read_database
 from scoreline.sources.heads import ONE_A_LINE, Head, is_one_document, looked_at
 from scoreline.sources.parquet import read_parquet
 from scoreline.sources.text_files import Layout, read_csv
-from scoreline.sources.values import require_kinds
+from scoreline.sources.values import require_kinds, valid_text
 from scoreline.tables.delta import Table
 from scoreline.tables.schema import MALFORMED, RAW, SOURCE
 
@@ -150,10 +150,17 @@ def _require_columns(rows: DataFrame, wanted: list[str], source: str, layout: La
     )
 
 
+def _written(rows: DataFrame, name: str) -> Column:
+    """A value as the quarantine keeps it; bytes are no text, and are written as hexadecimal digits."""
+    column = F.col(quoted(name))
+    is_binary = isinstance(rows.schema[name].dataType, T.BinaryType)
+    return F.coalesce(F.hex(column) if is_binary else column.cast("string"), F.lit(""))
+
+
 def _with_raw(rows: DataFrame, layout: Layout) -> DataFrame:
     fields = [c for c in rows.columns if c not in (SOURCE, MALFORMED)]
     separator = layout.separator if layout.format == "csv" else ","
-    joined = F.concat_ws(separator, *[F.coalesce(F.col(quoted(c)).cast("string"), F.lit("")) for c in fields])
+    joined = valid_text(F.concat_ws(separator, *[_written(rows, c) for c in fields]))
     malformed = F.col(MALFORMED) if MALFORMED in rows.columns else F.lit(None).cast("string")
     return rows.select(
         *[F.col(quoted(c)) for c in fields],

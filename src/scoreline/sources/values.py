@@ -85,6 +85,13 @@ def _whole(value: str, kind: T.DataType) -> str:
     return value
 
 
+def valid_text(column: Column) -> Column:
+    """The same text with U+FFFD for bytes that are not UTF-8: readers other than Spark refuse a file that has any."""
+    if hasattr(F, "make_valid_utf8"):  # Spark 4; on 3.5 `decode` replaces them
+        return F.make_valid_utf8(column)
+    return F.decode(column.cast("binary"), "UTF-8")
+
+
 def number(column: str, kind: T.DataType) -> Column:
     """A double: decimal digits with a point, and an exponent if there is one; null for another notation and NaN."""
     return F.expr(_number(column, kind))

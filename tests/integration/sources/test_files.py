@@ -139,6 +139,25 @@ def test_parquet_columns_that_spark_has_no_type_for_do_not_spoil_the_others(
             opened.require([name])
 
 
+def test_bytes_of_a_column_that_nobody_asked_for_leave_the_quarantine_readable(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    """Binary, and text that another tool wrote with bytes that are no UTF-8: other readers refuse such a file."""
+    bad = b"\x00\xff"
+    text = pa.array([bad, bad], pa.binary()).view(pa.string())
+    rows = {
+        "user": [1, 2], "item": [10, 11], "at": [T0, -1],
+        "blob": pa.array([bad, bad], pa.binary()), "inside": pa.array([[bad]] * 2, pa.list_(pa.binary())), "odd": text,
+    }  # fmt: skip
+    pq.write_table(pa.table(rows), tmp_path / "e.parquet")
+    made = context(spark, tmp_path / "tables", events={"format": "parquet", "columns": COLUMNS, "max_bad_share": 1})
+    assert ingest_events(made, str(tmp_path / "e.parquet")).rows_bad == 1
+    files = [*(tmp_path / "tables" / "quarantine").glob("*.parquet")]
+    [raw] = [row for file in files for row in pq.read_table(file)["raw_row"].to_pylist()]
+    assert raw.startswith("2,11,-1,00FF,[")
+    assert raw.count("\N{REPLACEMENT CHARACTER}") == 2
+
+
 def test_files_that_do_not_go_together_are_named_before_a_row_is_read(spark: SparkSession, tmp_path: Path) -> None:
     for name, second in {
         "lacking": {"user": [2], "item": [7]},

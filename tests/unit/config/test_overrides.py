@@ -54,6 +54,8 @@ def test_what_is_not_listed_is_changed_in_the_file_only(override: str, tmp_path:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
+        ("scorng.k=3", "--set scorng.k: there is no such key. Did you mean scoring.k?"),
+        ("audits.min_users=3", "--set audits.min_users: there is no such key. Did you mean audit.min_users_share?"),
         ("scoring.k", "--set scoring.k: expected key=value, such as scoring.k=50."),
         ("=50", "--set : expected key=value, such as scoring.k=50."),
         ("scoring.k={", "--set scoring.k: the value is not readable as YAML."),

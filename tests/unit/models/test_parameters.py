@@ -28,10 +28,10 @@ WRONG = [
     ("item_neighbours", "history_half_life", "0", "expected number, 0.01 to 1000000000, or null. Found 0."),
     ("item_neighbours", "weighting", "bynary", "expected one of binary, linear, log. Found 'bynary'."),
     ("item_neighbours", "popularity_exponent", "'0,3'", "expected number, 0 to 1. Found '0,3'."),
-    ("item_neighbours", "neighbour", "3", "unknown parameter; did you mean neighbours?"),
+    ("item_neighbours", "neighbour", "3", "unknown parameter of item_neighbours; did you mean neighbours?"),
     ("latent_factors", "factors", "0", "expected whole number, 1 to 4096. Found 0."),
     ("latent_factors", "factors", "'64'", "expected whole number, 1 to 4096. Found '64'."),
-    ("popularity", "k", "3", "unknown parameter; it has none"),
+    ("popularity", "k", "3", "unknown parameter of popularity; it has none"),
 ]
 
 

@@ -101,8 +101,8 @@ def open_destination(settings: ExportSettings, keys: Keys) -> Destination:
         return open_dynamodb(url, settings.table, keys)
     if "://" not in url:
         raise ConfigurationError(
-            "export.url is no database URL: expected dialect://user:password@host/database, such as "
-            "postgresql://app:${PASSWORD}@db/app or sqlite:///serving.db."
+            "export.url is no database URL: expected dialect://user@host/database, such as postgresql://app@db/app (a "
+            "password as ${NAME}, behind a colon after the user) or sqlite:///serving.db."
         )
     from scoreline.export.destinations.sql import open_sql
 

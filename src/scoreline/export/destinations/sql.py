@@ -183,8 +183,8 @@ def _engine(given: str) -> sa.Engine:
         url = sa.make_url(given)
     except sa.exc.ArgumentError:
         raise ConfigurationError(
-            "export.url is no database URL: expected dialect://user:password@host/database, such as "
-            "postgresql://app:${PASSWORD}@db/app or sqlite:///serving.db."
+            "export.url is no database URL: expected dialect://user@host/database, such as postgresql://app@db/app (a "
+            "password as ${NAME}, behind a colon after the user) or sqlite:///serving.db."
         ) from None
     file = url.database or ""
     if url.get_backend_name() == "sqlite" and not file.startswith((":", "file:")):
