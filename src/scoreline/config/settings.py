@@ -55,7 +55,7 @@ Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 class Section(BaseModel):
     """A part of the file: frozen, and strict about keys it does not know."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 def pattern_letters(pattern: str) -> str:
@@ -112,7 +112,9 @@ class TablesSettings(Section):
     """Where the Delta tables are: a folder (`root`), or a schema of a catalogue (`catalog: main.movies`)."""
 
     root: str | None = Field(default=None, min_length=1)
+    """a folder or URI: `data/movies`, `s3a://…`, `abfss://…`, `hdfs://…`"""
     catalog: Annotated[str, Field(pattern=r"^[^`\s]+$")] | None = None
+    """`catalog.schema`, of Unity or a Hive metastore, in place of a folder"""
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -125,34 +127,47 @@ class MlflowSettings(Section):
     """Tracking and registry; without URIs they live in SQLite beside the tables."""
 
     tracking_uri: str | None = None
+    """default: `mlflow.db` beside the tables"""
     registry_uri: str | None = None
+    """where the registry is another server than the tracking one"""
     experiment: str | None = None
+    """default: the name of the pipeline"""
 
 
 class KeysSettings(Section):
     """The type of ids. Ids with leading zeros or letters are strings."""
 
     user_id: KeyType = "long"
+    """whole numbers, or text as it is written"""
     item_id: KeyType = "long"
+    """the same of items; fixed when the tables are created"""
 
 
 class EventColumns(Section):
     """Which column of the source is what; `weight` and `kind` may be absent."""
 
     user_id: str
+    """column of the user"""
     item_id: str
+    """column of the item"""
     time: str
+    """column of the time, which `events.time` says how to read"""
     weight: str | None = None
+    """column of a rating or a quantity; without it all events weigh 1"""
     kind: str | None = None
+    """column of the kind of event, weighed by `kinds`"""
 
 
 class EventsSettings(Section):
     """How the source of events looks and which of its values are believable."""
 
     format: Literal["csv", "json", "parquet", "delta"] = "csv"
+    """of files and folders; a table or database needs none"""
     separator: str = Field(default=",", min_length=1, max_length=8)
+    """between the columns of CSV"""
     quote: str = Field(default='"', max_length=1, description="empty for files that quote nothing")
     encoding: Encoding = "UTF-8"
+    """of CSV"""
     fields: list[str] | None = Field(default=None, description="names of the fields of a file without header")
     columns: EventColumns
     time: str = Field(
@@ -160,13 +175,16 @@ class EventsSettings(Section):
         description="epoch_seconds, epoch_millis, iso, or a Spark datetime pattern such as yyyy-MM-dd HH:mm:ss",
     )
     weight_range: tuple[FiniteFloat, FiniteFloat] = (0.0, 1_000_000.0)
+    """a weight outside of it is quarantined"""
     kinds: dict[str, FiniteFloat] | None = Field(default=None, description="weight of each kind of event")
     not_before: int = Field(default=1970, ge=1900, le=2100, description="earliest believable year")
     future_tolerance: Duration = timedelta(days=1)
+    """a time that is further ahead than this is quarantined"""
     query: str | None = Field(default=None, description="SQL for a database source")
     table: str | None = Field(default=None, min_length=1, description="a PostgreSQL table: only what is new is read")
     partitions: int = Field(default=8, ge=1, le=1000, description="connections that read the table at once")
     max_bad_share: Fraction = 0.2
+    """an ingest with more bad rows than this changes no history"""
 
     @field_validator("time")
     @classmethod
@@ -205,13 +223,21 @@ class ItemsSettings(Section):
     """The catalogue file with titles, used by `show` and the demo; scoring does not need it."""
 
     format: Literal["csv", "json", "parquet", "delta"] = "csv"
+    """of the catalogue file"""
     separator: str = Field(default=",", min_length=1, max_length=8)
+    """between the columns of CSV"""
     quote: str = Field(default='"', max_length=1)
+    """around values of CSV"""
     encoding: Encoding = "UTF-8"
+    """of CSV"""
     fields: list[str] | None = None
+    """names of the fields of a file without header"""
     item_id: str
+    """column of the item"""
     title: str
+    """column of the title that `show` prints"""
     genres: str | None = None
+    """column of genres"""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -223,16 +249,22 @@ class HistoriesSettings(Section):
     """The shape of `user_history`. `buckets` is fixed when the tables are created."""
 
     max_items: int = Field(default=1000, ge=1, le=1_000_000)
+    """a model is shown so many of the newest items; older ones stay excluded"""
     buckets: int = Field(default=64, ge=1, le=100_000)
+    """parts of the table that slices and fractions count in; fixed when the table is created"""
 
 
 class InputSettings(Section):
     """A table of features to score instead of `user_history`, for a model that is no recommender."""
 
     path: str | None = None
+    """a folder or URI of features"""
     table: str | None = None
+    """a table of a catalogue, in place of a folder"""
     format: Literal["delta", "parquet"] = "delta"
+    """of the folder"""
     key: str
+    """column of the id, unique; its type is `keys.user_id`"""
     columns: list[str] = Field(
         default=[], description="for a model whose inputs have no names: which they are, in order"
     )
@@ -248,7 +280,9 @@ class SplitSettings(Section):
     """The temporal hold-out: the last `holdout` of all events (`time`) or of each user's (`user`)."""
 
     by: Literal["time", "user"] = "time"
+    """the last events of all, or of each user"""
     holdout: float = Field(default=0.2, gt=0, lt=1)
+    """share of the events that versions are tested on"""
     seed: int = Field(default=0, ge=0, le=2**32 - 1, description="decides between events of one moment")
 
 
@@ -256,12 +290,15 @@ class TrainSettings(Section):
     """How `scoreline train` makes a model."""
 
     estimator: EstimatorName = "item_neighbours"
+    """[the shipped models](models.md)"""
     params: dict[str, float | int | str | bool | None] = Field(
         default={}, description="of the estimator: scoreline train --help-estimator NAME"
     )
     split: SplitSettings = SplitSettings()
     metric: Literal["ndcg_at_10", "recall_at_20"] = "ndcg_at_10"
+    """by which versions are compared"""
     promote_margin: Fraction = 0.02
+    """a version that is worse than the champion by more than this part is not promoted"""
     min_test_users: int = Field(default=20, ge=1, description="a figure of fewer users promotes no version")
     max_users: int | None = Field(default=None, ge=1, description="train on a sample of so many users")
 
@@ -306,12 +343,16 @@ class ScoringSettings(Section):
     """What is asked of the model, and how a run works through the users."""
 
     k: int = Field(default=20, ge=1, le=10_000)
+    """items per list"""
     exclude_seen: bool = True
+    """recommend nothing that the user has met, however long ago"""
     allowed_items: str | None = Field(default=None, description="file or table with the only items to recommend")
     blocked_items: str | None = Field(default=None, description="file or table with items never to recommend")
     params: dict[str, bool | int | float | str] = Field(default={}, description="for other params of the model")
     max_age: Duration | None = None
+    """a row that is older is due again: `7d`, `36h`; null: age alone makes nobody due"""
     slice_users: int = Field(default=500_000, ge=1)
+    """users that are staged at once; an interrupted run loses at most one slice"""
     batch_rows: int = Field(default=65_536, ge=1, le=1_000_000, description="at most so many rows at once")
     batch_mib: int = Field(default=8, ge=1, le=1_024, description="and at most so many MiB, from Spark 4.1 on")
     batch_timeout: Duration | None = Field(
@@ -335,15 +376,20 @@ class AuditSettings(Section):
     """Limits outside of which a run is not published. None switches a limit off; those in `warn` only warn."""
 
     max_failed_share: Fraction = 0.001
+    """of the users that were to be scored"""
     max_failed_floor: int = Field(
         default=5, ge=0, description="so many failures are tolerated, up to a tenth of the users"
     )
     max_empty_share: Fraction | None = 0.01
+    """of the lists; null: no limit, as with the shares below"""
     max_short_share: Fraction | None = Field(default=None, description="of lists with fewer than scoring.k items")
     max_fallback_share: Fraction | None = None
+    """of the lists that are popular items alone"""
     max_top_item_share: Fraction | None = None
+    """of the lists that the most frequent item is in"""
     min_distinct_items: int | None = Field(default=None, ge=1, description="different items in the sampled lists")
     min_overlap: Fraction | None = None
+    """mean share of a list that was in the one it replaces"""
     max_overlap: Fraction | None = Field(default=None, description="1 for everybody means that nothing moved")
     max_psi: float | None = Field(
         default=None, gt=0, description="population stability index of the scores against those replaced"
@@ -376,13 +422,16 @@ class ExportSettings(Section):
     """The application's database. Passwords come by `${ENV}`."""
 
     url: SecretStr
+    """`sqlite:///…`, `postgresql://…`, any SQLAlchemy dialect, `dynamodb://…`; passwords by `${NAME}`"""
     table: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")] = "recommendations"
+    """the table there"""
 
 
 class Settings(Section):
     """One pipeline: `conf/<name>.yaml`."""
 
     name: Name
+    """of the pipeline; stands in commits, MLflow runs and the lock"""
     tables: TablesSettings
     mlflow: MlflowSettings = MlflowSettings()
     keys: KeysSettings = KeysSettings()

@@ -131,7 +131,7 @@ def open_postgres(given: str, table: str, keys: Keys) -> PostgresDestination:
         url = sa.make_url(given).set(drivername="postgresql")
     except sa.exc.ArgumentError:
         raise ConfigurationError(
-            "export.url is no database URL: expected postgresql://user@host/database, the password as ${NAME} after user."
+            "export.url is no database URL: expected postgresql://user@host/database, a password as ${NAME}."
         ) from None
     if len(table) > _LONGEST:
         raise ConfigurationError(f"export.table has {len(table)} characters; PostgreSQL leaves room for {_LONGEST}.")
