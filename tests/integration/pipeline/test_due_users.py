@@ -30,7 +30,7 @@ def reason_of(history: Any, row: Any, wanted: DesiredState) -> str | None:
         return "changed"
     if wanted.max_age is not None and at <= NOW - wanted.max_age:
         return "too_old"
-    return "asked" if wanted.everyone else None
+    return "asked" if wanted.full_refresh else None
 
 
 def test_each_reason_as_a_loop_would_give_it(spark: SparkSession) -> None:
