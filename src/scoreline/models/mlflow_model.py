@@ -1,5 +1,6 @@
 """Log a fitted model to MLflow: code, arrays, signature, example and pinned requirements, and no pickle."""
 
+import shutil
 import tempfile
 import zipfile
 from importlib.metadata import PackageNotFoundError, version
@@ -15,6 +16,7 @@ from scoreline.models.scoring import DEFAULTS
 __all__ = ["log_recommender", "signature_of"]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
+_RUNS = ("__init__.py", "errors.py", "models")
 _NEEDED = ("mlflow", "numpy", "pandas", "pyarrow", "scipy", "threadpoolctl")
 
 
@@ -40,12 +42,21 @@ def log_recommender(model: FittedModel, *, registered_name: str | None = None) -
 
 
 def _package(scratch: Path) -> Path:
-    """The folder of this package; taken out of the archive if it came to a cluster as one."""
+    """What of this package a model runs; taken out of the archive if that is how it came to a cluster."""
+    target = scratch / _PACKAGE.name
     if _PACKAGE.is_dir():
-        return _PACKAGE
+        for name in _RUNS:
+            source = _PACKAGE / name
+            if source.is_dir():
+                shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                target.mkdir(exist_ok=True)
+                shutil.copy(source, target)
+        return target
     with zipfile.ZipFile(_PACKAGE.parent) as packed:
-        packed.extractall(scratch, [name for name in packed.namelist() if name.startswith(f"{_PACKAGE.name}/")])
-    return scratch / _PACKAGE.name
+        inside = tuple(f"{_PACKAGE.name}/{name}" for name in _RUNS)
+        packed.extractall(scratch, [name for name in packed.namelist() if name.startswith(inside)])
+    return target
 
 
 def signature_of(model: FittedModel) -> Any:
