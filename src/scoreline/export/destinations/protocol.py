@@ -1,4 +1,4 @@
-"""What `scoreline export` asks of a database. A destination of your own implements `Destination` and a line here."""
+"""What `scoreline export` asks of a database. A destination of your own implements `Destination`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,10 +6,8 @@ from typing import Protocol
 
 from pyspark.sql import DataFrame
 
-from scoreline.config.settings import ExportSettings
-from scoreline.errors import ConfigurationError, Superseded
+from scoreline.errors import Superseded
 from scoreline.export.destinations.rows import Sent
-from scoreline.tables.schema import Keys
 
 
 @dataclass(frozen=True)
@@ -85,25 +83,3 @@ def require_unchanged(destination: Destination, table: str, found: Shown | None,
             f"{destination.address}: another export has brought {table} to version {version} in the meantime, and that "
             "is shown. Export again."
         )
-
-
-def open_destination(settings: ExportSettings, keys: Keys) -> Destination:
-    """The destination of `export.url`; nothing is connected yet. Raises ConfigurationError, without the password."""
-    url = settings.url.get_secret_value()
-    kind = url.split(":", 1)[0].split("+", 1)[0].lower()
-    if kind in ("postgresql", "postgres") and "+" not in url.split("://", 1)[0].replace("+psycopg", ""):
-        from scoreline.export.destinations.postgres import open_postgres
-
-        return open_postgres(url, settings.table, keys)
-    if kind == "dynamodb":
-        from scoreline.export.destinations.dynamodb import open_dynamodb
-
-        return open_dynamodb(url, settings.table, keys)
-    if "://" not in url:
-        raise ConfigurationError(
-            "export.url is no database URL: expected dialect://user@host/database, such as postgresql://app@db/app (a "
-            "password as ${NAME}, behind a colon after the user) or sqlite:///serving.db."
-        )
-    from scoreline.export.destinations.sql import open_sql
-
-    return open_sql(url, settings.table, keys)
