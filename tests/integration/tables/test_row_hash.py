@@ -5,8 +5,10 @@ from decimal import Decimal
 from itertools import product
 from typing import Any
 
+import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
 from scoreline.ingest.histories import bucket_of
 from scoreline.tables.row_hash import row_hash
@@ -75,3 +77,26 @@ def test_a_hash_is_that_of_earlier_versions(spark: SparkSession) -> None:
 
 GOLDEN_ROWS = [-6982495515573359584, -1314716414483109736]
 GOLDEN_BUCKETS = [(44, 52), (30, 63), (25, 16), (25, 41)]
+
+
+@pytest.mark.skipif(not hasattr(T, "VariantType"), reason="Spark 3.5 has no variants")
+def test_variants_that_differ_have_other_hashes(spark: SparkSession) -> None:
+    said = [
+        "null",
+        "0",
+        "-1",
+        '"0"',
+        '"a"',
+        "[]",
+        "[null]",
+        "[1, 2]",
+        "[12]",
+        "{}",
+        '{"a": null}',
+        '{"a": 1}',
+        '{"b": 1}',
+    ]
+    frame = spark.createDataFrame([(text,) for text in said], "text string").select(F.parse_json("text").alias("a"))
+    frame = frame.unionByName(spark.sql("SELECT CAST(NULL AS VARIANT) AS a"))
+    found = [row[0] for row in frame.select(row_hash([(F.col("a"), frame.schema["a"].dataType)])).collect()]
+    assert len(set(found)) == len(said) + 1
