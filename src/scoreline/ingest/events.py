@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from scoreline.config.settings import LONGEST_ID, EventsSettings, KeyType
-from scoreline.sources.values import instant, is_float, key, number, text
+from scoreline.sources.values import instant, is_float, key, number, text, valid_text
 from scoreline.tables.schema import MALFORMED, RAW, SOURCE, Keys
 
 
@@ -68,7 +68,10 @@ def _bounds(column: str, kind: KeyType) -> list[Column]:
     return [
         _rule(f"{column} is longer than {LONGEST_ID} characters", fine & (F.length(column) > LONGEST_ID)),
         _rule(f"{column} has a control character", fine & F.col(column).rlike(r"[\p{Cc}&&[^\t]]")),
-        _rule(f"{column} has a character that is not in the encoding", fine & F.col(column).contains("\ufffd")),
+        # and bytes that are not UTF-8, which a text of Parquet may have: other readers would refuse user_history
+        _rule(
+            f"{column} has a character that is not in the encoding", fine & valid_text(F.col(column)).contains("\ufffd")
+        ),
     ]
 
 

@@ -158,6 +158,17 @@ def test_bytes_of_a_column_that_nobody_asked_for_leave_the_quarantine_readable(
     assert raw.count("\N{REPLACEMENT CHARACTER}") == 2
 
 
+def test_an_id_that_is_no_text_in_any_encoding_is_quarantined(spark: SparkSession, tmp_path: Path) -> None:
+    users = pa.array([b"a\xff", "\N{LATIN SMALL LETTER A WITH DIAERESIS}".encode()], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"user": users, "item": [1, 2], "at": [T0, T0]}), tmp_path / "e.parquet")
+    events = {"format": "parquet", "columns": COLUMNS, "max_bad_share": 1}
+    made = context(spark, tmp_path / "tables", keys={"user_id": "string"}, events=events)
+    report = ingest_events(made, str(tmp_path / "e.parquet"))
+    assert report.reasons == {"user_id has a character that is not in the encoding": 1}
+    rows = made.tables.table("user_history").read().select("user_id", "item_ids").collect()
+    assert [tuple(row) for row in rows] == [("\N{LATIN SMALL LETTER A WITH DIAERESIS}", [2])]
+
+
 def test_files_that_do_not_go_together_are_named_before_a_row_is_read(spark: SparkSession, tmp_path: Path) -> None:
     for name, second in {
         "lacking": {"user": [2], "item": [7]},
