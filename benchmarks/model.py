@@ -19,7 +19,6 @@ def recommender(items: np.ndarray) -> FittedModel:
     """Fold a history in as the sum of its items' factors; item id = row + 1."""
     model = LatentFactors(factors=items.shape[1], history_half_life=None)
     model.items_ = NormSortedItems.from_factors(items)
-    model.fold_scale_ = np.ones(len(items), np.float32)
     popularity = Popularity()
     popularity.popularity_ = np.arange(len(items), 0, -1, dtype=np.float32)
     popularity.order_ = np.arange(len(items), dtype=np.int32)

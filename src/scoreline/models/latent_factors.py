@@ -49,7 +49,6 @@ class LatentFactors(Estimator):
     parameters = LatentFactorsParameters
 
     items_: NormSortedItems
-    fold_scale_: npt.NDArray[np.float32]
 
     def __init__(
         self,
@@ -85,18 +84,17 @@ class LatentFactors(Estimator):
         recent = decayed(liked, ages, self.half_life_days) @ sp.diags(scale)
         _, _, components = randomized_svd(recent, rank, n_iter=5, random_state=self.seed)
         self.items_ = NormSortedItems.from_factors(components.T)
-        self.fold_scale_ = np.ones(len(scale), dtype=np.float32)
         return self
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """What to save."""
-        return {"fold_scale": self.fold_scale_, **self.items_.arrays()}
+        return self.items_.arrays()
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, npt.NDArray[Any]], **params: Any) -> Self:
         """The fitted estimator that `arrays()` described; `params` as given to the constructor."""
         model = cls(**params)
-        model.items_, model.fold_scale_ = NormSortedItems.from_arrays(arrays), arrays["fold_scale"]
+        model.items_ = NormSortedItems.from_arrays(arrays)
         return model
 
     def users(self, histories: Histories) -> npt.NDArray[np.float32]:
@@ -109,7 +107,7 @@ class LatentFactors(Estimator):
         )
         known = histories.items >= 0
         items = np.where(known, histories.items, 0)
-        weights = np.where(known, strengths * self.fold_scale_[items], np.float32(0))
+        weights = np.where(known, strengths, np.float32(0))
         # Rows of the search order: popular items have large factors, so this reads the warm end of the array.
         places = self.items_.places[items]
         shape = (len(histories), len(self.items_))
