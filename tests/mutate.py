@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 STATES = "tests/faults/test_state_machine.py::test_the_logs_never_hide_a_user_who_is_due"
@@ -110,9 +111,13 @@ def _draw(session: Path, each: int, dice: random.Random) -> None:
 
 @contextmanager
 def jvm(folder: Path) -> Iterator[dict[str, str]]:
-    """A warm JVM, and the environment in which PySpark joins it instead of starting its own."""
+    """A warm JVM, and the environment in which PySpark joins it instead of starting its own.
+
+    Its Python workers have the JVM's path: without the copy in it they would run the code as it was.
+    """
     command = [sys.executable, "-c", _JVM, str(folder / "warehouse")]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=folder / "checkout", **pipes) as server:
         assert server.stdout is not None
         port, secret = server.stdout.readline().split()
         yield {"PYSPARK_GATEWAY_PORT": port, "PYSPARK_GATEWAY_SECRET": secret, "PYSPARK_PYTHON": sys.executable}
@@ -127,17 +132,19 @@ def main() -> int:
     arguments.add_argument("--tools", type=Path, default=ROOT / ".venv-mutate" / "bin")
     given = arguments.parse_args()
     survivors = 0
-    with tempfile.TemporaryDirectory(prefix="scoreline-mutate-") as scratch, jvm(Path(scratch)) as joined:
+    with tempfile.TemporaryDirectory(prefix="scoreline-mutate-") as scratch:
         listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode()
         for name in filter(None, listed.split("\0")):
             (target := Path(scratch) / "checkout" / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, target)
-        os.environ |= {**joined, "PYTHONPATH": str(Path(scratch) / "checkout" / "src")}
-        for module in given.modules or TESTS:
-            tried, found = mutate(module, given.tools, Path(scratch), each=given.each, seed=given.seed)
-            survivors += len(found)
-            print(f"{module}: {tried} tried, {len(found)} not noticed", flush=True)
-            print("\n".join(found), flush=True)
+        os.environ["PYTHONPATH"] = str(Path(scratch) / "checkout" / "src")
+        with jvm(Path(scratch)) as joined:
+            os.environ |= joined
+            for module in given.modules or TESTS:
+                tried, found = mutate(module, given.tools, Path(scratch), each=given.each, seed=given.seed)
+                survivors += len(found)
+                print(f"{module}: {tried} tried, {len(found)} not noticed", flush=True)
+                print("\n".join(found), flush=True)
     return min(survivors, 1)
 
 
