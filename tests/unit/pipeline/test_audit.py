@@ -111,5 +111,9 @@ def test_overlap_is_over_users_that_had_a_list() -> None:
     assert overlap_figures(new, lists({})) == {"overlap": None, "overlap_users": 0}
 
 
+def test_metrics_of_nothing_are_zero() -> None:
+    assert set(AuditMetrics().known().values()) == {0}
+
+
 def test_figures_of_slices_add_up() -> None:
     assert added([{"scored": 3, "empty": None}, {"scored": 4, "left": 1}]) == {"scored": 7, "empty": 0, "left": 1}
