@@ -27,7 +27,6 @@ TESTS = (
     "tests/integration/pipeline/test_run.py",
     "tests/integration/ingest/test_ingest.py",
     "tests/integration/export/test_export.py",
-    "tests/integration/sources/test_files.py",
 )
 _OURS = ("pyspark", "delta-spark")
 _TOOLS = ("pytest", "pytest-timeout", "pytest-xdist", "chispa", "hypothesis")
