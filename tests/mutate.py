@@ -23,7 +23,11 @@ ROOT = Path(__file__).parents[1]
 STATES = "tests/faults/test_state_machine.py::test_the_logs_never_hide_a_user_who_is_due"
 # the tests that are about each module, the quick ones first: pytest stops at the first that fails
 STORED, SEEN = "tests/unit/test_stored_values.py", "tests/integration/scoring/test_seen.py"
-SENT = ["tests/unit/export/test_rows.py", "tests/integration/databases/test_protocol.py -k sqlite"]
+SENT = [
+    "tests/unit/export/test_rows.py",
+    "tests/unit/export/test_pointer.py",
+    "tests/integration/databases/test_protocol.py -k sqlite",
+]
 TESTS = {
     "tables/history": ["tests/unit/tables/test_history.py", STATES],
     "pipeline/changes": ["tests/unit/pipeline/test_changes.py", STATES],
