@@ -1,6 +1,5 @@
 """Log a fitted model to MLflow: code, arrays, signature, example and pinned requirements, and no pickle."""
 
-import shutil
 import tempfile
 import zipfile
 from importlib.metadata import PackageNotFoundError, version
@@ -16,7 +15,6 @@ from scoreline.models.scoring import DEFAULTS
 __all__ = ["log_recommender", "signature_of"]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-_RUNS = ("__init__.py", "errors.py", "models")
 _NEEDED = ("mlflow", "numpy", "pandas", "pyarrow", "scipy", "threadpoolctl")
 
 
@@ -42,21 +40,12 @@ def log_recommender(model: FittedModel, *, registered_name: str | None = None) -
 
 
 def _package(scratch: Path) -> Path:
-    """What of this package a model runs; taken out of the archive if that is how it came to a cluster."""
-    target = scratch / _PACKAGE.name
+    """The folder of this package; taken out of the archive if it came to a cluster as one."""
     if _PACKAGE.is_dir():
-        for name in _RUNS:
-            source = _PACKAGE / name
-            if source.is_dir():
-                shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                target.mkdir(exist_ok=True)
-                shutil.copy(source, target)
-        return target
+        return _PACKAGE
     with zipfile.ZipFile(_PACKAGE.parent) as packed:
-        inside = tuple(f"{_PACKAGE.name}/{name}" for name in _RUNS)
-        packed.extractall(scratch, [name for name in packed.namelist() if name.startswith(inside)])
-    return target
+        packed.extractall(scratch, [name for name in packed.namelist() if name.startswith(f"{_PACKAGE.name}/")])
+    return scratch / _PACKAGE.name
 
 
 def signature_of(model: FittedModel) -> Any:
