@@ -8,7 +8,7 @@ import pyarrow as pa
 from scoreline.config.settings import fingerprint
 from scoreline.pipeline.changes import complete_note
 from scoreline.pipeline.plan import Slice
-from scoreline.pipeline.staging import PREFIX, Lineage, Manifest, _manifest
+from scoreline.pipeline.staging import LEFT, PREFIX, Lineage, Manifest, _manifest
 from scoreline.sources.rules import ScoringRules
 from scoreline.tables.history import Commit
 
@@ -50,3 +50,8 @@ def test_the_note_of_a_run_is_read_again_and_one_of_another_version_is_none() ->
     assert _manifest(said) == MANIFEST
     assert _manifest({key: value for key, value in said.items() if key != "sequence"}) is None
     assert _manifest(None) is None
+
+
+def test_the_slice_of_departures_is_none_of_the_others() -> None:
+    """It stands in commits of a staging table; the number of another slice would make departures look staged."""
+    assert LEFT == -1
