@@ -7,13 +7,13 @@ import re
 import types
 from collections.abc import Iterator
 from datetime import timedelta
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
+from scoreline.config.keys import section_in
 from scoreline.config.settings import Settings
 
 PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
@@ -33,27 +33,21 @@ _PLAIN = {
     SecretStr: "text",
 }
 
+_COLUMNS = ["| key | may be | default | meaning |", "| --- | --- | --- | --- |"]
+
 
 def page() -> str:
     lines = [HEAD]
     for name, section, text in sections(Settings):
-        lines += [
-            f"## {name or 'At the top'}",
-            "",
-            text,
-            "",
-            "| key | may be | default | meaning |",
-            "| --- | --- | --- | --- |",
-        ]
-        lines += [row(key, field) for key, field in section.model_fields.items() if _section(field) is None]
-        lines.append("")
+        rows = [row(key, field) for key, field in section.model_fields.items() if not section_in(field.annotation)]
+        lines += [f"## {name or 'At the top'}", "", text, "", *_COLUMNS, *rows, ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def sections(model: type[BaseModel], at: str = "") -> Iterator[tuple[str, type[BaseModel], str]]:
     yield at, model, " ".join((model.__doc__ or "").split())
     for name, field in model.model_fields.items():
-        if (inside := _section(field)) is not None:
+        if (inside := section_in(field.annotation)) is not None:
             yield from sections(inside, f"{at}.{name}".lstrip("."))
 
 
@@ -100,14 +94,7 @@ def _named(annotation: Any) -> str:
         return f"list of {_named(parts[0])}"
     if origin is dict:
         return "names with values"
-    if isinstance(annotation, type) and issubclass(annotation, Enum):
-        return ", ".join(f"`{member.value}`" for member in annotation)
     return _PLAIN.get(annotation, "any")
-
-
-def _section(field: FieldInfo) -> type[BaseModel] | None:
-    options = get_args(field.annotation) or (field.annotation,)
-    return next((kind for kind in options if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
 
 
 if __name__ == "__main__":

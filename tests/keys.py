@@ -1,11 +1,9 @@
 """For tests that go through every key of a configuration: which there are, and what each of them changes."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
-
-from pydantic import BaseModel
+from typing import Any
 
 TESTS, SOURCE = Path(__file__).parent, Path(__file__).parents[1] / "src"
 
@@ -25,21 +23,6 @@ class Shown:
     module: str
     test: str
     word: str | None = None
-
-
-def leaves(model: type[BaseModel], at: tuple[str, ...] = ()) -> Iterator[str]:
-    """Every key that holds no section, with the names of its sections before it."""
-    for name, field in model.model_fields.items():
-        sections = [kind for kind in _kinds(field.annotation) if issubclass(kind, BaseModel)]
-        if sections:
-            yield from leaves(sections[0], (*at, name))
-        else:
-            yield ".".join((*at, name))
-
-
-def _kinds(annotation: Any) -> list[type]:
-    inside = [kind for part in get_args(annotation) for kind in _kinds(part)]
-    return [annotation, *inside] if isinstance(annotation, type) else inside
 
 
 def set_in(tree: dict[str, Any], key: str, value: Any) -> None:

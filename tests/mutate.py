@@ -22,9 +22,14 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 STATES = "tests/faults/test_state_machine.py::test_the_logs_never_hide_a_user_who_is_due"
 # the tests that are about each module, the quick ones first: pytest stops at the first that fails
-RUN = "tests/integration/pipeline/test_run.py"  # of which these are about staging
-REFUSED = "test_a_refused_run_leaves_the_table_and_keeps_its_staged_rows"
-OTHERS = "test_staged_slices_of_other_inputs_are_not_taken_up"
+STAGED = " ".join(  # the whole file takes longer than a mutation may
+    f"tests/integration/pipeline/test_run.py::test_{name}"
+    for name in (
+        "an_interrupted_run_is_taken_up_again",
+        "a_refused_run_leaves_the_table_and_keeps_its_staged_rows",
+        "staged_slices_of_other_inputs_are_not_taken_up",
+    )
+)
 STORED, SEEN = "tests/unit/test_stored_values.py", "tests/integration/scoring/test_seen.py"
 SENT = [
     "tests/unit/export/test_rows.py",
@@ -43,7 +48,7 @@ TESTS = {
     "scoring/seen": [SEEN],
     "ingest/histories": [STORED, SEEN, "tests/integration/ingest/test_ingest.py"],
     "pipeline/fence": [STORED, "tests/faults/test_overlap.py", "tests/integration/pipeline/test_strangers.py"],
-    "pipeline/staging": [STORED, f"{RUN}::test_an_interrupted_run_is_taken_up_again {RUN}::{REFUSED} {RUN}::{OTHERS}"],
+    "pipeline/staging": [STORED, STAGED],
     "pipeline/audit": ["tests/unit/pipeline/test_audit.py", "tests/faults/test_audit_refuses.py"],
 }
 # One of each kind is enough: `+` for `-` is noticed where `*` for `-` is. Annotations are mutated, too, and fail soon.

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from deploy.filled import CONFIG
-from keys import leaves, set_in
+from keys import set_in
+from scoreline.config.keys import leaves
 from scoreline.deploy.submit import Work, plan_submission
 from scoreline.deploy.targets import Request, SparkSubmit
 

@@ -10,7 +10,8 @@ import yaml
 from pyspark.sql import SparkSession
 
 from builders import NOW, context, write_events
-from keys import Differs, Shown, leaves, not_shown, set_in
+from keys import Differs, Shown, not_shown, set_in
+from scoreline.config.keys import leaves
 from scoreline.config.loading import load_settings
 from scoreline.config.settings import Settings, TablesSettings
 from scoreline.context import Context

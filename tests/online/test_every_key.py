@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import requests
 
-from keys import Differs, Shown, leaves, not_shown, set_in
+from keys import Differs, Shown, not_shown, set_in
 from online.conftest import TODAY, free_port
+from scoreline.config.keys import leaves
 from scoreline.errors import ScorelineError
 from scoreline_fraud.client.client import FraudClient
 from scoreline_fraud.server import server as serving

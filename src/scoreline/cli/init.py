@@ -17,6 +17,7 @@ from scoreline.config.loading import load_settings
 from scoreline.errors import InputError, told
 from scoreline.report import Report
 from scoreline.sources.heads import Head, first_bytes, head_of, header, is_one_document
+from scoreline.sources.values import ISO
 
 __all__ = ["Found", "InitReport", "look", "write_for"]
 
@@ -34,7 +35,6 @@ _CALLED = {
     "genres": "genres genre categories category",
 }
 _WHOLE = re.compile(r"(0|-?[1-9][0-9]{0,17})(\.0+)?")
-_ISO = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}([.,]\d+)?)?\s*(Z|UTC|[+-]\d{2}(:?\d{2})?)?)?")
 _PLAIN = re.compile(r"[A-Za-z_][\w./-]*")
 
 
@@ -106,16 +106,15 @@ def _json(file: Path, head: Head) -> Found:
 
 
 def _csv(file: Path, head: Head, encoding: str, least: int) -> Found:
-    widths = {s: len(header(head, separator=s, quote='"', encoding=encoding)) for s in _SEPARATORS}
-    separator = max(_SEPARATORS, key=lambda s: widths[s])
-    if widths[separator] < least:
+    headers = {s: header(head, separator=s, quote='"', encoding=encoding) for s in _SEPARATORS}
+    separator, names = max(headers.items(), key=lambda found: len(found[1]))
+    if len(names) < least:
         raise InputError(
-            f"{file}: its first line has {widths[separator]} column(s) by comma, semicolon, tab or bar; expected names "
+            f"{file}: its first line has {len(names)} column(s) by comma, semicolon, tab or bar; expected names "
             f"of {least} or more. Write the configuration by hand: conf/movietweetings.yaml shows "
             "other separators, and files without a header."
         )
     rows = list(islice(csv.DictReader(head.lines(encoding), delimiter=separator), _ROWS))
-    names = header(head, separator=separator, quote='"', encoding=encoding)
     columns = {name: _texts([row.get(name) for row in rows]) for name in names}
     return Found(file, "csv", separator, encoding, columns)
 
@@ -127,7 +126,7 @@ def _texts(values: Sequence[Any]) -> list[str]:
 def how_time(found: Found, column: str) -> str | None:
     """How the values of a column say a time, None if that cannot be seen."""
     values = found.columns[column]
-    if column in found.times or (values and all(_ISO.fullmatch(value) for value in values)):
+    if column in found.times or (values and all(re.fullmatch(ISO, value) for value in values)):
         return "iso"
     if values and all(value.isdigit() for value in values):
         digits = {len(value) for value in values}
@@ -142,7 +141,7 @@ def configuration(
     seen = f"seen in the first {max(map(len, events.columns.values()), default=0):,} rows of {events.file.name}"
     keys = {role: "long" if _whole(events.columns[roles[role]]) else "string" for role in ("user_id", "item_id")}
     lines = [
-        f"# {name}: written by `scoreline init`. Every key: docs/inputs.md and the shipped files of conf/.",
+        f"# {name}: written by `scoreline init`. Every key: docs/configuration.md.",
         f"name: {_scalar(name)}",
         f"tables: {{root: {_scalar(root)}}}  # a folder or URI; or catalog: main.{_scalar(name)}",
         f"keys: {{user_id: {keys['user_id']}, item_id: {keys['item_id']}}}  # {seen}; string keeps letters and zeros",

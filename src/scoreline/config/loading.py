@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from scoreline.config.keys import section_in
 from scoreline.config.overrides import apply
 from scoreline.config.settings import Settings
 from scoreline.errors import ConfigurationError, told
@@ -208,21 +209,13 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _nearest(location: Sequence[Any], model: Any) -> str:
+def _nearest(location: Sequence[Any], model: type[BaseModel]) -> str:
+    section: type[BaseModel] | None = model
     for part in location[:-1]:
-        field = model.model_fields.get(part) if _is_section(model) else None
-        model = _section_of(field.annotation) if field else None
-    if not _is_section(model):
+        field = section.model_fields.get(part) if section else None
+        section = section_in(field.annotation) if field else None
+    if section is None:
         return ""
-    known = sorted(model.model_fields)
+    known = sorted(section.model_fields)
     close = difflib.get_close_matches(str(location[-1]), known, n=1)
     return f" Did you mean {close[0]}?" if close else f" Known keys: {', '.join(known)}."
-
-
-def _is_section(model: Any) -> bool:
-    return isinstance(model, type) and issubclass(model, BaseModel)
-
-
-def _section_of(annotation: Any) -> Any:
-    options = getattr(annotation, "__args__", (annotation,))
-    return next((option for option in options if _is_section(option)), None)

@@ -7,13 +7,14 @@ name means. docs/threats.md has the reason for each key.
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from typing import Any, get_args
+from typing import Any
 
 import yaml
-from pydantic import BaseModel
 
+from scoreline.config.keys import leaves
+from scoreline.config.settings import Settings
 from scoreline.errors import ConfigurationError
 
 __all__ = ["ALWAYS", "UNGUARDED", "apply"]
@@ -75,20 +76,10 @@ def _require_allowed(key: str, *, guarded: bool) -> None:
 
 def _nearest(key: str) -> str | None:
     """The key that a misspelt one may mean; None for one that there is, and for those of Spark."""
-    from scoreline.config.settings import Settings
-
-    known = [*_keys(Settings)]
+    known = [*leaves(Settings)]
     if key in known or any(name.startswith(f"{key}.") or key.startswith(f"{name}.") for name in known):
         return None
     return next(iter(difflib.get_close_matches(key, known, n=1, cutoff=0.8)), None)
-
-
-def _keys(model: type[BaseModel], before: str = "") -> Iterator[str]:
-    """Every key of a section with the names of the sections before it."""
-    for name, found in model.model_fields.items():
-        options = get_args(found.annotation) or (found.annotation,)
-        section = next((kind for kind in options if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
-        yield from _keys(section, f"{before}{name}.") if section else [f"{before}{name}"]
 
 
 def _fits(key: str, patterns: Sequence[str]) -> bool:

@@ -40,7 +40,8 @@ class Gate:
 class AuditMetrics:
     """The figures of a run as a whole; None where there is nothing to count or to compare with.
 
-    wanted: users that were to be scored. among: of how many users a few may fail; None for `wanted`. scored, failed,
+    wanted: users that were to be scored. among: of how many users a few may fail; None for
+    `wanted`, where that is the whole table. scored, failed,
     left (gone from the input), fallback, unusable (a null or NaN where none may be), empty and short (lists): users, by
     what became of them. seen, forbidden: items recommended all the same. items: in all lists. distinct_users: staged.
     sampled_users, distinct_items, top_item_share (of the sampled lists, with the item recommended most often), overlap

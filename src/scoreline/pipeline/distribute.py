@@ -53,7 +53,7 @@ def ship(spark: SparkSession, folder: Path, *, shared: bool) -> node.Shipment:
 
 
 def scored(rows: DataFrame, shipment: node.Shipment, task: ScoringTask, schema: T.StructType) -> DataFrame:
-    """The task's columns of the rows mapped through the model, in the node.
+    """The task's columns of the rows mapped through the model, in the workers.
 
     They go there by number: `mapInArrow` does not find a column with a dot in its name.
     """

@@ -29,7 +29,7 @@ _WORKING = ("_left", "_new", "_different", "_old")  # columns that stand beside 
 
 
 @dataclass(frozen=True)
-class PinnedModel:
+class PreparedModel:
     """One model version, the work of the workers, and the table its results go to."""
 
     model: versions.PinnedModel
@@ -39,7 +39,7 @@ class PinnedModel:
     output_fields: list[T.StructField] | None
 
 
-def pin_model(context: Context, inputs: Inputs, rules: ScoringRules) -> PinnedModel:
+def pin_model(context: Context, inputs: Inputs, rules: ScoringRules) -> PreparedModel:
     """Resolve the configured model to one version, fetch it, and check its signature against the input's columns.
 
     Raises InputError for an unknown model or alias, or a signature that does not fit; no row has been read by then.
@@ -80,7 +80,7 @@ def pin_model(context: Context, inputs: Inputs, rules: ScoringRules) -> PinnedMo
         guard=_guard(settings.scoring),
     )
     name = "recommendations" if contract.kind == "recommender" else "predictions"
-    return PinnedModel(model, task, ship(context.spark, path, shared=settings.model.shared), name, output_fields)
+    return PreparedModel(model, task, ship(context.spark, path, shared=settings.model.shared), name, output_fields)
 
 
 def _params(signature: Any, given: dict[str, Any], path: Path) -> dict[str, Any]:

@@ -45,21 +45,17 @@ def audit_metrics(
     sample, replaced, different = _looked_at(staged, *_samples(context, staging, staged, most, few=few), few=few)
     if different < counted.get("scored", 0) + counted.get("failed", 0):
         require_unique(staged.where(F.col("outcome") != "left"), manifest.lineage.input)
-    looked_at: dict[str, Any] = {}
-    if not counted.get("scored"):
-        pass
-    elif RECOMMENDATIONS in staged.columns:
-        looked_at = audit.item_figures(sample) | audit.overlap_figures(sample, replaced)
-        looked_at |= _shifts(sample, replaced, ["scores"], _flat)
-    else:
-        looked_at = _tabular_figures(sample, replaced)
+    of_sample: dict[str, Any] = {}
+    if counted.get("scored"):
+        figures = _list_figures if RECOMMENDATIONS in staged.columns else _tabular_figures
+        of_sample = figures(sample, replaced)
     return AuditMetrics(
         wanted=manifest.to_score,
         among=manifest.judged_among,
         distinct_users=different,
         quarantined=quarantined,
         **counted,
-        **looked_at,
+        **of_sample,
     )
 
 
@@ -126,6 +122,11 @@ def _known(values: pa.ChunkedArray) -> np.ndarray[Any, Any]:
 
 def _flat(lists: pa.ChunkedArray) -> np.ndarray[Any, Any]:
     return pc.fill_null(lists.combine_chunks().flatten(), np.nan).to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
+
+
+def _list_figures(new: pa.Table, old: pa.Table) -> dict[str, Any]:
+    """About the items and scores of lists."""
+    return audit.item_figures(new) | audit.overlap_figures(new, old) | _shifts(new, old, ["scores"], _flat)
 
 
 def _tabular_figures(new: pa.Table, old: pa.Table) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from scoreline.errors import InputError
 from scoreline.pipeline.changes import Changes, read_changes
 from scoreline.pipeline.fence import newest_commits, next_sequence
 from scoreline.pipeline.inputs import Inputs, hashed, open_inputs, require_unique
-from scoreline.pipeline.pinned_model import PinnedModel, pin_model
+from scoreline.pipeline.pinned_model import PreparedModel, pin_model
 from scoreline.pipeline.plan import DesiredState, Plan, all_new, choose_buckets, due_by_changes, due_users, make_plan
 from scoreline.sources.rules import ScoringRules, read_rules
 from scoreline.tables import schema
@@ -40,7 +40,7 @@ class RunSnapshot:
     target_version: int
     sequence: int
     news: Changes | None
-    pinned: PinnedModel
+    pinned: PreparedModel
     rules: ScoringRules
     wanted: DesiredState
     fraction: float

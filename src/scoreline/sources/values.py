@@ -28,7 +28,7 @@ _LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z, the last that a Spark ti
 # no backslash in them: how many of those SQL takes is a setting of the session
 _WHOLE = "^[+-]?[0-9]+([.]0+)?$"
 _INFINITE = "^[+-]?[iI]nf(inity)?$"
-_ISO = (
+ISO = (
     "^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,9})?)?"
     "( ?(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?))?)?$"
 )
@@ -122,7 +122,7 @@ def instant(column: str, kind: T.DataType, how: str) -> Column:
         believable = f"{micros} BETWEEN 0 AND {_LAST_SECOND}000000"
         return F.expr(f"CASE WHEN {believable} THEN timestamp_micros(CAST(round({micros}) AS BIGINT)) END")
     if how == "iso":
-        return F.expr(f"CASE WHEN {_text(column)} RLIKE '{_ISO}' THEN {_iso(_text(column))} END")
+        return F.expr(f"CASE WHEN {_text(column)} RLIKE '{ISO}' THEN {_iso(_text(column))} END")
     if any(letter in "XxzZVO" for letter in pattern_letters(how)):
         return F.expr(f"try_to_timestamp({_text(column)}, {literal(how)})")
     return F.expr(f"try_to_timestamp(concat({_text(column)}, ' +00:00'), {literal(how + ' xxx')})")

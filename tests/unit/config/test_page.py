@@ -1,7 +1,7 @@
 """docs/configuration.md says what the settings are."""
 
 from configuration_page import PAGE, page
-from keys import leaves
+from scoreline.config.keys import leaves
 from scoreline.config.settings import Settings
 
 
