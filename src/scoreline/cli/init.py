@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
 from scoreline.config.loading import load_settings
+from scoreline.config.settings import require_encoding
 from scoreline.errors import InputError, told
 from scoreline.report import Report
 from scoreline.sources.heads import Head, first_bytes, head_of, header, is_one_document
@@ -71,6 +73,10 @@ def look(file: Path, *, encoding: str = "UTF-8", least: int = 3) -> Found:
     """The first rows of a CSV, JSON or Parquet file of this machine; InputError for what is none of them."""
     if not file.is_file():
         raise InputError(f"{file}: no such file; expected one of this machine, such as one of a folder.")
+    try:
+        require_encoding(encoding)
+    except ValueError as error:
+        raise InputError(f"--encoding: {told(error)}") from None
     raw = first_bytes(file)
     if raw.startswith(b"PAR1"):
         return _parquet(file)
@@ -82,8 +88,11 @@ def look(file: Path, *, encoding: str = "UTF-8", least: int = 3) -> Found:
 def _parquet(file: Path) -> Found:
     import pyarrow.types as kinds
 
-    opened = pq.ParquetFile(file)
-    rows = next(opened.iter_batches(_ROWS), None)
+    try:
+        opened = pq.ParquetFile(file)
+        rows = next(opened.iter_batches(_ROWS), None)
+    except pa.ArrowException as error:
+        raise InputError(f"{file} could not be read as Parquet, it is damaged: {told(error)}") from None
     names = opened.schema_arrow.names
     columns = {name: [] if rows is None else _texts(rows.column(name).to_pylist()) for name in names}
     times = {f.name for f in opened.schema_arrow if kinds.is_timestamp(f.type) or kinds.is_date(f.type)}
@@ -98,11 +107,20 @@ def _json(file: Path, head: Head) -> Found:
             raise InputError(f"{file} is no JSON: {told(error)}") from None
         rows = rows if isinstance(rows, list) else [rows]
     else:
-        read = [json.loads(line) for line in islice(filter(str.strip, head.lines("UTF-8")), _ROWS)]
-        rows = [row for one in read for row in (one if isinstance(one, list) else [one])]
+        rows = [row for number, line in enumerate(head.lines("UTF-8")[:_ROWS], 1) for row in _rows(file, number, line)]
     rows = [row for row in rows[:_ROWS] if isinstance(row, dict)]
     names = list(dict.fromkeys(name for row in rows for name in row))
     return Found(file, "json", columns={name: _texts([row.get(name) for row in rows]) for name in names})
+
+
+def _rows(file: Path, number: int, line: str) -> list[Any]:
+    if not line.strip():
+        return []
+    try:
+        read = json.loads(line)
+    except ValueError as error:
+        raise InputError(f"{file}: line {number} is no JSON: {told(error)}") from None
+    return read if isinstance(read, list) else [read]
 
 
 def _csv(file: Path, head: Head, encoding: str, least: int) -> Found:
@@ -193,12 +211,12 @@ def _scalar(text: str) -> str:
 
 
 def write_configuration(text: str, file: Path) -> None:
-    """Write a file that is not there yet, and read it as every command will; raises InputError if it is there."""
+    """Write a file that is not there yet, if every command can read it; raises InputError or ConfigurationError."""
     if file.exists():
         raise InputError(f"{file} is there already, and was left as it is. Name another one: --output FILE.")
+    load_settings(yaml.safe_load(text))
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="utf-8")
-    load_settings(file)
 
 
 def chosen(found: Found, role: str, given: str | None, *, ask: bool) -> str:

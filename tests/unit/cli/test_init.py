@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 from scoreline.cli.main import main
 from scoreline.config.loading import load_settings
 from scoreline.config.settings import Settings
+from scoreline.errors import ScorelineError
 
 EVENTS = "userId,movieId,rating,timestamp\n1,20,3.5,1700000000\n2,30,0.5,1700000001\n"
 
@@ -93,6 +94,24 @@ def test_what_cannot_be_seen_is_said(text: str, arguments: list[str], message: s
     with pytest.raises(Exception, match=message):
         raise done.exception or AssertionError(done.output)
     assert not Path("conf").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "message"),
+    [
+        (b'{"user": 1, "item": 2, "at": 3}\n{"user": 1,\n', [], "events: line 2 is no JSON"),
+        (b"PAR1 and nothing else", [], "events could not be read as Parquet"),
+        (EVENTS.encode(), ["--encoding", "utf-99"], "utf-99"),
+        (EVENTS.encode(), ["--time-format", "HH:mm"], "events.time: "),
+        (EVENTS.encode(), ["--name", "a b/c"], "name: "),
+    ],
+)
+def test_what_would_be_no_configuration_is_not_written(content: bytes, arguments: list[str], message: str) -> None:
+    Path("events").write_bytes(content)
+    done = init("--events", "events", "--output", "mine.yaml", *arguments)
+    assert isinstance(done.exception, ScorelineError), done.exception
+    assert message in str(done.exception)
+    assert not Path("mine.yaml").exists()
 
 
 def test_a_file_that_is_there_is_left() -> None:
