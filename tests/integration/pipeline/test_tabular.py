@@ -1,5 +1,6 @@
 """Any MLflow model: a scikit-learn classifier over a table of features."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,8 @@ def customers() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def churn(registry: Any) -> Any:
-    """Two models in the registry: `churn` gives labels, `churn_odds` two probabilities. Returns the classifier."""
+def churn(registry: Any) -> Iterator[Any]:
+    """Two models in the registry for a while: `churn` gives labels, `churn_odds` two probabilities; the classifier."""
     import mlflow
     from mlflow.models import infer_signature
     from sklearn.linear_model import LogisticRegression
@@ -58,7 +59,10 @@ def churn(registry: Any) -> Any:
                     registered_model_name=name,
                     skops_trusted_types=["numpy.dtype"],
                 )
-    return model
+    yield model
+    # the registry is that of other tests, too
+    for name in ("churn", "churn_odds"):
+        mlflow.MlflowClient(registry.uri).delete_registered_model(name)
 
 
 @pytest.fixture
