@@ -9,7 +9,6 @@ run and has no warm-up, whose idle workers would count as memory; `full` stops a
 each of SHARES instead.
 """
 
-import json
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,10 +27,13 @@ from model import quietly_tracked, recommender
 from scoreline.config.settings import Settings
 from scoreline.context import Context, open_context
 from scoreline.ingest.histories import bucket_of
-from scoreline.ingest.ingest import history_table, ingest_events
+from scoreline.ingest.ingest import ingest_events
+from scoreline.ingest.merge import history_table
 from scoreline.models.mlflow_model import log_recommender
-from scoreline.pipeline.run import RunReport, run
+from scoreline.pipeline.run import run
+from scoreline.pipeline.run_report import RunReport
 from scoreline.tables import schema
+from scoreline.tables.commit_note import Ingested
 
 SHARE = 0.01
 _PAIRS = {"run": 4, "short": 1}
@@ -75,8 +77,9 @@ def prepare(job: Job) -> None:
         F.lit(None).cast("array<long>").alias("older_item_ids"),
     ).select(*[f.name for f in schema.user_history(context.keys)])
     files = full.repartitionByRange(context.partitions, "bucket").sortWithinPartitions("bucket", "user_id")
-    note = {"kind": "ingest", "updated_at": context.now.isoformat()}
-    history_table(context).write(files, "append", {"userMetadata": json.dumps(note)})
+    note = Ingested(columns=None, updated_at=context.now)
+    table = history_table(context.tables, context.keys, buckets=context.settings.histories.buckets)
+    table.write(files, "append", {"userMetadata": note.text()})
     context.spark.stop()
 
 

@@ -30,10 +30,11 @@ from model import quietly_tracked
 from scoreline.config.settings import Settings
 from scoreline.context import Context, open_context
 from scoreline.engine.batch_size import batch_limits
+from scoreline.pipeline.due_users import find_due
 from scoreline.pipeline.plan import Slice
 from scoreline.pipeline.run import run
 from scoreline.pipeline.slices import scored_slice
-from scoreline.pipeline.snapshot import find_due, open_run
+from scoreline.pipeline.snapshot import open_run
 from scoreline.tables.delta import Tables
 
 FEATURES = [f"f{n:02}" for n in range(15)]
@@ -91,7 +92,8 @@ def opened_bare(spark: SparkSession, made: Settings) -> DataFrame:
     rows = opened.inputs.rows.select(*opened.pinned.task.columns)
     for key, value in batch_limits(rows.schema, made.scoring).items():
         spark.conf.set(key, value)
-    return scored_slice(context, opened, everybody, find_due(opened), whole_table=True, guard=guard)
+    with find_due(opened) as due:
+        return scored_slice(opened, everybody, due, whole_table=True, guard=guard)
 
 
 def settings(job: Job, uri: str) -> Settings:

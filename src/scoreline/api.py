@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from scoreline.context import Context
     from scoreline.export.export import ExportReport
-    from scoreline.ingest.ingest import IngestReport, ItemsReport
+    from scoreline.ingest.ingest import IngestReport
+    from scoreline.ingest.items import ItemsReport
     from scoreline.operations.doctor import DoctorReport
     from scoreline.operations.maintenance import Maintained
     from scoreline.operations.repair import RepairReport
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from scoreline.pipeline.plan import PlanReport
     from scoreline.pipeline.progress import Progress
     from scoreline.pipeline.rollback import RollbackReport
-    from scoreline.pipeline.run import RunReport
+    from scoreline.pipeline.run_report import RunReport
     from scoreline.registry.versions import Promotion
     from scoreline.training.train import TrainReport
 
@@ -75,7 +76,7 @@ class Pipeline:
 
     def ingest_items(self, items: str | Path) -> "ItemsReport":
         """Replace the catalogue with titles."""
-        from scoreline.ingest.ingest import ingest_items
+        from scoreline.ingest.items import ingest_items
 
         return ingest_items(self._context(), _named(items))
 

@@ -4,6 +4,7 @@ Only the model is left out: lists are empty. After each step both worlds have to
 """
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,14 @@ from scoreline.errors import Superseded
 from scoreline.ingest.ingest import ingest_events
 from scoreline.pipeline.audit import AuditMetrics
 from scoreline.pipeline.changes import read_changes
+from scoreline.pipeline.due_users import Due, count_due, find_due
 from scoreline.pipeline.fence import rollback
 from scoreline.pipeline.plan import DesiredState, due_by_changes, due_users
-from scoreline.pipeline.publish import publish_staged
-from scoreline.pipeline.run import _for_the_next_run, _new_staging
-from scoreline.pipeline.slices import _departures
-from scoreline.pipeline.snapshot import Due, count_due, find_due, open_run
-from scoreline.pipeline.staging import LEFT, stage
+from scoreline.pipeline.publish import publication, publish_staged
+from scoreline.pipeline.run import new_manifest, told_next
+from scoreline.pipeline.slices import departures
+from scoreline.pipeline.snapshot import open_run
+from scoreline.pipeline.staging import LEFT, Staging, stage
 from scoreline.tables import schema
 
 
@@ -35,6 +37,7 @@ class Both(World):
         super().__init__()
         self.pipeline, self.folder, self.events = pipeline, folder, 0
         self.open: dict[str, Any] = {}
+        self.kept = ExitStack()
         made: Context = pipeline("films/1")
         self.spark = made.spark
         self.tables = {
@@ -55,15 +58,15 @@ class Both(World):
     def begin(self, now: datetime, *, model: str, quarter: bool = False, verify: bool = False) -> Begun:
         made = self.pipeline(f"films/{model}", now=now)
         opened = open_run(made, fraction=1.0, full_refresh=False, verify=verify)
-        due = find_due(opened)
-        plan = count_due(made, opened, due)
+        due = self.kept.enter_context(find_due(opened))
+        plan = count_due(opened, due, made.settings)
         begun = super().begin(now, model=model, verify=verify)
         assert {row[0]: None for row in due.keys.collect()} == dict.fromkeys(begun.due)
         assert (opened.sequence, opened.target_version) == (begun.sequence, begun.base)
         if plan.due:
-            staging = _new_staging(made, opened, plan, compared=due.compared)
-            everyone = opened.inputs.rows
-            rows = everyone if plan.whole_table else due.to_score(everyone, F.lit(True))
+            manifest = new_manifest(made, opened, plan, compared=due.compared)
+            staging = Staging.new(made.tables, opened.dependencies(made.settings), manifest)
+            rows = opened.inputs.rows if plan.whole_table else due.rows(F.lit(True))
             self.open[begun.name] = (made, opened, staging, due, rows)
         return begun
 
@@ -73,11 +76,12 @@ class Both(World):
         left = {user for user in run.chosen if run.due[user] == "left"}
         if scored or left:
             made, opened, staging, due, rows = self.open.pop(run.name)
-            _stage(made, opened, staging, due, rows, failed)
+            _stage(opened, staging, due, rows, failed)
             metrics = AuditMetrics(scored=len(scored), failed=len(failed), left=len(left))
-            said = _for_the_next_run(opened, staging.manifest, complete=not failed)
+            told = told_next(opened, staging.manifest)
+            note = publication(staging.manifest, pipeline=made.settings.name, metrics=metrics, told=told)
             try:
-                publish_staged(made, staging, metrics, said=said)
+                publish_staged(opened.target, staging, metrics, note)
                 published = True
             except Superseded:
                 pass
@@ -86,7 +90,7 @@ class Both(World):
         return published
 
     def rollback(self, to: int, *, base: int, slipped_in: Row | None = None) -> None:
-        rollback(self.real_target, run_id=self.real_target.commits()[-1 - to].note["run_id"])
+        rollback(self.real_target, run_id=self.real_target.commits()[-1 - to].note.run_id)
         super().rollback(to, base=base)
 
     # what strangers do
@@ -147,14 +151,14 @@ class Both(World):
             assert _ids(due_by_changes(rows, news, wanted)) == sorted(self.due_by_logs(known, model))
 
 
-def _stage(made: Context, opened: Any, staging: Any, due: Due, rows: DataFrame, failed: frozenset[int]) -> None:
+def _stage(opened: Any, staging: Any, due: Due, rows: DataFrame, failed: frozenset[int]) -> None:
     outcome = F.when(F.col("user_id").isin(list(failed)), "failed").otherwise("scored")
     said = {"outcome": outcome, "source": F.lit("model"), "recommendations": F.array()}
     known = {name: F.col(name) for name in ("user_id", "bucket", "history_hash")}
-    fields = schema.staged(made.keys, opened.pinned.output_fields)
+    fields = opened.pinned.staged
     columns = [(known | said).get(f.name, F.lit(None)).cast(f.dataType).alias(f.name) for f in fields]
     stage(staging.table, rows.select(*columns), number=0, manifest=staging.manifest)
-    stage(staging.table, _departures(made, opened, due.keys), number=LEFT, manifest=None)
+    stage(staging.table, departures(due.keys, fields), number=LEFT, manifest=None)
 
 
 def _ids(rows: DataFrame) -> list[int]:

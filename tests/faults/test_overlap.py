@@ -16,6 +16,7 @@ from builders import NOW, write_events
 from faults.tally import Tally
 from integration.races import just_before, without_locks
 from integration.truth import expected, published
+from logs import publication
 from scoreline.context import Context
 from scoreline.engine.frames import collected
 from scoreline.errors import Superseded
@@ -161,12 +162,12 @@ def _elsewhere(made: Context) -> Table:
 def _publish(made: Context, rows: Any, sequence: int, *, merge: bool) -> str:
     table = _elsewhere(made)
     mine = table.spark.createDataFrame(rows, table.read().schema).withColumn("run_id", F.lit(f"run {sequence}"))
-    note = {"kind": "publish", "run_id": f"run {sequence}", "users": 60}
+    note = publication(run_id=f"run {sequence}", users=60, sequence=sequence)
     try:
         if merge:
-            replace_some(table, mine.withColumn("_left", F.lit(False)), sequence=sequence, note=note)
+            replace_some(table, mine.withColumn("_left", F.lit(False)), note)
         else:
-            replace_all(table, mine, sequence=sequence, note=note)
+            replace_all(table, mine, note)
     except Superseded:
         return "superseded"
     return "published"

@@ -183,7 +183,7 @@ class Nights(RuleBasedStateMachine):
     def nobody_publishes_over_what_was_published_since_it_began(self) -> None:
         ours = [c for c in self.pipeline.world.target.commits if c.kind in ("publish", "rollback")]
         for before, commit in pairwise(ours):
-            assert commit.note["base_version"] >= before.version
+            assert commit.base_version >= before.version
 
     @invariant()
     def the_logs_hide_nobody(self) -> None:

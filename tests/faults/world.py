@@ -10,8 +10,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from scoreline.pipeline.changes import Changes, complete_note, oldest_row, read_changes
+from logs import publication
+from scoreline.pipeline.changes import Changes, for_next_run, read_changes
 from scoreline.pipeline.fence import next_sequence
+from scoreline.tables.commit_note import Ingested, Note, Rollback
 from scoreline.tables.history import Commit
 
 T0 = datetime(2026, 7, 1, tzinfo=UTC)
@@ -54,10 +56,10 @@ class Log:
     def rows(self) -> Any:
         return self.versions[-1]
 
-    def commit(self, operation: str, rows: Any, note: dict[str, Any] | None = None, **parameters: Any) -> None:
+    def commit(self, operation: str, rows: Any, note: Note | None = None, **parameters: Any) -> None:
         self.at += timedelta(milliseconds=7)  # the log's own clock, which Delta keeps in order
         said = {key: None if value is None else str(value) for key, value in parameters.items()}
-        self.commits.append(Commit(len(self.commits), self.at, operation, note or {}, {}, said))
+        self.commits.append(Commit(len(self.commits), self.at, operation, note, {}, said))
         self.versions.append(rows)
 
     def newest(self, most: int) -> list[Commit]:
@@ -91,8 +93,8 @@ class World:
 
     window: int = 200
     max_age: timedelta | None = None
-    history: Log = field(default_factory=lambda: Log([Commit(0, T0, "CREATE TABLE", {})], [{}]))
-    target: Log = field(default_factory=lambda: Log([Commit(0, T0, "CREATE TABLE", {})], [()]))
+    history: Log = field(default_factory=lambda: Log([Commit(0, T0, "CREATE TABLE", None)], [{}]))
+    target: Log = field(default_factory=lambda: Log([Commit(0, T0, "CREATE TABLE", None)], [()]))
     fence: int = -1
     runs: int = 0
 
@@ -104,7 +106,7 @@ class World:
         for user in users:
             rows[user] = History(rows[user].content + 1 if user in rows else 1, now)
         operation = "MERGE" if self.history.version else "WRITE"
-        self.history.commit(operation, rows, {"kind": "ingest", "updated_at": now.isoformat()})
+        self.history.commit(operation, rows, Ingested(columns=None, updated_at=now))
 
     def begin(self, now: datetime, *, model: str, quarter: bool = False, verify: bool = False) -> Begun:
         """Open a run and find who is due, by the logs where they prove it."""
@@ -151,19 +153,26 @@ class World:
         else:
             rows, operation = self._merged(new, left), "MERGE"
         complete = not lost and run.chosen == frozenset(run.due)
-        oldest = oldest_row(run.news, whole_table=whole, began=run.now)
-        note = {
-            "kind": "publish",
-            "run_id": run.name,
-            "base_version": run.base,
-            "input": INPUT,
-            "input_version": run.input_version,
-            "model": "films",
-            "model_version": run.model,
-            "rules_hash": "rules",
-            "sequence": run.sequence,
-            **complete_note(run.inputs, version=run.input_version, complete=complete, oldest=oldest),
-        }
+        told = for_next_run(
+            run.inputs,
+            input_version=run.input_version,
+            began=run.now,
+            complete=complete,
+            compared=False,
+            whole_table=whole,
+            known=run.news,
+        )
+        note = publication(
+            run_id=run.name,
+            base_version=run.base,
+            input=INPUT,
+            input_version=run.input_version,
+            model="films",
+            model_version=run.model,
+            rules_hash="rules",
+            sequence=run.sequence,
+            **vars(told),
+        )
         self.target.commit(operation, tuple(sorted(rows)), note)
         self.fence = run.sequence
         return True
@@ -186,7 +195,7 @@ class World:
         if sequence <= self.fence:
             return
         extra = self._slip_in(slipped_in)
-        note = {"kind": "rollback", "base_version": base, "to_version": to, "sequence": sequence}
+        note = Rollback(base_version=base, to_version=to, to_run=None, sequence=sequence)
         self.target.commit("WRITE", tuple(sorted([*self.target.versions[to], *extra])), note)
         self.fence = sequence
 
@@ -216,7 +225,7 @@ class World:
     def make_anew(self, now: datetime) -> None:
         """Histories are dropped and ingested again: other rows, and as many commits."""
         users, commits = sorted(self.history.rows), self.history.version
-        self.history = Log([Commit(0, self.history.at, "CREATE TABLE", {})], [{}], self.history.at)
+        self.history = Log([Commit(0, self.history.at, "CREATE TABLE", None)], [{}], self.history.at)
         for _ in range(commits):
             self.ingest(users, now)
 
@@ -237,7 +246,7 @@ class World:
 
     def due_by_logs(self, news: Changes, model: str) -> dict[int, str]:
         """As `plan.due_by_news`."""
-        if news.state["model_version"] != model:
+        if news.state.model_version != model:
             return dict.fromkeys(self.history.rows, "other_model")
         since = news.since
         return {u: "changed" for u, row in self.history.rows.items() if since is not None and row.updated_at >= since}

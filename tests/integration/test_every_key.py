@@ -18,7 +18,8 @@ from scoreline.context import Context
 from scoreline.engine.batch_size import batch_limits
 from scoreline.errors import ConfigurationError, InputError
 from scoreline.ingest.events import checked_events
-from scoreline.ingest.ingest import ingest_events, ingest_items
+from scoreline.ingest.ingest import ingest_events
+from scoreline.ingest.items import ingest_items
 from scoreline.pipeline.pinned_model import _guard
 from scoreline.registry import versions
 from scoreline.registry.client import registry_of
@@ -114,7 +115,7 @@ KEYS: dict[str, Differs | Shown | Rows | Columns] = {
     "items.title": Columns("kind"),
     "items.genres": Columns("kind"),
     "histories.max_items": Shown("scoreline/ingest/ingest", "integration/ingest/test_ingest.py"),
-    "histories.buckets": Shown("scoreline/ingest/ingest", "integration/ingest/test_ingest.py"),
+    "histories.buckets": Shown("scoreline/ingest/merge", "integration/ingest/test_ingest.py"),
     "input.path": Shown("scoreline/pipeline/inputs", "integration/pipeline/test_tabular.py"),
     "input.table": Shown("scoreline/pipeline/inputs", "integration/pipeline/test_tabular.py"),
     "input.format": Shown("scoreline/pipeline/inputs", "integration/pipeline/test_tabular.py"),

@@ -16,7 +16,8 @@ from scoreline.context import Context, open_context
 from scoreline.engine.frames import collected
 from scoreline.ingest.ingest import IngestReport, ingest_events
 from scoreline.models import artifacts
-from scoreline.pipeline.run import RunReport, run
+from scoreline.pipeline.run import run
+from scoreline.pipeline.run_report import RunReport
 from scoreline.registry.versions import download, pin
 from scoreline.training.experiment import make_estimator
 from scoreline.training.fit import measure

@@ -1,15 +1,19 @@
 """What tables and logs already hold stays readable: another value would make everybody due, or lose what is staged."""
 
+import json
 from dataclasses import asdict
 from datetime import UTC, datetime
 
 import pyarrow as pa
 
+from logs import publication
 from scoreline.config.settings import fingerprint
-from scoreline.pipeline.changes import complete_note
+from scoreline.pipeline.changes import for_next_run
+from scoreline.pipeline.manifest import Lineage, Manifest, read_manifest
 from scoreline.pipeline.plan import Slice
-from scoreline.pipeline.staging import LEFT, PREFIX, Lineage, Manifest, _manifest
+from scoreline.pipeline.staging import LEFT, PREFIX
 from scoreline.sources.rules import ScoringRules
+from scoreline.tables.commit_note import read_note
 from scoreline.tables.history import Commit
 
 MANIFEST = Manifest(
@@ -36,9 +40,29 @@ def test_the_name_of_staging() -> None:
 
 
 def test_the_moment_of_a_commit_in_the_note_of_a_publication() -> None:
-    commit = Commit(7, datetime(2026, 7, 1, 3, 0, 0, 123_000, UTC), "MERGE", {}, {}, {})
-    note = complete_note([commit], version=7, complete=True, oldest=datetime(2026, 7, 1, tzinfo=UTC))
-    assert note == {"complete": True, "input_at": 1_782_874_800_123, "oldest": "2026-07-01T00:00:00+00:00"}
+    commit = Commit(7, datetime(2026, 7, 1, 3, 0, 0, 123_000, UTC), "MERGE", None)
+    told = for_next_run(
+        [commit],
+        input_version=7,
+        began=datetime(2026, 7, 1, tzinfo=UTC),
+        complete=True,
+        compared=True,
+        whole_table=True,
+        known=None,
+    )
+    note = publication(run_id="r1", sequence=3, attempt="a", **vars(told))
+    assert json.loads(note.text()) == {
+        "format": 1,
+        "kind": "publish",
+        "run_id": "r1",
+        "sequence": 3,
+        "attempt": "a",
+        "complete": True,
+        "input_at": 1_782_874_800_123,
+        "oldest": "2026-07-01T00:00:00Z",
+        "verified_at": "2026-07-01T00:00:00Z",
+    }
+    assert read_note(note.text()) == note
 
 
 def test_the_note_of_a_run_is_read_again_and_one_of_another_version_is_none() -> None:
@@ -47,9 +71,9 @@ def test_the_note_of_a_run_is_read_again_and_one_of_another_version_is_none() ->
         "buckets", "compared", "complete", "fraction", "lineage", "reasons", "run_id", "sequence", "slices",
         "started_at", "users", "whole_table",
     ]  # fmt: skip
-    assert _manifest(said) == MANIFEST
-    assert _manifest({key: value for key, value in said.items() if key != "sequence"}) is None
-    assert _manifest(None) is None
+    assert read_manifest(said) == MANIFEST
+    assert read_manifest({key: value for key, value in said.items() if key != "sequence"}) is None
+    assert read_manifest(None) is None
 
 
 def test_the_slice_of_departures_is_none_of_the_others() -> None:

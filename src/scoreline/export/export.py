@@ -73,7 +73,7 @@ def export(context: Context) -> ExportReport:
             "The configuration has no export section: give export.url, such as sqlite:///serving.db."
         )
     destination = open_destination(settings, context.keys)
-    source = context.tables.existing("recommendations", made_by="scoreline run")
+    source = context.tables.existing(RECOMMENDATIONS, made_by="scoreline run")
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             report = _once(destination, source)
@@ -103,7 +103,7 @@ def _wanted(commits: Sequence[Commit], table_id: str) -> Shown:
 
 
 def _identity(table_id: str, made: Commit) -> str:
-    return f"{table_id}/{made.note.get('attempt', '')}"
+    return f"{table_id}/{made.attempt or ''}"
 
 
 def _sent(
@@ -140,7 +140,7 @@ def _why_everyone(previous: Shown | None, wanted: Shown, commits: Sequence[Commi
 def _require_wanted(source: Table, version: int, address: str) -> None:
     """Raise Superseded if a rollback has begun since `version` was read."""
     later = [c for c in source.commits(limit=50) if c.version > version]
-    if any(c.operation == "RESTORE" or c.note.get("kind") == "rollback" for c in later):
+    if any(c.operation == "RESTORE" or c.kind == "rollback" for c in later):
         raise Superseded(
             f"{source.location}: version {version} was taken back while it was exported to {address}. Export again."
         )

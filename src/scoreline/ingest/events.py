@@ -97,19 +97,3 @@ def _weight(settings: EventsSettings, kinds: Mapping[str, T.DataType]) -> Column
 def good(events: DataFrame) -> DataFrame:
     """The rows that broke no rule: `user_id, item_id, weight, event_at`."""
     return events.where(F.size("reasons") == 0).select("user_id", "item_id", "weight", "event_at")
-
-
-def bad(events: DataFrame, *, now: datetime) -> DataFrame:
-    """The rows that did, as the quarantine table wants them; rows that are the same become one with a count."""
-    return (
-        events.where(F.size("reasons") > 0)
-        .groupBy(F.col(SOURCE).alias("source_file"), F.col(RAW).alias("raw_row"), "reasons")
-        .agg(F.count(F.lit(1)).alias("row_count"))
-        .withColumns(
-            {
-                "row_hash": F.xxhash64("source_file", "raw_row", "reasons"),
-                "ingested_at": F.lit(now).cast("timestamp"),
-            }
-        )
-        .select("source_file", "raw_row", "reasons", "row_count", "row_hash", "ingested_at")
-    )

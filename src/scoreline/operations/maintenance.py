@@ -49,7 +49,7 @@ def vacuum(context: Context, *, retain: timedelta = LEAST) -> Maintained:
         for table in _existing(context):
             table.vacuum(retain)
             files[table.name] = _files(table)
-        removed = clean_staging(context)
+        removed = clean_staging(context.tables)
     for folder in abandoned(context.settings.model_folder):
         shutil.rmtree(folder, ignore_errors=True)
         removed += 1

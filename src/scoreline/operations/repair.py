@@ -1,6 +1,5 @@
 """Mend what others have done to `user_history`: each user has one row again."""
 
-import json
 from dataclasses import dataclass
 
 from pyspark import StorageLevel
@@ -11,8 +10,9 @@ from scoreline.context import Context, step
 from scoreline.engine.failures import explained
 from scoreline.engine.frames import count
 from scoreline.ingest.histories import merged
-from scoreline.ingest.ingest import history_table
+from scoreline.ingest.merge import history_table
 from scoreline.report import Report
+from scoreline.tables.commit_note import Repaired
 from scoreline.tables.lock import exclusive
 from scoreline.tables.schema import USER_ID
 
@@ -43,9 +43,10 @@ def repair_histories(context: Context) -> RepairReport:
     """
     with exclusive(context.settings, context.tables, "ingest"), explained("the histories could not be repaired"):
         context.tables.existing("user_history", made_by="scoreline ingest --events FILE")
-        table = history_table(context)  # with the columns that it has today
+        shape = context.settings.histories
+        table = history_table(context.tables, context.keys, buckets=shape.buckets)  # with the columns it has today
         version = table.version()
-        rows, shape = table.read(version), context.settings.histories
+        rows = table.read(version)
         users = doubled(rows).persist(StorageLevel.MEMORY_AND_DISK)
         try:
             if not (found := count(users)):
@@ -60,7 +61,7 @@ def repair_histories(context: Context) -> RepairReport:
                 partitions=context.partitions,
             )
             whole = rows.join(F.broadcast(users), on=USER_ID, how="left_anti").unionByName(mended)
-            table.write(whole, "overwrite", {"userMetadata": json.dumps({"kind": "repair", "users": found})})
+            table.write(whole, "overwrite", {"userMetadata": Repaired(users=found).text()})
         finally:
             users.unpersist()
         return RepairReport(found, table.version())

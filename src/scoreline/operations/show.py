@@ -76,8 +76,8 @@ def show_users(context: Context, users: Sequence[str], *, recent: int = 10) -> l
         more = f" and {len(missing) - _MOST} more" if len(missing) > _MOST else ""
         is_not = "is not" if len(missing) == 1 else "are not"
         raise InputError(f"user {listed}{more} {is_not} in user_history.{_examples(history)}")
-    target = context.tables.table("recommendations")
-    lists = _rows(target.read(), wanted) if target.exists() else {}
+    target = _published(context)
+    lists = _rows(target.read(), wanted) if target else {}
     titles = _titles(context, histories, lists)
     return [_view(user, histories[user], lists.get(user), titles, recent) for user in wanted]
 
@@ -164,7 +164,11 @@ def status(context: Context, *, last: int = 5) -> Status:
     tables = [_table_state(name, table) for name, table in existing.items()]
     target = _published(context) if set(PUBLISHED) & existing.keys() else None
     found = published_commit(target.commits()) if target else None
-    published = {"version": found.version, "at": found.at, **found.note} if found else None
+    published = (
+        {"version": found.version, "at": found.at, **(found.published.fields() if found.published else {})}
+        if found
+        else None
+    )
     runs = _last_runs(existing["runs"], last) if "runs" in existing else []
     return Status(tables, published, _freshness(target) if target else None, runs)
 

@@ -2,17 +2,17 @@
 
 from dataclasses import dataclass
 from getpass import getuser
-from typing import Any
 
 from scoreline.context import Context, step
 from scoreline.engine.failures import explained
 from scoreline.errors import InputError
-from scoreline.pipeline import audit
-from scoreline.pipeline.publish import audit_metrics, publish_staged, record_failures, target_of
-from scoreline.pipeline.records import record_run
+from scoreline.pipeline.fence import run_of
+from scoreline.pipeline.publish import Approval, publish_audited
+from scoreline.pipeline.records import Clock
 from scoreline.pipeline.slices import counted
-from scoreline.pipeline.staging import LEFT, Staging, discard, find_run
+from scoreline.pipeline.staging import LEFT, Staging, find_run
 from scoreline.report import Report
+from scoreline.tables.commit_note import Rollback
 from scoreline.tables.delta import Table
 from scoreline.tables.lock import exclusive
 
@@ -42,26 +42,24 @@ class ApprovalReport(Report):
 def approve_run(context: Context, run_id: str, *, reason: str) -> ApprovalReport:
     """Publish the staged rows of a run that the audit refused.
 
-    Raises InputError if there is no such run, if it was not staged to its end, or if another run or a rollback has
-    published since it began (its rows would replace newer ones).
+    Raises InputError if there is no such run, if it was not staged to its end, if nobody was scored, or if another run
+    or a rollback has published since it began (its rows would replace newer ones).
     """
     if not reason.strip():
         raise InputError('Say why: --accept "a sentence that somebody can understand in a month".')
     with exclusive(context.settings, context.tables, "run"), explained(f"run {run_id} could not be published"):
-        staging = find_run(context, run_id)
-        target = target_of(context, staging.manifest.lineage)
+        staging = find_run(context.tables, run_id)
+        target = context.tables.table(staging.manifest.lineage.target)
         _require_whole(staging)
         _require_newest(staging, target)
-        metrics = audit_metrics(context, staging, counted(staging))
-        gates = audit.evaluate_gates(metrics, context.settings.audit, whole_table=staging.manifest.whole_table)
-        broken = tuple(str(gate) for gate in gates if gate.refuses)
-        if metrics.failed:
-            record_failures(context, staging)
-        said: dict[str, Any] = {"accepted_by": getuser(), "accepted": reason, "broken": list(broken)}
-        version = publish_staged(context, staging, metrics, said=said)
-    discard(context, staging)
-    record_run(context, staging.manifest, state="accepted", figures={**metrics.known(), **said}, version=version)
-    return ApprovalReport(run_id, broken, said["accepted_by"], reason, metrics.scored, target.location, version)
+        figures = counted(staging)
+        if not (figures["scored"] or figures["left"]):
+            raise InputError(f"Nobody was scored in run {run_id}: there is nothing to publish. Mend the model first.")
+        approval = Approval(getuser(), reason)
+        outcome = publish_audited(context, staging, figures, approval=approval, clock=Clock())
+    broken = tuple(map(str, outcome.gates))
+    version = staging.manifest.lineage.target_version if outcome.version is None else outcome.version
+    return ApprovalReport(run_id, broken, approval.by, reason, outcome.metrics.scored, target.location, version)
 
 
 def _require_whole(staging: Staging) -> None:
@@ -77,10 +75,10 @@ def _require_whole(staging: Staging) -> None:
 
 def _require_newest(staging: Staging, target: Table) -> None:
     began_at = staging.manifest.lineage.target_version
-    newer = [c for c in target.commits() if c.version > began_at and c.note.get("kind") in ("publish", "rollback")]
+    newer = [c for c in target.commits() if c.version > began_at and c.kind in ("publish", "rollback")]
     if newer:
-        by = newer[0].note.get("run_id") or newer[0].note.get("to_run")
+        by = newer[0].note.to_run if isinstance(newer[0].note, Rollback) else run_of(newer[0])
         raise InputError(
             f"{target.location} has changed since run {staging.manifest.run_id} began "
-            f"({newer[0].note['kind']} of {by}); its rows would replace newer ones. Run again."
+            f"({newer[0].kind} of {by}); its rows would replace newer ones. Run again."
         )

@@ -6,11 +6,11 @@ commit to the input, another model, other rules or age can make a user due. Then
 compared: a run's cost follows who is due, not the table.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
+from scoreline.tables.commit_note import Ingested, Publication, Verified
 from scoreline.tables.history import NON_DATA_OPERATIONS, Commit, follows, origin
 
 
@@ -23,7 +23,7 @@ class Changes:
     """
 
     since: datetime | None
-    state: Mapping[str, Any]
+    state: Publication
     verified_at: datetime | None = None
 
     def unverified_for(self, longest: timedelta | None, now: datetime) -> bool:
@@ -42,12 +42,12 @@ def read_changes(
     rows that may be too old.
     """
     made = origin(target, target[0].version) if target else None
-    if made is None or made.kind != "publish" or not follows(target, made):
+    if made is None or (state := made.published) is None or not follows(target, made):
         return None
-    if not _is_complete(made.note, input_name, too_old):
+    if state.input_version is None or not _is_complete(state, input_name, too_old):
         return None
-    seen = [c for c in inputs if c.version <= made.note["input_version"]]
-    if not seen or _moment(seen[0]) != made.note.get("input_at"):
+    seen = [c for c in inputs if c.version <= state.input_version]
+    if not seen or milliseconds(seen[0].at) != state.input_at:
         return None
     later = [c for c in inputs if c.version > seen[0].version and c.operation not in NON_DATA_OPERATIONS]
     stamps = [stamp for c in later if (stamp := _stamp(c))]
@@ -57,59 +57,72 @@ def read_changes(
     clock = max((stamp for c in seen if (stamp := _stamp(c))), default=None)
     if stamps and clock is not None and min(stamps) <= clock:
         return None
-    return Changes(min(stamps, default=None), made.note, _verified_at(target, made))
+    return Changes(min(stamps, default=None), state, _verified_at(target, made) or state.verified_at)
 
 
 def _verified_at(target: Sequence[Commit], made: Commit) -> datetime | None:
-    """When the rows that `made` published were compared: by its own run, or by a later one that found nobody due."""
-    later = (c for c in target if c.kind == "verified" and follows(target, c) and origin(target, c.version) is made)
-    return _moment_of(next(later, made).note, "verified_at")
+    """When a later run that found nobody due has compared the rows that `made` published."""
+    for commit in target:
+        note = commit.note
+        if isinstance(note, Verified) and follows(target, commit) and origin(target, commit.version) is made:
+            return note.verified_at
+    return None
 
 
-def complete_note(
-    inputs: Sequence[Commit], *, version: int | None, complete: bool, oldest: datetime | None
-) -> dict[str, Any]:
-    """What a publishing commit says for the next `read_news`; `oldest` is a bound of the rows' `scored_at`."""
-    seen = next((c for c in inputs if c.version == version), None)
-    return {
-        "complete": complete and seen is not None,
-        "input_at": _moment(seen) if seen else None,
-        "oldest": oldest.isoformat() if oldest else None,
-    }
+@dataclass(frozen=True)
+class ForNextRun:
+    """What a publication tells the next run, so that it need not compare all keys; see `commit_note.Publication`."""
+
+    complete: bool = False
+    input_at: int | None = None
+    oldest: datetime | None = None
+    verified_at: datetime | None = None
+
+
+def for_next_run(
+    inputs: Sequence[Commit],
+    *,
+    input_version: int | None,
+    began: datetime,
+    complete: bool,
+    compared: bool,
+    whole_table: bool,
+    known: Changes | None,
+) -> ForNextRun:
+    """What a run that began then may say, if nobody fails. `known`: what it was told itself by the publication before.
+
+    `complete`: whoever is due is in it; `compared`: it has compared the keys of both tables.
+    """
+    seen = next((c for c in inputs if c.version == input_version), None)
+    return ForNextRun(
+        complete=complete and seen is not None,
+        input_at=milliseconds(seen.at) if seen else None,
+        oldest=oldest_row(known, whole_table=whole_table, began=began),
+        verified_at=began if compared else known.verified_at if known else None,
+    )
 
 
 def oldest_row(news: Changes | None, *, whole_table: bool, began: datetime) -> datetime | None:
     """A lower bound of `scored_at` after a publication that began then; None if it is not known."""
     if whole_table:
         return began
-    known = _moment_of(news.state, "oldest") if news else None
+    known = news.state.oldest if news else None
     return min(known, began) if known else None  # a clock that was set back makes rows that are older
 
 
-def _is_complete(state: Mapping[str, Any], input_name: str, too_old: datetime | None) -> bool:
-    if not state.get("complete") or state.get("input") != input_name:
+def _is_complete(state: Publication, input_name: str, too_old: datetime | None) -> bool:
+    if not state.complete or state.input != input_name:
         return False
-    if not all(isinstance(state.get(key), kind) for key, kind in _NEEDED.items()):
+    if None in (state.model, state.model_version, state.rules_hash):
         return False  # written by another version of ours
-    oldest = _moment_of(state, "oldest")
-    return too_old is None or (oldest is not None and oldest > too_old)
+    return too_old is None or (state.oldest is not None and state.oldest > too_old)
 
 
-_NEEDED = {"input_version": int, "model": str, "model_version": str, "rules_hash": str}
-
-
-def _moment(commit: Commit) -> int:
-    # the log's own clock in milliseconds: a table made anew has other moments at the same versions
-    return int(commit.at.timestamp() * 1000)
+def milliseconds(moment: datetime) -> int:
+    """A moment of a table's log by its own clock: a table made anew has other moments at the same versions."""
+    return int(moment.timestamp() * 1000)
 
 
 def _stamp(commit: Commit) -> datetime | None:
     """What an ingest has stamped its rows with; None for whatever is no ingest of ours."""
-    return _moment_of(commit.note, "updated_at") if commit.kind == "ingest" else None
-
-
-def _moment_of(note: Mapping[str, Any], key: str) -> datetime | None:
-    try:
-        return datetime.fromisoformat(note[key])
-    except (KeyError, TypeError, ValueError):
-        return None
+    return commit.note.updated_at if isinstance(commit.note, Ingested) else None

@@ -5,19 +5,17 @@ version is not above the last one, silently: so a run that is older than what wa
 after publishing we look whether the commit is ours. The sequence is drawn from the table's own log: no clock decides.
 """
 
-import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
 from urllib.parse import unquote
-from uuid import uuid4
 
 from pyspark.sql import DataFrame
 
 from scoreline.engine.filesystem import folders
 from scoreline.engine.sql import quoted
 from scoreline.errors import InputError, Superseded
+from scoreline.tables.commit_note import Publication, Rollback, Verified
 from scoreline.tables.delta import Table, Tables, commit_settings, committed
 from scoreline.tables.history import HISTORY_LIMIT, Commit, find_attempt, published_commit
 from scoreline.tables.schema import PUBLISHED, USER_ID
@@ -30,7 +28,7 @@ APP = "scoreline/publish"
 def newest_commits(table: Table) -> list[Commit]:
     """The newest commits of the table, back to the last numbered one at least, newest first."""
     commits = table.commits(limit=HISTORY_LIMIT)
-    if any("sequence" in c.note for c in commits) or not commits or commits[-1].version == 0:
+    if any(c.sequence is not None for c in commits) or not commits or commits[-1].version == 0:
         return commits
     return table.commits()
 
@@ -41,25 +39,23 @@ def next_sequence(commits: Sequence[Commit]) -> int:
     One above the last number in the log: of all who begin before the next publication only the first may publish. To
     be drawn when a run begins, not when it publishes: a run that was overtaken must not number itself anew.
     """
-    return 1 + max((number for c in commits if isinstance(number := c.note.get("sequence"), int)), default=0)
+    return 1 + max((number for c in commits if (number := c.sequence) is not None), default=0)
 
 
-def replace_all(table: Table, rows: DataFrame, *, sequence: int, note: Mapping[str, Any]) -> int:
+def replace_all(table: Table, rows: DataFrame, note: Publication | Rollback) -> int:
     """Make `rows` the whole table; returns the version written, raises Superseded if a newer run has published."""
-    stamped = _stamped(note, sequence)
-    options = {"txnAppId": APP, "txnVersion": str(sequence), "userMetadata": json.dumps(stamped)}
-    return _published(table, stamped, lambda: table.write(rows, "overwrite", options))
+    options = {"txnAppId": APP, "txnVersion": str(note.sequence), "userMetadata": note.text()}
+    return _published(table, note, lambda: table.write(rows, "overwrite", options))
 
 
-def replace_some(table: Table, rows: DataFrame, *, sequence: int, note: Mapping[str, Any]) -> int:
+def replace_some(table: Table, rows: DataFrame, note: Publication) -> int:
     """Replace or add the users of `rows`, and remove those whose `_left` is true; as `replace_all` otherwise."""
-    stamped = _stamped(note, sequence)
     columns = [quoted(c) for c in rows.columns if c != "_left"]
     values = [f"new.{c}" for c in columns]
     assignments = ", ".join(f"{column} = {value}" for column, value in zip(columns, values, strict=True))
 
     def merge() -> None:
-        with commit_settings(table.spark, note=stamped, transaction=(APP, sequence)):
+        with commit_settings(table.spark, note=note, transaction=(APP, note.sequence)):
             table.merge(
                 rows,
                 f"old.{USER_ID} = new.{USER_ID}",
@@ -68,18 +64,13 @@ def replace_some(table: Table, rows: DataFrame, *, sequence: int, note: Mapping[
                 f"WHEN NOT MATCHED AND NOT new._left THEN INSERT ({', '.join(columns)}) VALUES ({', '.join(values)})",
             )
 
-    return _published(table, stamped, merge)
+    return _published(table, note, merge)
 
 
-def _stamped(note: Mapping[str, Any], sequence: int) -> dict[str, Any]:
-    # two runs may begin in the same millisecond: the attempt tells whose commit it is
-    return {**note, "sequence": sequence, "attempt": uuid4().hex}
-
-
-def _published(table: Table, note: Mapping[str, Any], commit: Callable[[], None]) -> int:
+def _published(table: Table, note: Publication | Rollback, commit: Callable[[], None]) -> int:
     # of two racing publishers one gets a conflict, often the newer: it tries again, and the fence decides
     committed(commit)
-    ours = find_attempt(table.commits(limit=HISTORY_LIMIT), note["attempt"])
+    ours = find_attempt(table.commits(limit=HISTORY_LIMIT), note.attempt)
     if ours is None:
         raise superseded(table)
     return ours.version
@@ -95,36 +86,41 @@ def superseded(table: Table) -> Superseded:
 
 def overtaken(table: Table, sequence: int) -> bool:
     """Whether a run or rollback numbered `sequence` or higher has published."""
-    numbers = (c.note.get("sequence") for c in table.commits(limit=HISTORY_LIMIT))
-    return any(number >= sequence for number in numbers if isinstance(number, int))
+    numbers = (c.sequence for c in table.commits(limit=HISTORY_LIMIT))
+    return any(number >= sequence for number in numbers if number is not None)
 
 
 def note_verified(table: Table, *, base_version: int, at: datetime) -> None:
     """Write down, in a commit that changes no row, that the keys were compared and nobody was due."""
-    note = {"kind": "verified", "base_version": base_version, "verified_at": at.isoformat()}
+    note = Verified(base_version=base_version, verified_at=at)
     # Delta makes no commit of nothing, but of a transaction's number
-    options = {"txnAppId": "scoreline/verified", "txnVersion": str(base_version), "userMetadata": json.dumps(note)}
+    options = {"txnAppId": "scoreline/verified", "txnVersion": str(base_version), "userMetadata": note.text()}
     table.write(table.read().limit(0), "append", options)
 
 
-def rollback(table: Table, *, run_id: str | None = None) -> tuple[Commit, int]:
+def rollback(table: Table, *, run_id: str | None = None) -> tuple[Publication, int, int]:
     """Bring the table back to the state after an earlier run (default: the one before the current).
 
     One fenced commit, like a publication's: killed before it nothing has happened, readers see all of it or nothing,
-    and a run which began earlier can't publish afterwards. Returns the publication that readers see again and the new
-    version. Raises InputError if there is nothing to go back to, Superseded if a run has published meanwhile.
+    and a run which began earlier can't publish afterwards. Returns the publication that readers see again, its version
+    and the new one. Raises InputError if there is nothing to go back to, Superseded if a run has published meanwhile.
     """
     commits = table.commits()
-    target = _rollback_target(table, commits, run_id)
-    note = {
-        "kind": "rollback",
-        "base_version": commits[0].version,
-        "to_version": target.version,
-        "to_run": target.note.get("run_id"),
-    }
+    target, publication = _rollback_target(table, commits, run_id)
+    note = Rollback(
+        sequence=next_sequence(commits),
+        base_version=commits[0].version,
+        to_version=target.version,
+        to_run=publication.run_id,
+    )
     rows = table.read(target.version)
     _require_files(table, rows, target)
-    return target, replace_all(table, rows, sequence=next_sequence(commits), note=note)
+    return publication, target.version, replace_all(table, rows, note)
+
+
+def run_of(commit: Commit) -> str | None:
+    """The run that a commit has published; None for one that is no publication."""
+    return commit.published.run_id if commit.published else None
 
 
 def _require_files(table: Table, rows: DataFrame, target: Commit) -> None:
@@ -135,7 +131,7 @@ def _require_files(table: Table, rows: DataFrame, target: Commit) -> None:
     if missing := needed - set(folders(table.spark, place)):
         raise InputError(
             f"{len(missing)} of the {len(needed)} files that version {target.version} of {table.location} needs "
-            f"(run {target.note.get('run_id')}) are not there any more; scoreline vacuum removes those that no version "
+            f"(run {run_of(target)}) are not there any more; scoreline vacuum removes those that no version "
             "of the last week needs. The table stays as it is. Go back to a later run, or run again."
         )
 
@@ -149,7 +145,7 @@ def published_table(tables: Tables, pipeline: str, *, run_id: str | None = None)
     newest: tuple[datetime, Table] | None = None
     for table in (tables.table(name) for name in PUBLISHED):
         runs = [c for c in table.commits() if _is_of(c, pipeline)] if table.exists() else []
-        named = next((c for c in runs if run_id in (None, c.note.get("run_id"))), None)
+        named = next((c for c in runs if run_id in (None, run_of(c))), None)
         if named is not None and (newest is None or named.at > newest[0]):
             newest = (named.at, table)
     if newest is None:
@@ -161,14 +157,14 @@ def published_table(tables: Tables, pipeline: str, *, run_id: str | None = None)
 
 
 def _is_of(commit: Commit, pipeline: str) -> bool:
-    return commit.kind == "publish" and commit.note.get("pipeline", pipeline) == pipeline
+    return commit.published is not None and commit.published.pipeline in (None, pipeline)
 
 
-def _rollback_target(table: Table, commits: Sequence[Commit], run_id: str | None) -> Commit:
-    runs = [c for c in commits if c.kind == "publish"]
-    listed = ", ".join(str(c.note.get("run_id")) for c in runs[:10]) or "none"
+def _rollback_target(table: Table, commits: Sequence[Commit], run_id: str | None) -> tuple[Commit, Publication]:
+    runs = [(c, note) for c in commits if (note := c.published) is not None]
+    listed = ", ".join(str(note.run_id) for _, note in runs[:10]) or "none"
     if run_id is not None:
-        named = [c for c in runs if c.note.get("run_id") == run_id]
+        named = [(c, note) for c, note in runs if note.run_id == run_id]
         if not named:
             raise InputError(
                 f"No run {run_id} was published to {table.location}. Published runs, newest first: {listed}."
@@ -177,6 +173,6 @@ def _rollback_target(table: Table, commits: Sequence[Commit], run_id: str | None
     current = published_commit(commits)
     # what readers saw before it: not the run below it in the log, which may have been taken back
     before = published_commit([c for c in commits if current is not None and c.version < current.version])
-    if before is None:
+    if before is None or before.published is None:
         raise InputError(f"{table.location} has no run before the current one. Published runs: {listed}.")
-    return before
+    return before, before.published

@@ -2,28 +2,28 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from pyspark.errors import PySparkException
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_type
 
-from scoreline.config.settings import InputSettings, KeyType, fingerprint
-from scoreline.context import Context
+from scoreline.config.settings import InputSettings, KeyType, Settings, fingerprint
 from scoreline.engine.failures import explained
 from scoreline.engine.filesystem import shown
 from scoreline.engine.frames import count
 from scoreline.engine.sql import quoted, quoted_name
 from scoreline.errors import InputError, NotUnique, RunFailed
 from scoreline.ingest.histories import bucket_of
-from scoreline.ingest.ingest import quarantine_bad
 from scoreline.sources.heads import looked_at
 from scoreline.sources.parquet import read_parquet
 from scoreline.sources.values import key
 from scoreline.tables import schema
-from scoreline.tables.delta import Table
+from scoreline.tables.delta import Table, Tables
 from scoreline.tables.history import HISTORY_LIMIT, Commit
+from scoreline.tables.quarantine import quarantine_bad, quarantine_table
 from scoreline.tables.row_hash import row_hash
 from scoreline.tables.schema import BUCKET, HISTORY_HASH, OLDER, RAW, SOURCE, USER_ID
 
@@ -44,6 +44,7 @@ class Inputs:
     unkeyed: DataFrame | None = None
     files: str | None = None
     problems: Mapping[str, str] = field(default_factory=dict)
+    key: str = USER_ID
 
     def require(self, columns: Sequence[str]) -> None:
         """Raise InputError if a model asks for a column that its files do not all have, or that cannot be read."""
@@ -60,14 +61,14 @@ class Inputs:
             )
 
 
-def open_inputs(context: Context) -> Inputs:
+def open_inputs(tables: Tables, settings: Settings, keys: schema.Keys) -> Inputs:
     """Look at the newest version of the input and stay with it; raises InputError if there is nothing to score."""
-    if context.settings.input is not None:
-        return _features(context, context.settings.input)
-    table = context.tables.existing("user_history", made_by="scoreline ingest --events FILE")
+    if settings.input is not None:
+        return _features(tables.spark, settings.input, keys, buckets=settings.histories.buckets)
+    table = tables.existing("user_history", made_by="scoreline ingest --events FILE")
     commits = table.commits(limit=HISTORY_LIMIT)
     version = commits[0].version
-    return Inputs(table.location, version, _with_older(table.read(version), context.keys), commits)
+    return Inputs(table.location, version, _with_older(table.read(version), keys), commits)
 
 
 def _with_older(rows: DataFrame, keys: schema.Keys) -> DataFrame:
@@ -77,15 +78,15 @@ def _with_older(rows: DataFrame, keys: schema.Keys) -> DataFrame:
     return rows.withColumn(OLDER, F.lit(None).cast(schema.older_items(keys).dataType))
 
 
-def _features(context: Context, given: InputSettings) -> Inputs:
+def _features(spark: SparkSession, given: InputSettings, keys: schema.Keys, *, buckets: int) -> Inputs:
     name = f"input {given.path or given.table}"
     with explained(f"{name} could not be read"):
-        version, found, problems = _opened(context, given, name)
+        version, found, problems = _opened(spark, given, name)
     if given.key in problems:
         raise InputError(f"{name}: {problems[given.key]}")
-    _require_key(context, found, given.key, name)
-    user_id = _key(found, given.key, context.keys.user)
-    bucket = bucket_of(user_id, context.settings.histories.buckets)
+    _require_key(found, given.key, keys, name)
+    user_id = _key(found, given.key, keys.user)
+    bucket = bucket_of(user_id, buckets)
     problems = {**problems, **_not_handed_over(found)}
     features = [
         F.col(quoted(c)) for c in found.columns if c != USER_ID and c not in problems
@@ -93,7 +94,9 @@ def _features(context: Context, given: InputSettings) -> Inputs:
     rows = found.where(user_id.isNotNull()).select(user_id.alias(USER_ID), bucket.alias(BUCKET), *features)
     files = _files_of(found, name) if version is None else None
     unkeyed = found.where(user_id.isNull())
-    return Inputs(given.path or given.table or "", version, rows, unkeyed=unkeyed, files=files, problems=problems)
+    return Inputs(
+        given.path or given.table or "", version, rows, unkeyed=unkeyed, files=files, problems=problems, key=given.key
+    )
 
 
 def _files_of(rows: DataFrame, name: str) -> str:
@@ -108,30 +111,28 @@ def _files_of(rows: DataFrame, name: str) -> str:
     return fingerprint(list(found or ()))
 
 
-def _opened(context: Context, given: InputSettings, name: str) -> tuple[int | None, DataFrame, Mapping[str, str]]:
+def _opened(spark: SparkSession, given: InputSettings, name: str) -> tuple[int | None, DataFrame, Mapping[str, str]]:
     """The version, the rows, and the columns that may not be asked for."""
     source = given.path or given.table or ""
     if given.format == "parquet" and given.path:
-        looked_at(context.spark, source, "parquet")
-        files = read_parquet(context.spark, source)
+        looked_at(spark, source, "parquet")
+        files = read_parquet(spark, source)
         return None, files.rows, files.problems
     if given.format == "parquet":
-        return None, context.spark.read.table(quoted_name(source)), {}
-    table = Table(context.spark, source, source, in_catalog=given.table is not None)
+        return None, spark.read.table(quoted_name(source)), {}
+    table = Table(spark, source, source, in_catalog=given.table is not None)
     if not table.exists():
         raise InputError(f"{name}: there is no Delta table here.")
     version = table.version()
     return version, table.read(version), {}
 
 
-def _require_key(context: Context, found: DataFrame, key: str, name: str) -> None:
+def _require_key(found: DataFrame, key: str, keys: schema.Keys, name: str) -> None:
     if key not in found.columns:
         raise InputError(f"{name}: key {key} is not a column; there are {', '.join(found.columns)}.")
     kind = found.schema[key].dataType
-    if kind != context.keys.user_type and not (isinstance(kind, T.NumericType) and context.keys.user == "long"):
-        raise InputError(
-            f"{name}: key {key} is {kind.simpleString()}, and keys.user_id says {context.settings.keys.user_id}."
-        )
+    if kind != keys.user_type and not (isinstance(kind, T.NumericType) and keys.user == "long"):
+        raise InputError(f"{name}: key {key} is {kind.simpleString()}, and keys.user_id says {keys.user}.")
     if taken := [c for c in found.columns if c in (USER_ID, BUCKET, HISTORY_HASH) and c != key]:
         raise InputError(f"{name}: scoreline needs the name of its column {taken[0]} for itself. Rename the column.")
 
@@ -189,11 +190,11 @@ def hashed(inputs: Inputs, columns: Sequence[str]) -> Inputs:
     return replace(inputs, rows=rows)
 
 
-def quarantine_unkeyed(context: Context, inputs: Inputs) -> int:
+def quarantine_unkeyed(tables: Tables, inputs: Inputs, *, now: datetime) -> int:
     """Put the rows without a key into the quarantine, each once; returns how many there are."""
     if inputs.unkeyed is None:
         return 0
-    given = context.settings.input.key if context.settings.input else USER_ID
+    given = inputs.key
     reason = F.when(F.col(quoted(given)).isNull(), "key is missing").otherwise("key is not an exact whole number")
     rows = inputs.unkeyed.select(
         F.array(reason).alias("reasons"),
@@ -203,7 +204,5 @@ def quarantine_unkeyed(context: Context, inputs: Inputs) -> int:
     with explained(f"input {inputs.name} could not be read"):
         if not (found := count(rows)):
             return 0
-        table = context.tables.table("quarantine")
-        table.create(schema.quarantine())
-        quarantine_bad(context, table, rows)
+        quarantine_bad(quarantine_table(tables), rows, now=now)
     return found

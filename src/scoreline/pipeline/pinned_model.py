@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from pyspark.sql import SparkSession
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import from_arrow_type, to_arrow_schema
 
-from scoreline.config.settings import ModelSettings, ScoringSettings
-from scoreline.context import Context
+from scoreline.config.settings import ModelSettings, ScoringSettings, Settings
 from scoreline.errors import InputError
 from scoreline.hashing import verify
 from scoreline.models.signature import Contract, check_contract, check_output_names, checked_params
@@ -23,28 +23,30 @@ from scoreline.scoring.seen import ITEM_IDS, SCORES
 from scoreline.scoring.task import OLDER, SOURCE, ScoringTask, WorkerLimits
 from scoreline.sources.rules import ScoringRules
 from scoreline.tables import schema
-from scoreline.tables.schema import BUCKET, HISTORY_HASH, USER_ID
+from scoreline.tables.schema import BUCKET, HISTORY_HASH, TARGETS, USER_ID
 
 _WORKING = ("_left", "_new", "_different", "_old")  # columns that stand beside the outputs for the length of a query
 
 
 @dataclass(frozen=True)
 class PreparedModel:
-    """One model version, the work of the workers, and the table its results go to."""
+    """One model version, the work of the workers, and the table its results go to; `staged`: its columns meanwhile."""
 
     model: versions.PinnedModel
     task: ScoringTask
     shipment: Shipment
     target_name: str
     output_fields: list[T.StructField] | None
+    staged: T.StructType
 
 
-def pin_model(context: Context, inputs: Inputs, rules: ScoringRules) -> PreparedModel:
+def pin_model(
+    spark: SparkSession, settings: Settings, keys: schema.Keys, inputs: Inputs, rules: ScoringRules
+) -> PreparedModel:
     """Resolve the configured model to one version, fetch it, and check its signature against the input's columns.
 
     Raises InputError for an unknown model or alias, or a signature that does not fit; no row has been read by then.
     """
-    settings = context.settings
     model = versions.pin(
         settings.model.uri,
         tracking_uri=settings.tracking_uri,
@@ -59,39 +61,40 @@ def pin_model(context: Context, inputs: Inputs, rules: ScoringRules) -> Prepared
     contract = check_contract(signature, to_arrow_schema(inputs.rows.schema), named=named)
     output_fields = None if contract.kind == "recommender" else _fields(contract)
     if output_fields is not None:
-        own = [*schema.staged(context.keys, []), *schema.recommendations(context.keys, [])]
+        own = [*schema.staged(keys, []), *schema.recommendations(keys, [])]
         check_output_names(contract.outputs, [*(field.name for field in own), *_WORKING])
-    seen = _seen(context, contract, rules)
+    seen = _seen(contract, rules, from_histories=settings.input is None)
+    staged = schema.staged(keys, output_fields)
     task = ScoringTask(
         model_path=str(path),
         kind=contract.kind,
         carried=(USER_ID, BUCKET, HISTORY_HASH),
         inputs=_inputs(contract, seen, path),
-        outputs=_outputs(context, contract),
-        staged=to_arrow_schema(schema.staged(context.keys, output_fields)),
+        outputs=_outputs(contract, keys),
+        staged=to_arrow_schema(staged),
         params=_params(signature, rules.params(contract.params), path),
         k=rules.k,
         seen=seen,
         blocked=rules.blocked,
         allowed=rules.allowed,
         optional=contract.optional | {SOURCE},
-        threads=int(context.spark.conf.get("spark.task.cpus", "1") or 1),
+        threads=int(spark.conf.get("spark.task.cpus", "1") or 1),
         digest=expected,
         guard=_guard(settings.scoring),
     )
-    name = "recommendations" if contract.kind == "recommender" else "predictions"
-    return PreparedModel(model, task, ship(context.spark, path, shared=settings.model.shared), name, output_fields)
+    shipment = ship(spark, path, shared=settings.model.shared)
+    return PreparedModel(model, task, shipment, TARGETS[contract.kind], output_fields, staged)
 
 
 def _params(signature: Any, given: dict[str, Any], path: Path) -> dict[str, Any]:
     return given if is_shipped(path) else checked_params(signature, given)
 
 
-def _seen(context: Context, contract: Contract, rules: ScoringRules) -> tuple[str, ...]:
+def _seen(contract: Contract, rules: ScoringRules, *, from_histories: bool) -> tuple[str, ...]:
     """The columns of what a user has seen: of `user_history` always, of a table of yours if the model takes them."""
     if contract.kind != "recommender" or not rules.exclude_seen:
         return ()
-    if context.settings.input is None:
+    if from_histories:
         return ITEM_IDS, OLDER
     return (ITEM_IDS,) if ITEM_IDS in contract.inputs else ()
 
@@ -127,10 +130,10 @@ def _guard(given: ScoringSettings) -> WorkerLimits:
     )
 
 
-def _outputs(context: Context, contract: Contract) -> pa.Schema:
+def _outputs(contract: Contract, keys: schema.Keys) -> pa.Schema:
     if contract.kind == "tabular":
         return contract.outputs
-    fields = [pa.field(ITEM_IDS, pa.list_(context.keys.item_arrow)), pa.field(SCORES, pa.list_(pa.float32()))]
+    fields = [pa.field(ITEM_IDS, pa.list_(keys.item_arrow)), pa.field(SCORES, pa.list_(pa.float32()))]
     if SOURCE in contract.outputs.names:
         fields.append(pa.field(SOURCE, pa.string()))
     return pa.schema(fields)

@@ -170,9 +170,9 @@ def due_by_changes(histories: DataFrame, news: Changes, wanted: DesiredState) ->
         fresh, new = F.col(UPDATED_AT) >= F.lit(news.since), F.col(ADDED_AT) >= F.lit(news.since)
     state = news.state
     reason = F.when(new, "new")
-    if (state["model"], state["model_version"]) != (wanted.model_name, wanted.model_version):
+    if (state.model, state.model_version) != (wanted.model_name, wanted.model_version):
         return histories.withColumn("reason", reason.otherwise("other_model"))
-    if state["rules_hash"] != wanted.rules_hash:
+    if state.rules_hash != wanted.rules_hash:
         return histories.withColumn("reason", reason.otherwise("other_rules"))
     if wanted.full_refresh:
         return histories.withColumn("reason", reason.when(fresh, "changed").otherwise("asked"))

@@ -2,66 +2,97 @@
 
 import json
 import logging
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
-from scoreline.context import Context
+from scoreline.config.settings import Settings
 from scoreline.engine.frames import one_row
 from scoreline.errors import told
-from scoreline.pipeline.staging import Manifest
+from scoreline.pipeline.audit import AuditMetrics
+from scoreline.pipeline.manifest import Manifest
 from scoreline.redaction import redacted
 from scoreline.registry.run_log import log_run
 from scoreline.tables import schema
+from scoreline.tables.delta import Tables
 
 log = logging.getLogger(__name__)
 
 
+class Clock:
+    """Seconds of each step of a run."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def lap(self, step: str) -> None:
+        now = time.monotonic()
+        self.laps[step] = round(now - self._last, 3)
+        self._last = now
+
+    def named(self) -> dict[str, float]:
+        return {f"{step}_seconds": seconds for step, seconds in self.laps.items()}
+
+
 def record_run(
-    context: Context, manifest: Manifest, *, state: str, figures: Mapping[str, Any], version: int | None = None
+    tables: Tables,
+    settings: Settings,
+    manifest: Manifest,
+    metrics: AuditMetrics | None,
+    *,
+    state: str,
+    started_at: datetime,
+    version: int | None = None,
+    figures: Mapping[str, object] | None = None,
 ) -> None:
-    """Record a scoring run in both places; `version` is what it published, None if it did not."""
-    lineage = manifest.lineage
+    """Record a scoring run in both places; `version` is what it published, None if it did not.
+
+    `figures`: what there is to say beside the metrics.
+    """
+    lineage, known = manifest.lineage, {**(metrics.known() if metrics else {}), **(figures or {})}
     model = f"{lineage.model} version {lineage.model_version}"
     record(
-        context,
+        tables,
         run_id=manifest.run_id,
         kind="run",
         state=state,
-        users=int(figures.get("scored", 0)),
+        started_at=started_at,
+        users=metrics.scored if metrics else 0,
         model=model,
-        figures={**figures, "input_version": lineage.input_version, "version": version},
+        figures={**known, "input_version": lineage.input_version, "version": version},
     )
-    tables = {"input": (lineage.input, lineage.input_version)}
-    output = {} if version is None else {"output": (context.tables.table(lineage.target).location, version)}
+    read = {"input": (lineage.input, lineage.input_version)}
+    written = {} if version is None else {"output": (tables.table(lineage.target).location, version)}
     log_run(
-        context.settings,
+        settings,
         run_id=manifest.run_id,
         state=state,
         params={"model": model, "rules_hash": lineage.rules_hash, "k": lineage.k, "fraction": manifest.fraction},
-        figures=figures,
-        tables={**tables, **output},
+        figures=known,
+        tables={**read, **written},
     )
 
 
 def record(
-    context: Context,
+    tables: Tables,
     *,
     run_id: str,
     kind: str,
     state: str,
+    started_at: datetime,
     users: int,
     model: str | None = None,
-    figures: Mapping[str, Any] | None = None,
+    figures: Mapping[str, object] | None = None,
 ) -> None:
     """Append one row; a failure to do so is logged and does not fail the work that it is about."""
-    table = context.tables.table("runs")
+    table = tables.table("runs")
     finished = datetime.now(UTC)
     text = redacted(json.dumps(dict(figures or {}), default=str, sort_keys=True))
-    row = (run_id, kind, state, context.now, finished, model, users, text)
+    row = (run_id, kind, state, started_at, finished, model, users, text)
     try:
         table.create(schema.runs())
-        table.write(one_row(context.spark, row, schema.runs()), "append")
+        table.write(one_row(tables.spark, row, schema.runs()), "append")
     except Exception as error:
         log.warning("the runs table could not be written run_id=%s state=%s reason=%s", run_id, state, told(error))
         log.debug("the runs table failed", exc_info=True)

@@ -1,7 +1,6 @@
 """Take a published run back: from the table, and from the application's database if that has been sent to."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from scoreline.config.settings import Settings
 from scoreline.context import Context, step
@@ -26,8 +25,8 @@ class RollbackReport(Report):
     """
 
     run_id: str
-    model: Any
-    model_version: Any
+    model: str | None
+    model_version: str | None
     restored_version: int
     version: int
     table: str
@@ -38,7 +37,7 @@ class RollbackReport(Report):
         version = self.model_version
         stay = (
             f", with the same version {version}."
-            if self.next_version == str(version)
+            if self.next_version == version
             else f": to stay with this model, promote it first (scoreline promote --version {version} --force), or "
             "name it in model.uri."
         )
@@ -59,30 +58,29 @@ def roll_back(context: Context, *, run_id: str | None = None) -> RollbackReport:
     """
     with exclusive(context.settings, context.tables, "run"), explained("the rollback failed"):
         table = published_table(context.tables, context.settings.name, run_id=run_id)
-        target, version = rollback(table, run_id=run_id)
-    note = target.note
-    restored = str(note.get("run_id"))
+        note, restored, version = rollback(table, run_id=run_id)
     record(
-        context,
-        run_id=restored,
+        context.tables,
+        run_id=str(note.run_id),
         kind="rollback",
         state="done",
-        users=int(note.get("users", 0)),
-        figures=dict(note),
+        started_at=context.now,
+        users=note.users or 0,
+        figures=note.fields(),
     )
     return RollbackReport(
+        str(note.run_id),
+        note.model,
+        note.model_version,
         restored,
-        note.get("model"),
-        note.get("model_version"),
-        target.version,
         version,
         table.location,
         _exported(context, table),
-        _next_version(context.settings, str(note.get("model"))),
+        _next_version(context.settings, note.model),
     )
 
 
-def _next_version(settings: Settings, model: str) -> str | None:
+def _next_version(settings: Settings, model: str | None) -> str | None:
     try:
         found = pin(settings.model.uri, tracking_uri=settings.tracking_uri, registry_uri=settings.mlflow.registry_uri)
     except InputError:  # the table is back: what the registry says is for the advice only

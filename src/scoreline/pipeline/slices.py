@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
 from scoreline.context import Context
 from scoreline.engine.failures import WorkerDied, worker_explained
@@ -15,44 +16,44 @@ from scoreline.engine.sql import quoted
 from scoreline.errors import AuditRefused
 from scoreline.pipeline import audit
 from scoreline.pipeline.distribute import scored
+from scoreline.pipeline.due_users import Due
 from scoreline.pipeline.plan import Slice
 from scoreline.pipeline.progress import Progress, following
 from scoreline.pipeline.reasons import why_failed
-from scoreline.pipeline.snapshot import Due, RunSnapshot
+from scoreline.pipeline.snapshot import RunSnapshot
 from scoreline.pipeline.staging import LEFT, Staging, stage
 from scoreline.scoring.task import WorkerLimits
-from scoreline.tables import schema
 from scoreline.tables.schema import BUCKET, USER_ID
 
 log = logging.getLogger(__name__)
 
 
 def stage_slices(
-    context: Context, opened: RunSnapshot, staging: Staging, due: Due, progress: Progress
+    context: Context, snapshot: RunSnapshot, staging: Staging, due: Due, progress: Progress
 ) -> dict[str, int]:
     """Stage every slice that an earlier attempt has not; returns the figures of the whole run, summed.
 
     Raises AuditRefused as soon as more users have failed than the whole run may have.
     """
-    slices = staging.manifest.slices
+    manifest, slices = staging.manifest, staging.manifest.slices
+    tolerated = context.settings.audit.tolerated(manifest.to_score, manifest.judged_among)
     parts: list[Mapping[str, Any]] = [counted(staging)] if staging.done else []
     finished = sum(part.users for part in slices if part.number in staging.done)
-    sized = context.sized_batches(_columns(opened).schema)
+    sized = context.sized_batches(_columns(snapshot).schema)
     with sized, progress.work(sum(part.users for part in slices), done=finished) as advance:
         for part in slices:
             if part.number not in staging.done:
-                _require_in_budget(context, staging, audit.added(parts))
+                _require_in_budget(staging, audit.added(parts), tolerated)
                 with following(context.spark, part.users, advance):
-                    parts.append(_scored_and_staged(context, opened, staging, part, due, first=not parts))
-    if staging.manifest.reasons.get("left") and LEFT not in staging.done:
+                    parts.append(_scored_and_staged(snapshot, staging, part, due, tolerated, first=not parts))
+    if manifest.reasons.get("left") and LEFT not in staging.done:
         left = F.col("outcome") == "left"
-        parts.append(_staged(staging, _departures(context, opened, due.keys), LEFT, left, first=not parts))
+        parts.append(_staged(staging, departures(due.keys, snapshot.pinned.staged), LEFT, left, first=not parts))
     return audit.added(parts)
 
 
-def _require_in_budget(context: Context, staging: Staging, so_far: Mapping[str, int]) -> None:
-    failed, tolerated = so_far.get("failed", 0), _tolerated(context, staging)
-    if failed > tolerated:
+def _require_in_budget(staging: Staging, so_far: Mapping[str, int], tolerated: int) -> None:
+    if (failed := so_far.get("failed", 0)) > tolerated:
         raise AuditRefused(
             f"Run {staging.manifest.run_id} was stopped: {failed} users have failed so far, expected at most "
             f"{tolerated} (audit.max_failed_share). The table keeps its last good state.\n"
@@ -62,40 +63,32 @@ def _require_in_budget(context: Context, staging: Staging, so_far: Mapping[str, 
         )
 
 
-def _tolerated(context: Context, staging: Staging) -> int:
-    return context.settings.audit.tolerated(staging.manifest.to_score, staging.manifest.judged_among)
-
-
 def _scored_and_staged(
-    context: Context, opened: RunSnapshot, staging: Staging, part: Slice, due: Due, *, first: bool
+    snapshot: RunSnapshot, staging: Staging, part: Slice, due: Due, tolerated: int, *, first: bool
 ) -> Mapping[str, Any]:
     """Score and stage a slice; if a Python worker dies of it, once more in a sandbox that finds out by which user."""
     whole_table = staging.manifest.whole_table
-    guard = replace(opened.pinned.task.guard, failures=_tolerated(context, staging))
+    guard = replace(snapshot.pinned.task.guard, failures=tolerated)
     try:
-        rows = scored_slice(context, opened, part, due, whole_table=whole_table, guard=guard)
+        rows = scored_slice(snapshot, part, due, whole_table=whole_table, guard=guard)
         return _staged(staging, rows, part.number, _inside(part), first=first)
     except WorkerDied as death:
         log.warning("slice %d is scored again in a sandbox run_id=%s: %s", part.number, staging.manifest.run_id, death)
     boxed = replace(guard, sandbox=True)
-    rows = scored_slice(context, opened, part, due, whole_table=whole_table, guard=boxed)
+    rows = scored_slice(snapshot, part, due, whole_table=whole_table, guard=boxed)
     return _staged(staging, rows, part.number, _inside(part), first=first)
 
 
-def scored_slice(
-    context: Context, opened: RunSnapshot, part: Slice, due: Due, *, whole_table: bool, guard: WorkerLimits
-) -> DataFrame:
+def scored_slice(snapshot: RunSnapshot, part: Slice, due: Due, *, whole_table: bool, guard: WorkerLimits) -> DataFrame:
     """The staged rows of one slice."""
-    everyone, inside = opened.inputs.rows, _inside(part)
-    rows = everyone.where(inside) if whole_table else due.to_score(everyone, inside)
-    task = replace(opened.pinned.task, guard=guard)
-    staged = schema.staged(context.keys, opened.pinned.output_fields)
-    return scored(rows, opened.pinned.shipment, task, staged)
+    inside, pinned = _inside(part), snapshot.pinned
+    rows = snapshot.inputs.rows.where(inside) if whole_table else due.rows(inside)
+    return scored(rows, pinned.shipment, replace(pinned.task, guard=guard), pinned.staged)
 
 
-def _columns(opened: RunSnapshot) -> DataFrame:
+def _columns(snapshot: RunSnapshot) -> DataFrame:
     """What of the rows the workers read."""
-    return opened.inputs.rows.select(*map(quoted, opened.pinned.task.columns))
+    return snapshot.inputs.rows.select(*map(quoted, snapshot.pinned.task.columns))
 
 
 def _inside(part: Slice) -> Column:
@@ -132,8 +125,8 @@ def counted(staging: Staging, rows: Column | None = None) -> Mapping[str, Any]:
     return chosen.agg(*figures).first().asDict()  # type: ignore[union-attr]
 
 
-def _departures(context: Context, opened: RunSnapshot, due: DataFrame) -> DataFrame:
+def departures(due: DataFrame, staged: T.StructType) -> DataFrame:
+    """Of due users those who have left, as staged rows."""
     known = {USER_ID: F.col(USER_ID), BUCKET: F.col(BUCKET), "outcome": F.lit("left")}
-    fields = schema.staged(context.keys, opened.pinned.output_fields)
-    columns = [known.get(f.name, F.lit(None)).cast(f.dataType).alias(f.name) for f in fields]
+    columns = [known.get(f.name, F.lit(None)).cast(f.dataType).alias(f.name) for f in staged]
     return due.where(F.col("reason") == "left").select(*columns)

@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from pyspark.sql import SparkSession
 
-from scoreline.config.settings import fingerprint
-from scoreline.context import Context
+from scoreline.config.settings import ScoringSettings, fingerprint
 from scoreline.engine.failures import explained
 from scoreline.engine.sql import quoted_name
 from scoreline.errors import InputError
 from scoreline.sources.values import key as key_of
 from scoreline.sources.values import require_kinds, text, whole
+from scoreline.tables.schema import Keys
 
 
 @dataclass(frozen=True)
@@ -45,19 +46,18 @@ class ScoringRules:
         return {name: value for name, value in given.items() if name in understood} | dict(self.own)
 
 
-def read_rules(context: Context) -> ScoringRules:
+def read_rules(spark: SparkSession, scoring: ScoringSettings, keys: Keys) -> ScoringRules:
     """The rules as the configuration and its item lists say now; raises InputError for a list that cannot be read."""
-    scoring = context.settings.scoring
     return ScoringRules(
         k=scoring.k,
         exclude_seen=scoring.exclude_seen,
-        allowed=_item_list(context, scoring.allowed_items, "scoring.allowed_items"),
-        blocked=_item_list(context, scoring.blocked_items, "scoring.blocked_items"),
+        allowed=_item_list(spark, keys, scoring.allowed_items, "scoring.allowed_items"),
+        blocked=_item_list(spark, keys, scoring.blocked_items, "scoring.blocked_items"),
         own=scoring.params,
     )
 
 
-def _item_list(context: Context, source: str | None, key: str) -> pa.Array | None:
+def _item_list(spark: SparkSession, keys: Keys, source: str | None, key: str) -> pa.Array | None:
     """Ids from a text file (one per line), or from the column `item_id` of a table; sorted, each once."""
     if source is None:
         return None
@@ -65,12 +65,12 @@ def _item_list(context: Context, source: str | None, key: str) -> pa.Array | Non
     if local.is_file():
         ids: list[Any] = _ids_of_file(local, key)
     else:
-        ids = _ids_of_table(context, source, key)
-    if context.keys.item == "long":
+        ids = _ids_of_table(spark, keys, source, key)
+    if keys.item == "long":
         ids = [_whole(value, source, key) for value in ids]
     if not ids:
         raise InputError(f"{key}: {source} has no item in it. Remove the key to have no such rule.")
-    return pa.array(sorted(set(ids)), context.keys.item_arrow)
+    return pa.array(sorted(set(ids)), keys.item_arrow)
 
 
 def _ids_of_file(path: Path, key: str) -> list[str]:
@@ -81,17 +81,17 @@ def _ids_of_file(path: Path, key: str) -> list[str]:
     return [line for line in lines if line and line != "item_id"]
 
 
-def _ids_of_table(context: Context, source: str, key: str) -> list[Any]:
+def _ids_of_table(spark: SparkSession, keys: Keys, source: str, key: str) -> list[Any]:
     if "/" in source or "." not in source:
         raise InputError(
             f"{key}: {source} is no file; expected a text file with an id per line, or catalog.schema.table."
         )
     with explained(f"{key}: {source} could not be read"):
-        rows = context.spark.read.table(quoted_name(source))
+        rows = spark.read.table(quoted_name(source))
         if "item_id" not in rows.columns:
             raise InputError(f"{key}: {source} has no column item_id; it has {', '.join(rows.columns)}.")
         require_kinds(rows.schema, {"item_id": "item_id"}, f"{key}: {source}")
-        found = key_of("item_id", rows.schema["item_id"].dataType, context.keys.item)
+        found = key_of("item_id", rows.schema["item_id"].dataType, keys.item)
         pairs = rows.select(found.cast("string"), text("item_id")).distinct().collect()
         # what is no id comes as it is written, for the message
         return [said if given is None else given for given, said in pairs if said]

@@ -3,7 +3,6 @@
 A table in a folder is `<root>/<name>`; in a catalogue `<catalog.schema>.<name>`. All identifiers reach SQL quoted.
 """
 
-import json
 import logging
 import re
 import time
@@ -24,6 +23,7 @@ from scoreline.engine import filesystem
 from scoreline.engine.session_settings import session_settings
 from scoreline.engine.sql import literal, quoted, quoted_name
 from scoreline.errors import InputError, RunFailed
+from scoreline.tables.commit_note import Note, read_note
 from scoreline.tables.history import Commit
 
 log = logging.getLogger(__name__)
@@ -170,7 +170,7 @@ class Table:
         history = self.spark.sql(f"DESCRIBE HISTORY {self.identifier}{newest}")
         columns = ("version", "timestamp", "operation", "userMetadata", "operationMetrics", "operationParameters")
         rows = history.select(*columns).collect()
-        return [Commit(r[0], r[1], r[2], _note(r[3]), r[4] or {}, r[5] or {}) for r in rows]
+        return [Commit(r[0], r[1], r[2], read_note(r[3]), r[4] or {}, r[5] or {}) for r in rows]
 
     def touched_at(self) -> datetime:
         """When the newest file of a folder was written that is no table yet; now, for what cannot be looked at."""
@@ -282,23 +282,15 @@ def _interval(text: str) -> timedelta:
     return timedelta(**{f"{unit.lower()}s": int(count) for count, unit in parts})
 
 
-def _note(text: str | None) -> Mapping[str, Any]:
-    try:
-        note = json.loads(text or "{}")
-    except ValueError:
-        return {}
-    return note if isinstance(note, dict) else {}
-
-
 @contextmanager
 def commit_settings(
-    spark: SparkSession, *, note: Mapping[str, Any], transaction: tuple[str, int] | None = None
+    spark: SparkSession, *, note: Note, transaction: tuple[str, int | None] | None = None
 ) -> Iterator[None]:
     """Stamp the commits of a MERGE, which takes no options, through the session; restored afterwards.
 
     `transaction`: application id and number; a number that is not above the last one of the application is skipped.
     """
-    settings = {"spark.databricks.delta.commitInfo.userMetadata": json.dumps(note)}
+    settings = {"spark.databricks.delta.commitInfo.userMetadata": note.text()}
     if transaction is not None:
         app, number = transaction
         settings |= {

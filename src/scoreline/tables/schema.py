@@ -4,6 +4,7 @@ Keys are long or string, as the pipeline's `keys` say, so a schema is made for a
 in it; Spark's types allow them all the same, since Delta's MERGE cannot narrow what an expression is declared to give.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,7 +27,9 @@ RECOMMENDATIONS = "recommendations"
 SOURCE = "_source"  # of a row that is read: where it came from,
 RAW = "_raw"  # the row as text,
 MALFORMED = "_malformed"  # and whether it is a line that does not fit the format
-PUBLISHED = ("recommendations", "predictions")  # lists of a recommender, outputs of any other model
+# what a model's results go to: lists of a recommender, outputs of any other
+TARGETS: Mapping[Literal["recommender", "tabular"], str] = {"recommender": "recommendations", "tabular": "predictions"}
+PUBLISHED = tuple(TARGETS.values())
 TABLES = ("user_history", *PUBLISHED, "quarantine", "scoring_errors", "items", "runs")  # all that a pipeline may have
 
 _SPARK: dict[KeyType, T.DataType] = {"long": T.LongType(), "string": T.StringType()}

@@ -67,7 +67,7 @@ def train_model(context: Context, *, promote: bool = True, force: bool = False) 
     name, alias = _registered(settings)
     wanted = settings.model.train
     versions.require_reachable(settings.tracking_uri, settings.mlflow.registry_uri)
-    rules = read_rules(context)
+    rules = read_rules(context.spark, settings.scoring, context.keys)
     uris: dict[str, Any] = {"tracking_uri": settings.tracking_uri, "registry_uri": settings.mlflow.registry_uri}
     training = train(
         histories(context),

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from builders import NOW, context
+from logs import publication
 from scoreline.export.destinations import Change, Shown
 from scoreline.pipeline.fence import next_sequence, replace_all
 from scoreline.tables.schema import Keys, recommendations
@@ -49,7 +50,7 @@ class Pipeline:
         values = [tuple(row[field.name] for field in fields) for row in rows]
         made = self.context.spark.createDataFrame(values, fields).coalesce(1)
         sequence = next_sequence(self.table.commits())
-        replace_all(self.table, made, sequence=sequence, note={"kind": "publish", "run_id": f"run-{self.runs}"})
+        replace_all(self.table, made, publication(run_id=f"run-{self.runs}", sequence=sequence))
 
     def shown(self) -> Rows:
         rows = self.table.read().collect()

@@ -20,6 +20,7 @@ from scoreline.operations.show import show_users
 from scoreline.pipeline import slices
 from scoreline.pipeline.fence import published_table
 from scoreline.pipeline.run import run
+from scoreline.tables.commit_note import Repaired
 from scoreline.tables.delta import commit_settings
 
 ARROW = "spark.sql.execution.arrow"
@@ -98,8 +99,9 @@ def test_settings_that_are_refused_are_not_left_in_the_session(spark: SparkSessi
 
 def test_a_commit_leaves_what_others_stamp_theirs_with(spark: SparkSession, theirs: Mapping[str, str]) -> None:
     def fails() -> None:
-        with commit_settings(spark, note={}, transaction=("us", 9)):
-            assert spark.conf.get("spark.databricks.delta.commitInfo.userMetadata") == "{}"
+        note = Repaired(users=1)
+        with commit_settings(spark, note=note, transaction=("us", 9)):
+            assert spark.conf.get("spark.databricks.delta.commitInfo.userMetadata") == note.text()
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

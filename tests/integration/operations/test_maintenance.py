@@ -171,8 +171,8 @@ def test_vacuum_and_optimize_keep_what_a_rollback_of_the_last_week_needs(ran: An
     assert aged_files - {path.name for path in folder.glob("*.parquet")} == first_files | {"part-dead.parquet"}
     assert plan_run(made).due == 0
     with pytest.raises(InputError, match=r"(\d) of the \1 files that version 1 of .* are not there any more"):
-        roll_back(made, run_id=table.commits()[-2].note["run_id"])
-    assert published_commit(table.commits()).note["run_id"] == third.run_id  # type: ignore[union-attr]
+        roll_back(made, run_id=table.commits()[-2].note.run_id)
+    assert published_commit(table.commits()).published.run_id == third.run_id  # type: ignore[union-attr]
 
     made.spark.sql(
         f"ALTER TABLE {table.identifier} SET TBLPROPERTIES ('delta.deletedFileRetentionDuration' = 'interval 30 days')"

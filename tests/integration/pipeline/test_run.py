@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 from builders import NOW, write_events
 from integration.conftest import events_of
 from integration.truth import expected, histories, published
+from logs import publication
 from scoreline.engine.frames import collected
 from scoreline.errors import AuditRefused, InputError, RunInProgress, Superseded
 from scoreline.ingest.ingest import ingest_events
@@ -36,7 +37,7 @@ def test_everybody_gets_the_lists_of_brute_force(filled: Any, registry: Any) -> 
     report = run(made)
     assert (report.state, report.audit.scored, report.audit.failed) == ("published", 60, 0)
     assert published(made) == expected(made, registry.films["1"], k=5)
-    assert [c.note["run_id"] for c in table(made).commits() if "run_id" in c.note] == [report.run_id]
+    assert [c.published.run_id for c in table(made).commits() if c.published] == [report.run_id]
 
 
 def test_a_second_run_finds_nothing_due_and_commits_nothing(ran: Any) -> None:
@@ -212,7 +213,7 @@ def test_an_interrupted_run_is_taken_up_again(filled: Any, registry: Any, monkey
 def test_a_table_whose_maker_was_killed_before_its_first_commit_is_made(filled: Any) -> None:
     made = filled()
     opened = open_run(made, fraction=1.0, full_refresh=False, create=False)
-    staging = Staging.new(made, opened.dependencies(made), manifest=None)  # type: ignore[arg-type]
+    staging = Staging.new(made.tables, opened.dependencies(made.settings), manifest=None)  # type: ignore[arg-type]
     table(made).drop()
     for half_made in (staging.table, made.tables.table("runs"), table(made)):
         Path(half_made.location, "_delta_log", "_staged_commits").mkdir(parents=True)
@@ -251,7 +252,7 @@ def test_rollback_brings_the_run_before_back_and_fences_older_runs(ran: Any) -> 
     rows = table(ran()).read()
     late = 3  # of a run that began after the second publication, and before the rollback
     with pytest.raises(Superseded, match="newer run or rollback"):
-        replace_some(table(ran()), rows.withColumn("_left", F.lit(True)), sequence=late, note={"kind": "publish"})
+        replace_some(table(ran()), rows.withColumn("_left", F.lit(True)), publication(sequence=late))
     assert published(ran()) == before
     with pytest.raises(InputError, match="no run before the current one"):
         roll_back(ran(now=NOW + 3 * HOUR))

@@ -13,9 +13,10 @@ import pytest
 import yaml
 
 from builders import NOW
+from scoreline.pipeline.manifest import Lineage, Manifest
 from scoreline.pipeline.plan import Slice
 from scoreline.pipeline.snapshot import open_run
-from scoreline.pipeline.staging import Manifest, Staging, find_staging, stage
+from scoreline.pipeline.staging import Staging, find_staging, stage
 
 ROOT = Path(__file__).parents[3]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -23,22 +24,26 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 def test_five_thousand_slices_are_found_again(filled: Any) -> None:
     made = filled()
-    pinned = open_run(made, fraction=1.0, full_refresh=False).dependencies(made)
+    pinned = open_run(made, fraction=1.0, full_refresh=False).dependencies(made.settings)
     slices = tuple(Slice(number, (number,), 20_000) for number in range(5_000))
-    manifest = Manifest("run", NOW.isoformat(), slices, {"new": 100_000_000}, True, 100_000_000, 5_000)
-    table = Staging.new(made, pinned, manifest).table
+    lineage = Lineage("recommendations", 0, "films", "1", "user_history", 1, "abc", 20)
+    users = 100_000_000
+    manifest = Manifest(
+        "run", 1, NOW.isoformat(), slices, {"new": users}, True, True, users, buckets=5_000, lineage=lineage
+    )
+    table = Staging.new(made.tables, pinned, manifest).table
     rows = made.spark.createDataFrame([(1, 0)], "user_id long, bucket int")
     stage(table, rows, number=0, manifest=manifest)
     stage(table, rows, number=1, manifest=None)
     log = Path(table.location) / "_delta_log"
     second = (log / f"{1:020}.json").read_text()
     for number in range(2, 5_000):
-        commit = second.replace('\\"slice\\": 1', f'\\"slice\\": {number}')
+        commit = second.replace('\\"slice\\":1', f'\\"slice\\":{number}')
         commit = commit.replace(f"{table.name}/1", f"{table.name}/{number}")
         (log / f"{number:020}.json").write_text(commit)
     size = sum(path.stat().st_size for path in log.glob("*.json"))
     began = time.monotonic()
-    found = find_staging(made, pinned)
+    found = find_staging(made.tables, pinned)
     seconds = time.monotonic() - began
     assert found is not None
     assert found.done == frozenset(range(5_000))

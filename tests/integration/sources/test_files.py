@@ -122,10 +122,10 @@ def test_parquet_columns_that_spark_has_no_type_for_do_not_spoil_the_others(
     }
     features = {"path": str(file), "key": "user", "format": "parquet"}
     scoring = context(spark, tmp_path / "t", input=features)
-    opened = open_inputs(scoring)
+    opened = open_inputs(scoring.tables, scoring.settings, scoring.keys)
     columns = ["user_id", "bucket", "user", "item", "at", "zoned", "dict", "none", "bytes", "odd. `name`"]
     assert (opened.rows.columns, sorted(row["user_id"] for row in opened.rows.collect())) == (columns, [1, 2])
-    assert quarantine_unkeyed(scoring, opened) == 1
+    assert quarantine_unkeyed(scoring.tables, opened, now=scoring.now) == 1
     reasons = [row["reasons"] for row in made.tables.table("quarantine").read().collect()]
     assert ["key is not an exact whole number"] in reasons
     asked = {

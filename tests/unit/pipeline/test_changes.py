@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from scoreline.pipeline.changes import Changes, complete_note, oldest_row, read_changes
+from logs import commit, publication
+from scoreline.pipeline.changes import Changes, for_next_run, oldest_row, read_changes
 from scoreline.tables.history import Commit
 
 T0 = datetime(2026, 7, 1, tzinfo=UTC)
@@ -14,16 +15,31 @@ HOUR = timedelta(hours=1)
 
 def ingest(version: int, hours: int) -> Commit:
     stamp = T0 + hours * HOUR
-    return Commit(version, stamp, "MERGE", {"kind": "ingest", "updated_at": stamp.isoformat()})
+    return commit(version, stamp, "MERGE", kind="ingest", updated_at=stamp)
 
 
 def published(
     inputs: list[Commit], *, version: int = 1, complete: bool = True, seen: int = 1, base: int | None = None
 ) -> Commit:
-    note = {"kind": "publish", "input": "histories", "input_version": seen, "run_id": f"run {version}"}
-    note |= {"model": "films", "model_version": "1", "rules_hash": "r"}
-    note |= {"base_version": version - 1 if base is None else base}
-    note |= complete_note(inputs, version=seen, complete=complete, oldest=T0 + 2 * HOUR)
+    told = for_next_run(
+        inputs,
+        input_version=seen,
+        began=T0 + 2 * HOUR,
+        complete=complete,
+        compared=False,
+        whole_table=True,
+        known=None,
+    )
+    note = publication(
+        input="histories",
+        input_version=seen,
+        run_id=f"run {version}",
+        model="films",
+        model_version="1",
+        rules_hash="r",
+        base_version=version - 1 if base is None else base,
+        **vars(told),
+    )
     return Commit(version, T0 + 2 * HOUR, "WRITE", note)
 
 
@@ -42,8 +58,8 @@ def test_commits_behind_the_publication_are_the_news() -> None:
 
 
 def test_compaction_is_no_news() -> None:
-    inputs = [Commit(2, T0 + 5 * HOUR, "OPTIMIZE", {}), ingest(1, 1)]
-    target = [Commit(2, T0 + 5 * HOUR, "OPTIMIZE", {}), published(inputs)]
+    inputs = [commit(2, T0 + 5 * HOUR, "OPTIMIZE"), ingest(1, 1)]
+    target = [commit(2, T0 + 5 * HOUR, "OPTIMIZE"), published(inputs)]
     found = news(target, inputs)
     assert found is not None
     assert found.since is None
@@ -55,17 +71,17 @@ def test_compaction_is_no_news() -> None:
         pytest.param([], [ingest(1, 1)], None, id="nothing is published"),
         pytest.param([published([ingest(1, 1)], complete=False)], [ingest(1, 1)], None, id="somebody was left due"),
         pytest.param(
-            [Commit(2, T0, "DELETE", {}), published([ingest(1, 1)])], [ingest(1, 1)], None, id="rows were deleted"
+            [commit(2, T0, "DELETE"), published([ingest(1, 1)])], [ingest(1, 1)], None, id="rows were deleted"
         ),
         pytest.param(
-            [published([ingest(1, 1)])], [Commit(2, T0, "DELETE", {}), ingest(1, 1)], None, id="users were deleted"
+            [published([ingest(1, 1)])], [commit(2, T0, "DELETE"), ingest(1, 1)], None, id="users were deleted"
         ),
         pytest.param([published([ingest(1, 1)])], [ingest(2, 1), ingest(1, 1)], None, id="the clock stood still"),
         pytest.param([published([ingest(1, 1)])], [ingest(1, 3)], None, id="the table was made anew"),
         pytest.param([published([ingest(1, 1)])], [ingest(3, 4), ingest(2, 3)], None, id="the log is too short"),
         pytest.param([published([ingest(1, 1)])], [ingest(1, 1)], T0 + 2 * HOUR, id="rows are too old"),
         pytest.param(
-            [published([ingest(1, 1)], version=3, base=1), Commit(2, T0, "DELETE", {}), published([ingest(1, 1)])],
+            [published([ingest(1, 1)], version=3, base=1), commit(2, T0, "DELETE"), published([ingest(1, 1)])],
             [ingest(1, 1)],
             None,
             id="rows were deleted while the run scored",
@@ -77,7 +93,7 @@ def test_compaction_is_no_news() -> None:
             id="another run published while this one scored",
         ),
         pytest.param(
-            [Commit(1, T0, "WRITE", {"kind": "publish", "complete": True, "input": "histories"})],
+            [commit(1, T0, "WRITE", kind="publish", complete=True, input="histories")],
             [ingest(1, 1)],
             None,
             id="an older version of ours wrote the note",
@@ -91,37 +107,36 @@ def test_what_is_not_proven_is_compared(target: list[Commit], inputs: list[Commi
 def test_after_a_rollback_the_news_are_those_since_the_older_run() -> None:
     inputs = [ingest(2, 4), ingest(1, 1)]
     first, second = published(inputs), published(inputs, version=2, seen=2)
-    back = Commit(3, T0 + 7 * HOUR, "WRITE", {"kind": "rollback", "base_version": 2, "to_version": 1})
+    back = commit(3, T0 + 7 * HOUR, "WRITE", kind="rollback", base_version=2, to_version=1)
     found = news([back, second, first], inputs)
     assert found is not None
-    assert (found.since, found.state["run_id"]) == (T0 + 4 * HOUR, "run 1")
+    assert (found.since, found.state.run_id) == (T0 + 4 * HOUR, "run 1")
 
 
 def test_compaction_while_a_run_scores_changes_nothing() -> None:
     inputs = [ingest(1, 1)]
-    target = [published(inputs, version=3, base=1), Commit(2, T0, "OPTIMIZE", {}), published(inputs)]
+    target = [published(inputs, version=3, base=1), commit(2, T0, "OPTIMIZE"), published(inputs)]
     assert news(target, inputs) is not None
 
 
 def test_a_comparison_is_known_of_the_rows_that_were_compared_only() -> None:
     inputs = [ingest(1, 1)]
     old, new = published(inputs), published(inputs, version=2)
-    note = {"kind": "verified", "base_version": 2, "verified_at": (T0 + 9 * HOUR).isoformat()}
-    verified = Commit(3, T0 + 9 * HOUR, "WRITE", note)
+    verified = commit(3, T0 + 9 * HOUR, "WRITE", kind="verified", base_version=2, verified_at=T0 + 9 * HOUR)
     found = news([verified, new, old], inputs)
     assert found is not None
     assert found.verified_at == T0 + 9 * HOUR
     assert not found.unverified_for(3 * HOUR, T0 + 11 * HOUR)
     assert found.unverified_for(2 * HOUR, T0 + 11 * HOUR)
     assert not found.unverified_for(None, T0 + 99 * HOUR)
-    back = Commit(4, T0 + 10 * HOUR, "RESTORE", {}, {}, {"version": "1"})
+    back = commit(4, T0 + 10 * HOUR, "RESTORE", parameters={"version": "1"})
     found = news([back, verified, new, old], inputs)
     assert found is not None
     assert found.verified_at is None
 
 
 def test_the_oldest_row_is_as_old_as_the_last_run_of_everyone() -> None:
-    known = Changes(None, {"oldest": T0.isoformat()})
+    known = Changes(None, publication(oldest=T0))
     assert oldest_row(known, whole_table=False, began=T0 + HOUR) == T0
     assert oldest_row(known, whole_table=True, began=T0 + HOUR) == T0 + HOUR
     assert oldest_row(None, whole_table=False, began=T0 + HOUR) is None

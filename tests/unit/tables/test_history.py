@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from logs import noted
 from scoreline.pipeline.fence import next_sequence
 from scoreline.tables.history import Commit, find_attempt, follows, origin, published_commit
 
@@ -16,7 +17,7 @@ def log(*entries: Any) -> list[Commit]:
     commits = []
     for version, entry in enumerate(("CREATE TABLE", *entries)):
         operation, note, parameters = entry if isinstance(entry, tuple) else (entry, {}, {})
-        commits.append(Commit(version, T0, operation, note, {}, parameters))
+        commits.append(Commit(version, T0, operation, noted(**note), {}, parameters))
     return commits[::-1]
 
 

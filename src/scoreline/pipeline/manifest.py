@@ -1,0 +1,67 @@
+"""What the first attempt of a run decided: it stands in its staging table, and later attempts keep to it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from scoreline.pipeline.plan import Slice
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Where a run's rows come from and go to: enough to publish them without opening the run anew."""
+
+    target: str
+    target_version: int
+    model: str
+    model_version: str
+    input: str
+    input_version: int | None
+    rules_hash: str
+    k: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a run is to do.
+
+    `sequence`: the number it was drawn when it opened the table. `complete`: whoever is due is in it; `compared`: found
+    by the keys of both tables, not by their logs.
+    """
+
+    run_id: str
+    sequence: int
+    started_at: str
+    slices: tuple[Slice, ...]
+    reasons: Mapping[str, int]
+    whole_table: bool
+    complete: bool
+    users: int
+    buckets: int
+    lineage: Lineage
+    fraction: float = 1.0
+    compared: bool = False
+
+    @property
+    def began(self) -> datetime:
+        return datetime.fromisoformat(self.started_at)
+
+    @property
+    def to_score(self) -> int:
+        return sum(part.users for part in self.slices)
+
+    @property
+    def judged_among(self) -> int:
+        """Of how many users a few may fail: of the table's, or of the run's if it takes a part of those who are due."""
+        return self.users if self.complete else self.to_score
+
+
+def read_manifest(said: Mapping[str, Any] | None) -> Manifest | None:
+    """What a note says of a run; None if it says nothing, or was written by another version of ours."""
+    try:
+        fields = dict(said or {})
+        slices = tuple(Slice(s["number"], tuple(s["buckets"]), s["users"]) for s in fields["slices"])
+        return Manifest(**{**fields, "slices": slices, "lineage": Lineage(**fields["lineage"])})
+    except (KeyError, TypeError):
+        return None

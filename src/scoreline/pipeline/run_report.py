@@ -1,0 +1,61 @@
+"""What a run says of itself."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from scoreline.pipeline.audit import AuditMetrics
+from scoreline.pipeline.due_users import Verification
+from scoreline.report import Report
+
+
+@dataclass(frozen=True)
+class RunReport(Report):
+    """What a run did. `seconds` are the time of each step, `warnings` limits that only warn.
+
+    `audit`: the figures it was judged by, None if nothing was due.
+    `only_failures`: those who were due failed again, within the budget, so there was nothing to publish.
+    `verification`: how the logs' answer compares with that of all keys, if both were asked.
+    """
+
+    run_id: str | None
+    state: Literal["published", "nothing_due", "only_failures"]
+    reasons: Mapping[str, int]
+    model: str
+    table: str
+    version: int
+    resumed_slices: int = 0
+    audit: AuditMetrics | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    verification: Verification | None = None
+
+    def __str__(self) -> str:
+        if (found := self.audit) is None:
+            compared = " All keys were compared: the logs had said the same." if self.verification else ""
+            return f"Nothing is due: everyone is up to date with {self.model}. Nothing was written.{compared}"
+        if self.state == "only_failures":
+            return (
+                f"Run {self.run_id}: {found.wanted:,} users due = 0 scored + {found.failed:,} failed, within the "
+                "budget. Nothing was published; the reasons are in scoring_errors."
+            )
+        scored, seconds = found.scored, self.seconds.get("score", 0.0)
+        lines = [
+            f"Run {self.run_id} with {self.model}: {found.wanted:,} users due = {scored:,} scored + "
+            f"{found.failed:,} failed"
+            + (f"; {found.left:,} removed" if found.left else "")
+            + (f"; {found.quarantined:,} rows without a key quarantined" if found.quarantined else ""),
+            "  due: " + ", ".join(f"{count:,} {reason}" for reason, count in self.reasons.items()),
+            f"  {scored / seconds:,.0f} users per second while scoring; "
+            + ", ".join(f"{step} {lap:.1f} s" for step, lap in self.seconds.items())
+            if seconds
+            else "",
+            f"  audit: {found}",
+            f"  published to {self.table} version {self.version}",
+        ]
+        if self.verification:
+            lines.append(f"  all keys were compared: the logs had missed {self.verification.missed:,} due users")
+        lines += [f"  warning: {warning}" for warning in self.warnings]
+        if self.resumed_slices:
+            lines.insert(1, f"  {self.resumed_slices} slice(s) of an interrupted run were taken over")
+        return "\n".join(line for line in lines if line)
