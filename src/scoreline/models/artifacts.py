@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from scoreline.errors import InputError
-from scoreline.models.estimator import Estimator
-from scoreline.models.imported_factors import ImportedFactors
-from scoreline.models.item_index import ItemIndex
-from scoreline.models.item_neighbours import ItemNeighbours
-from scoreline.models.latent_factors import LatentFactors
-from scoreline.models.popularity import Popularity
+from ..errors import InputError
+from .estimator import Estimator
+from .imported_factors import ImportedFactors
+from .item_index import ItemIndex
+from .item_neighbours import ItemNeighbours
+from .latent_factors import LatentFactors
+from .popularity import Popularity
 
 __all__ = ["ESTIMATORS", "NAME", "FittedModel", "load", "save"]
 

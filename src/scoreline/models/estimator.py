@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from scoreline.models.histories import Histories
-from scoreline.models.parameters import Parameters, check
-from scoreline.models.topk import TopK
+from .histories import Histories
+from .parameters import Parameters, check
+from .topk import TopK
 
 __all__ = ["Estimator"]
 

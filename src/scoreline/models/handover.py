@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scoreline.models.signature_types import ANY, arrow_type, fits, is_nested, nullable, tensor_type, with_leaves
+from .signature_types import ANY, arrow_type, fits, is_nested, nullable, tensor_type, with_leaves
 
 __all__ = ["BadInput", "conformed", "handed_over"]
 

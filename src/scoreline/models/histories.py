@@ -7,8 +7,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scoreline.errors import InputError
-from scoreline.models.item_index import ItemIndex
+from ..errors import InputError
+from .item_index import ItemIndex
 
 __all__ = ["Histories"]
 

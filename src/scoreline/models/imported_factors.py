@@ -6,12 +6,12 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from scoreline.models.estimator import Estimator
-from scoreline.models.histories import Histories
-from scoreline.models.parameters import Parameters
-from scoreline.models.search.factors import best_items
-from scoreline.models.search.norm_sorted import NormSortedItems
-from scoreline.models.topk import TopK
+from .estimator import Estimator
+from .histories import Histories
+from .parameters import Parameters
+from .search.factors import best_items
+from .search.norm_sorted import NormSortedItems
+from .topk import TopK
 
 __all__ = ["ImportedFactors"]
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scoreline.errors import InputError
+from ..errors import InputError
 
 __all__ = ["ItemIndex"]
 

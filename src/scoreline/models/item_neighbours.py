@@ -8,13 +8,13 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import Field
 
-from scoreline.models.estimator import Estimator
-from scoreline.models.histories import Histories
-from scoreline.models.parameters import HalfLife, HistoryHalfLife, MinWeight, Parameters
-from scoreline.models.popularity import Popularity, completed
-from scoreline.models.search.neighbours import best_neighbours
-from scoreline.models.topk import TopK, best_per_user
-from scoreline.models.weighting import WEIGHTING, Weighting, decayed, history_strength, strength
+from .estimator import Estimator
+from .histories import Histories
+from .parameters import HalfLife, HistoryHalfLife, MinWeight, Parameters
+from .popularity import Popularity, completed
+from .search.neighbours import best_neighbours
+from .topk import TopK, best_per_user
+from .weighting import WEIGHTING, Weighting, decayed, history_strength, strength
 
 __all__ = ["ItemNeighbours", "ItemNeighboursParameters"]
 

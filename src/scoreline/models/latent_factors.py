@@ -7,13 +7,13 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import Field
 
-from scoreline.models.estimator import Estimator
-from scoreline.models.histories import Histories
-from scoreline.models.parameters import HalfLife, HistoryHalfLife, MinWeight, Parameters
-from scoreline.models.search.factors import best_items
-from scoreline.models.search.norm_sorted import NormSortedItems
-from scoreline.models.topk import TopK
-from scoreline.models.weighting import WEIGHTING, Weighting, decayed, history_strength, strength
+from .estimator import Estimator
+from .histories import Histories
+from .parameters import HalfLife, HistoryHalfLife, MinWeight, Parameters
+from .search.factors import best_items
+from .search.norm_sorted import NormSortedItems
+from .topk import TopK
+from .weighting import WEIGHTING, Weighting, decayed, history_strength, strength
 
 __all__ = ["LatentFactors", "LatentFactorsParameters"]
 

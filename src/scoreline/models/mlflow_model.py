@@ -1,20 +1,35 @@
 """Log a fitted model to MLflow: code, arrays, signature, example and pinned requirements, and no pickle."""
 
+import hashlib
+import sys
 import tempfile
-import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from scoreline.models import artifacts
-from scoreline.models.artifacts import FittedModel
-from scoreline.models.scoring import DEFAULTS
+from scoreline import __version__
 
-__all__ = ["log_recommender", "signature_of"]
+from . import artifacts
+from .artifacts import FittedModel
+from .scoring import DEFAULTS
 
-_PACKAGE = Path(__file__).resolve().parents[1]
+__all__ = ["PACKAGE", "log_recommender", "signature_of", "write_package"]
+
+PACKAGE = "scoreline_package"  # the key of a model's metadata that says which of its code is ours
+
+_SCRIPT = """# What MLflow runs to make the model when it is loaded (models from code): no object is pickled.
+from mlflow.models import set_model
+
+from {name}.models.recommender import Recommender
+
+set_model(Recommender())
+"""
 _NEEDED = ("mlflow", "numpy", "pandas", "pyarrow", "scipy", "threadpoolctl")
 
 
@@ -25,27 +40,63 @@ def log_recommender(model: FittedModel, *, registered_name: str | None = None) -
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / artifacts.NAME
         artifacts.save(model, folder)
-        package = _package(Path(scratch))
-        return mlflow.pyfunc.log_model(
-            name="model",
-            python_model=str(package / "models" / "recommender_script.py"),
-            artifacts={artifacts.NAME: str(folder)},
-            code_paths=[str(package)],
-            signature=signature_of(model),
-            input_example=_example(model),
-            pip_requirements=_requirements(),
-            registered_model_name=registered_name,
-            metadata={"estimator": model.name, "items": len(model.catalogue)},
-        )
+        package = write_package(Path(scratch) / "code")
+        script = Path(scratch) / "recommender_script.py"
+        script.write_text(_SCRIPT.format(name=package.name), encoding="utf-8")
+        with _importable(package):
+            return mlflow.pyfunc.log_model(
+                name="model",
+                python_model=str(script),
+                artifacts={artifacts.NAME: str(folder)},
+                code_paths=[str(package)],
+                signature=signature_of(model),
+                input_example=_example(model),
+                pip_requirements=_requirements(),
+                registered_model_name=registered_name,
+                metadata={"estimator": model.name, "items": len(model.catalogue), PACKAGE: package.name},
+            )
 
 
-def _package(scratch: Path) -> Path:
-    """The folder of this package; taken out of the archive if it came to a cluster as one."""
-    if _PACKAGE.is_dir():
-        return _PACKAGE
-    with zipfile.ZipFile(_PACKAGE.parent) as packed:
-        packed.extractall(scratch, [name for name in packed.namelist() if name.startswith(f"{_PACKAGE.name}/")])
-    return scratch / _PACKAGE.name
+def write_package(folder: Path) -> Path:
+    """Write what a logged recommender runs into `folder`, as a package whose name tells its code from any other.
+
+    `models` and `errors`, as they are: a process that has imported another version of this project, or loads models of
+    several, runs each with the code that it was logged with. Also where this package lies in an archive.
+    """
+    root = files(__package__).parent  # type: ignore[attr-defined]  # a MultiplexedPath has none, and this is no namespace
+    modules = {"errors.py": root.joinpath("errors.py").read_bytes(), **_modules(root.joinpath("models"), "models")}
+    code = hashlib.sha256()
+    for name, content in sorted(modules.items()):
+        code.update(f"{name} {len(content)}\n".encode() + content)
+    package = folder / f"scoreline_model_{code.hexdigest()[:12]}"
+    about = f'"""The code of a recommender, logged by scoreline {__version__}."""\n'.encode()
+    for name, content in {"__init__.py": about, **modules}.items():
+        path = package / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return package
+
+
+def _modules(folder: Traversable, name: str) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            found |= _modules(entry, f"{name}/{entry.name}")
+        elif entry.name.endswith(".py"):
+            found[f"{name}/{entry.name}"] = entry.read_bytes()
+    return found
+
+
+@contextmanager
+def _importable(package: Path) -> Iterator[None]:
+    """MLflow runs the script while it logs the model; what that imports is gone afterwards, as its files are."""
+    sys.path.insert(0, str(package.parent))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(package.parent))
+        for name in [name for name in sys.modules if name.split(".")[0] == package.name]:
+            del sys.modules[name]
 
 
 def signature_of(model: FittedModel) -> Any:

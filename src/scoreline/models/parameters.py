@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from scoreline.errors import InputError
+from ..errors import InputError
 
 __all__ = [
     "HalfLife",

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from scoreline.models.estimator import Estimator
-from scoreline.models.histories import Histories
-from scoreline.models.topk import TopK
+from .estimator import Estimator
+from .histories import Histories
+from .topk import TopK
 
 __all__ = ["Popularity", "by_popularity", "completed", "first_unseen"]
 

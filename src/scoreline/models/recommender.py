@@ -9,9 +9,9 @@ import pyarrow as pa
 from mlflow.pyfunc import PythonModel, PythonModelContext
 from threadpoolctl import threadpool_limits
 
-from scoreline.errors import InputError, told
-from scoreline.models import artifacts
-from scoreline.models.scoring import Scorer
+from ..errors import InputError, told
+from . import artifacts
+from .scoring import Scorer
 
 __all__ = ["Recommender"]
 

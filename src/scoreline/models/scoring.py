@@ -7,12 +7,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from scoreline.errors import InputError
-from scoreline.models.artifacts import FittedModel
-from scoreline.models.histories import Histories
-from scoreline.models.item_index import ItemIndex
-from scoreline.models.popularity import completed
-from scoreline.models.topk import TopK
+from ..errors import InputError
+from .artifacts import FittedModel
+from .histories import Histories
+from .item_index import ItemIndex
+from .popularity import completed
+from .topk import TopK
 
 __all__ = ["DEFAULTS", "RecommendParams", "Scorer", "recommend"]
 

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from scoreline.errors import InputError
-from scoreline.models.signature_types import ANY, arrow_type, fits, leaf_of, tensor_type, width_of
+from ..errors import InputError
+from .signature_types import ANY, arrow_type, fits, leaf_of, tensor_type, width_of
 
 __all__ = ["UNNAMED", "Contract", "check_contract", "check_output_names", "checked_params"]
 

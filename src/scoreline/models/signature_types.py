@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from scoreline.errors import InputError
+from ..errors import InputError
 
 __all__ = ["ANY", "arrow_type", "fits", "is_nested", "leaf_of", "nullable", "tensor_type", "width_of", "with_leaves"]
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from scoreline.models.histories import Histories
+from .histories import Histories
 
 __all__ = ["WEIGHTING", "Weighting", "decayed", "history_strength", "strength"]
 

@@ -69,7 +69,7 @@ def pin_model(
         model_path=str(path),
         kind=contract.kind,
         carried=(USER_ID, BUCKET, HISTORY_HASH),
-        inputs=_inputs(contract, seen, path),
+        inputs=contract.inputs,
         outputs=_outputs(contract, keys),
         staged=to_arrow_schema(staged),
         params=_params(signature, rules.params(contract.params), path),
@@ -97,15 +97,6 @@ def _seen(contract: Contract, rules: ScoringRules, *, from_histories: bool) -> t
     if from_histories:
         return ITEM_IDS, OLDER
     return (ITEM_IDS,) if ITEM_IDS in contract.inputs else ()
-
-
-def _inputs(contract: Contract, seen: tuple[str, ...], path: Path) -> tuple[str, ...]:
-    """What the model is given: what its signature asks for, and a model of ours what lies beyond the histories.
-
-    A signature is fixed when a model is logged, and those of before do not name that column; the scorer is of now.
-    """
-    more = [OLDER] if OLDER in seen and is_shipped(path) else []
-    return tuple(dict.fromkeys([*contract.inputs, *more]))
 
 
 def _verified(given: ModelSettings, model: versions.PinnedModel, path: Path) -> str | None:

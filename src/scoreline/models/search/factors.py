@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from scoreline.errors import InputError
-from scoreline.models.search.norm_sorted import NormSortedItems
-from scoreline.models.topk import TopK, best_per_user, empty_topk, kth_at_least, kth_largest
+from ...errors import InputError
+from ..search.norm_sorted import NormSortedItems
+from ..topk import TopK, best_per_user, empty_topk, kth_at_least, kth_largest
 
 __all__ = ["best_items"]
 

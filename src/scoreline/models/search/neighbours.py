@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from scoreline.models.topk import TopK, best_per_user, kth_at_least
+from ..topk import TopK, best_per_user, kth_at_least
 
 __all__ = ["best_neighbours"]
 

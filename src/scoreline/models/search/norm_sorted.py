@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from scoreline.errors import InputError
+from ...errors import InputError
 
 __all__ = ["NormSortedItems"]
 
