@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from scoreline.operations.doctor import DoctorReport
     from scoreline.operations.maintenance import Maintained
     from scoreline.operations.repair import RepairReport
-    from scoreline.operations.show import Status, UserView
+    from scoreline.operations.show import UserView
+    from scoreline.operations.status import Status
     from scoreline.pipeline.approve import ApprovalReport
     from scoreline.pipeline.plan import PlanReport
     from scoreline.pipeline.progress import Progress
@@ -156,7 +157,7 @@ class Pipeline:
 
     def status(self) -> "Status":
         """Tables and versions, what is published, how fresh it is, the last runs."""
-        from scoreline.operations.show import status
+        from scoreline.operations.status import status
 
         return status(self._context())
 

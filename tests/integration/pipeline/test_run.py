@@ -15,7 +15,7 @@ from logs import publication
 from scoreline.engine.frames import collected
 from scoreline.errors import AuditRefused, InputError, RunInProgress, Superseded
 from scoreline.ingest.ingest import ingest_events
-from scoreline.operations.show import status
+from scoreline.operations.status import status
 from scoreline.pipeline import publish
 from scoreline.pipeline.fence import replace_some
 from scoreline.pipeline.plan import REASONS
