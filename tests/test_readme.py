@@ -16,7 +16,9 @@ from scoreline.config.settings import Settings
 from scoreline.engine.jars import delta_coordinate
 from scoreline.engine.session import STATIC
 from scoreline.models.signature import check_contract
-from scoreline.registry.versions import download, pin, quiet_mlflow, signature
+from scoreline.registry.client import quiet_mlflow
+from scoreline.registry.files import download, signature
+from scoreline.registry.versions import pin
 from scoreline.scoring.loaded_model import load_engine
 
 ROOT = Path(__file__).parents[1]

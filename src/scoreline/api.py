@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from scoreline.pipeline.progress import Progress
     from scoreline.pipeline.rollback import RollbackReport
     from scoreline.pipeline.run_report import RunReport
-    from scoreline.registry.versions import Promotion
+    from scoreline.registry.promotion import Promotion
     from scoreline.training.train import TrainReport
 
 __all__ = ["Pipeline"]

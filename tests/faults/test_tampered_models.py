@@ -17,7 +17,9 @@ from scoreline.errors import ConfigurationError, InputError
 from scoreline.hashing import digest, verify
 from scoreline.pipeline.pinned_model import _verified
 from scoreline.registry.client import pointing_at, quiet_mlflow
-from scoreline.registry.versions import download, pin, promote
+from scoreline.registry.files import download
+from scoreline.registry.promotion import promote
+from scoreline.registry.versions import pin
 from scoreline.scoring.loaded_model import load_engine
 
 OUTPUTS = pa.schema([("item_ids", pa.list_(pa.int64())), ("scores", pa.list_(pa.float32()))])

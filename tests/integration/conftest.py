@@ -20,7 +20,7 @@ from scoreline.models.item_index import ItemIndex
 from scoreline.models.item_neighbours import ItemNeighbours
 from scoreline.models.mlflow_model import log_recommender
 from scoreline.pipeline.run import run
-from scoreline.registry.versions import quiet_mlflow
+from scoreline.registry.client import quiet_mlflow
 
 USERS, ITEMS = 60, 40
 

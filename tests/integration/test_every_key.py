@@ -21,13 +21,13 @@ from scoreline.ingest.events import checked_events
 from scoreline.ingest.ingest import ingest_events
 from scoreline.ingest.items import ingest_items
 from scoreline.pipeline.pinned_model import _guard
-from scoreline.registry import versions
 from scoreline.registry.client import registry_of
 from scoreline.sources.reader import read_source
 from scoreline.sources.rules import ScoringRules
 from scoreline.tables import schema
 from scoreline.tables.delta import Tables
 from scoreline.tables.schema import Keys
+from scoreline.training import train
 from scoreline.training.train import _asked, histories, promote_model
 
 BASE: dict[str, Any] = {
@@ -70,7 +70,7 @@ def _promotes(s: Settings) -> dict[str, Any]:
     """What the registry is told when a version is promoted."""
     told: dict[str, Any] = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(versions, "promote", lambda *_, **options: told.update(options))
+        patch.setattr(train, "promote", lambda *_, **options: told.update(options))
         promote_model(s, version=None, force=False)
     return told
 

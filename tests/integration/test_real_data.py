@@ -18,7 +18,8 @@ from scoreline.ingest.ingest import IngestReport, ingest_events
 from scoreline.models import artifacts
 from scoreline.pipeline.run import run
 from scoreline.pipeline.run_report import RunReport
-from scoreline.registry.versions import download, pin
+from scoreline.registry.files import download
+from scoreline.registry.versions import pin
 from scoreline.training.experiment import make_estimator
 from scoreline.training.fit import measure
 from scoreline.training.interactions import Interactions

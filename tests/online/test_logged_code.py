@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from online.conftest import Registry
-from scoreline.registry.versions import download, pin
+from scoreline.registry.files import download
+from scoreline.registry.versions import pin
 
 SOURCE = Path(__file__).parents[2] / "src"
 LOAD = """

@@ -6,7 +6,7 @@ from click.testing import CliRunner
 
 from scoreline.errors import ConfigurationError, InputError
 from scoreline.registry.client import quiet_mlflow
-from scoreline.registry.versions import promote
+from scoreline.registry.promotion import promote
 from scoreline_fraud.cli import authorize, serve
 from scoreline_fraud.server.fetching import fetch_model, folder_sha256
 from scoreline_fraud.server.server import Server

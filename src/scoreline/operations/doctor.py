@@ -15,8 +15,8 @@ from scoreline.errors import ScorelineError, told
 from scoreline.hashing import verify
 from scoreline.operations.repair import doubled
 from scoreline.pipeline.staging import PREFIX, SCRATCH
-from scoreline.registry import versions
-from scoreline.registry.files import abandoned
+from scoreline.registry.files import abandoned, download
+from scoreline.registry.versions import pin
 from scoreline.report import Report
 from scoreline.tables.schema import PUBLISHED, TABLES
 
@@ -121,7 +121,7 @@ def _session(settings: Settings, context: list[Context]) -> list[Check]:
 
 
 def _model(settings: Settings) -> list[Check]:
-    model = versions.pin(
+    model = pin(
         settings.model.uri,
         tracking_uri=settings.tracking_uri,
         registry_uri=settings.mlflow.registry_uri,
@@ -134,7 +134,7 @@ def _model(settings: Settings) -> list[Check]:
         return [Check("model", "warn", f"{said}; nobody has recorded its digest", advice)]
 
     def verified() -> list[Check]:
-        verify(versions.download(model, settings.model_folder), expected)
+        verify(download(model, settings.model_folder), expected)
         return [Check("model", "ok", f"{said}; its files have the recorded digest")]
 
     return _guarded("model", verified)

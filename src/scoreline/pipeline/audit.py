@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame
@@ -16,6 +17,9 @@ from scoreline.scoring.arrow_lists import common_count
 from scoreline.tables.schema import RECOMMENDATIONS
 
 _BINS = 10
+
+Floats = npt.NDArray[np.floating[Any]]
+Figures = dict[str, Any]  # fields of AuditMetrics, by name
 
 
 @dataclass(frozen=True)
@@ -137,13 +141,13 @@ def _outputs(rows: DataFrame) -> list[T.StructField]:
     return [field for field in rows.schema if field.name not in own]
 
 
-def added(parts: list[Mapping[str, Any]]) -> dict[str, int]:
+def added(parts: list[Mapping[str, int]]) -> dict[str, int]:
     """Sum the figures of slices."""
     names = sorted({name for part in parts for name in part})
     return {name: sum(int(part.get(name) or 0) for part in parts) for name in names}
 
 
-def item_figures(sample: pa.Table) -> dict[str, Any]:
+def item_figures(sample: pa.Table) -> Figures:
     """About the items recommended to a sample of users (`user_id, item_ids`).
 
     `sampled_users`, `distinct_items`, `top_item_share` (of the sampled users, the item recommended most often).
@@ -154,7 +158,7 @@ def item_figures(sample: pa.Table) -> dict[str, Any]:
     return {"sampled_users": users, "distinct_items": len(counts), "top_item_share": most / users if users else None}
 
 
-def overlap_figures(sample: pa.Table, published: pa.Table) -> dict[str, Any]:
+def overlap_figures(sample: pa.Table, published: pa.Table) -> Figures:
     """How much of the sampled lists was in the lists they replace; both tables have `user_id, item_ids`.
 
     `overlap` is the mean over users of |old and new| / length of the longer; None if no list is replaced.
@@ -168,7 +172,7 @@ def overlap_figures(sample: pa.Table, published: pa.Table) -> dict[str, Any]:
     return {"overlap": float(shares.mean()) if len(shares) else None, "overlap_users": len(shares)}
 
 
-def score_figures(new: np.ndarray[Any, Any], old: np.ndarray[Any, Any]) -> dict[str, Any]:
+def score_figures(new: Floats, old: Floats) -> Figures:
     """`score_psi`, how far the distribution of scores has moved from the one replaced, and `not_finite`, NaNs in it.
 
     The population stability index over the deciles of the old scores: below 0.1 is quiet, above 0.25 is another

@@ -1,7 +1,6 @@
 """The audit's figures about users, items and scores: of what is staged, or a sample, beside the rows it replaces."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +12,7 @@ from pyspark.sql import types as T
 from scoreline.engine.frames import collected
 from scoreline.engine.sql import quoted
 from scoreline.pipeline import audit
-from scoreline.pipeline.audit import AuditMetrics
+from scoreline.pipeline.audit import AuditMetrics, Figures, Floats
 from scoreline.pipeline.inputs import require_unique
 from scoreline.pipeline.manifest import Manifest
 from scoreline.pipeline.staging import Staging
@@ -39,7 +38,7 @@ def audit_metrics(
     users = _different(new) if few else _different_of(staged)
     if users < counted.get("scored", 0) + counted.get("failed", 0):
         require_unique(staged.where(F.col("outcome") != "left"), manifest.lineage.input)
-    of_sample: dict[str, Any] = {}
+    of_sample: Figures = {}
     if counted.get("scored"):
         scored = new.filter(pc.field("outcome") == "scored").drop_columns(["outcome"])
         old = scored.slice(0, 0) if replaced is None else collected(replaced.select(USER_ID, *columns))
@@ -108,28 +107,26 @@ def _columns(new: DataFrame, old: DataFrame) -> list[Column]:
     return [F.col(quoted(name)) for name in floating if name in old.columns]
 
 
-def _known(values: pa.ChunkedArray) -> np.ndarray[Any, Any]:
+def _known(values: pa.ChunkedArray) -> Floats:
     return values.drop_null().to_numpy()  # type: ignore[no-any-return]
 
 
-def _flat(lists: pa.ChunkedArray) -> np.ndarray[Any, Any]:
+def _flat(lists: pa.ChunkedArray) -> Floats:
     return pc.fill_null(lists.combine_chunks().flatten(), np.nan).to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
 
 
-def _list_figures(new: pa.Table, old: pa.Table) -> dict[str, Any]:
+def _list_figures(new: pa.Table, old: pa.Table) -> Figures:
     """About the items and scores of lists."""
     return audit.item_figures(new) | audit.overlap_figures(new, old) | _shifts(new, old, ["scores"], _flat)
 
 
-def _tabular_figures(new: pa.Table, old: pa.Table) -> dict[str, Any]:
+def _tabular_figures(new: pa.Table, old: pa.Table) -> Figures:
     """The widest shift of any floating-point output."""
     names = [name for name in new.column_names if name != USER_ID]
     return _shifts(new, old, names, _known) if names else {}
 
 
-def _shifts(
-    new: pa.Table, old: pa.Table, names: Sequence[str], values: Callable[[pa.ChunkedArray], np.ndarray[Any, Any]]
-) -> dict[str, Any]:
+def _shifts(new: pa.Table, old: pa.Table, names: Sequence[str], values: Callable[[pa.ChunkedArray], Floats]) -> Figures:
     """The widest shift of scores among the users that both have, and how many scores of all the new are not finite."""
     again = new.filter(pc.is_in(new[USER_ID], value_set=old[USER_ID].combine_chunks()))
     before = old.filter(pc.is_in(old[USER_ID], value_set=new[USER_ID].combine_chunks()))

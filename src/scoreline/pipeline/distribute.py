@@ -10,11 +10,10 @@ import zipfile
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pyspark import SparkFiles
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
@@ -85,7 +84,7 @@ def _require_package(spark: SparkSession) -> None:
     fields = T.StructType([T.StructField(name, T.StringType()) for name in node.REPORT.names])
     try:
         asked = spark.range(0, probes, 1, probes).mapInArrow(node.report, fields)  # type: ignore[arg-type]
-        found: list[Any] = asked.distinct().collect()
+        found: list[Row] = asked.distinct().collect()
     except PySparkException as error:
         log.debug("the workers could not be asked", exc_info=True)
         raise ConfigurationError(_why(told(error))) from None

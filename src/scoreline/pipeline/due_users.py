@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame
@@ -28,7 +27,7 @@ class Verification:
     """
 
     missed: int
-    examples: tuple[Any, ...] = ()
+    examples: tuple[object, ...] = ()
 
 
 @dataclass(frozen=True)

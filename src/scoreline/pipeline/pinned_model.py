@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from pyspark.sql import SparkSession
@@ -16,7 +16,9 @@ from scoreline.models.signature import Contract, check_contract, check_output_na
 from scoreline.models.signature_types import nullable
 from scoreline.pipeline.distribute import ship
 from scoreline.pipeline.inputs import Inputs
-from scoreline.registry import versions
+from scoreline.registry.files import PinnedModel, download
+from scoreline.registry.files import signature as signature_of
+from scoreline.registry.versions import pin
 from scoreline.scoring.loaded_model import is_shipped
 from scoreline.scoring.node import Shipment
 from scoreline.scoring.seen import ITEM_IDS, SCORES
@@ -25,6 +27,9 @@ from scoreline.sources.rules import ScoringRules
 from scoreline.tables import schema
 from scoreline.tables.schema import BUCKET, HISTORY_HASH, TARGETS, USER_ID
 
+if TYPE_CHECKING:
+    from mlflow.models import ModelSignature
+
 _WORKING = ("_left", "_new", "_different", "_old")  # columns that stand beside the outputs for the length of a query
 
 
@@ -32,7 +37,7 @@ _WORKING = ("_left", "_new", "_different", "_old")  # columns that stand beside 
 class PreparedModel:
     """One model version, the work of the workers, and the table its results go to; `staged`: its columns meanwhile."""
 
-    model: versions.PinnedModel
+    model: PinnedModel
     task: ScoringTask
     shipment: Shipment
     target_name: str
@@ -47,15 +52,15 @@ def pin_model(
 
     Raises InputError for an unknown model or alias, or a signature that does not fit; no row has been read by then.
     """
-    model = versions.pin(
+    model = pin(
         settings.model.uri,
         tracking_uri=settings.tracking_uri,
         registry_uri=settings.mlflow.registry_uri,
         allow=settings.model.allow,
     )
-    path = versions.download(model, settings.model_folder)
+    path = download(model, settings.model_folder)
     expected = _verified(settings.model, model, path)
-    signature = versions.signature(path)
+    signature = signature_of(path)
     named = settings.input.columns if settings.input else []
     inputs.require([*named, *map(str, signature.inputs.input_names() if signature and signature.inputs else [])])
     contract = check_contract(signature, to_arrow_schema(inputs.rows.schema), named=named)
@@ -86,7 +91,7 @@ def pin_model(
     return PreparedModel(model, task, shipment, TARGETS[contract.kind], output_fields, staged)
 
 
-def _params(signature: Any, given: dict[str, Any], path: Path) -> dict[str, Any]:
+def _params(signature: "ModelSignature | None", given: dict[str, Any], path: Path) -> dict[str, Any]:
     return given if is_shipped(path) else checked_params(signature, given)
 
 
@@ -99,7 +104,7 @@ def _seen(contract: Contract, rules: ScoringRules, *, from_histories: bool) -> t
     return (ITEM_IDS,) if ITEM_IDS in contract.inputs else ()
 
 
-def _verified(given: ModelSettings, model: versions.PinnedModel, path: Path) -> str | None:
+def _verified(given: ModelSettings, model: PinnedModel, path: Path) -> str | None:
     """The digest that the files have, and that workers compare with before they load; None if nobody recorded one."""
     expected = given.sha256 or model.digest
     if expected is None:

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 from uuid import uuid4
 
 from pyspark.sql import Column, DataFrame, Observation
@@ -37,7 +36,7 @@ def stage_slices(
     """
     manifest, slices = staging.manifest, staging.manifest.slices
     tolerated = context.settings.audit.tolerated(manifest.to_score, manifest.judged_among)
-    parts: list[Mapping[str, Any]] = [counted(staging)] if staging.done else []
+    parts: list[Mapping[str, int]] = [counted(staging)] if staging.done else []
     finished = sum(part.users for part in slices if part.number in staging.done)
     sized = context.sized_batches(_columns(snapshot).schema)
     with sized, progress.work(sum(part.users for part in slices), done=finished) as advance:
@@ -65,7 +64,7 @@ def _require_in_budget(staging: Staging, so_far: Mapping[str, int], tolerated: i
 
 def _scored_and_staged(
     snapshot: RunSnapshot, staging: Staging, part: Slice, due: Due, tolerated: int, *, first: bool
-) -> Mapping[str, Any]:
+) -> Mapping[str, int]:
     """Score and stage a slice; if a Python worker dies of it, once more in a sandbox that finds out by which user."""
     whole_table = staging.manifest.whole_table
     guard = replace(snapshot.pinned.task.guard, failures=tolerated)
@@ -98,7 +97,7 @@ def _inside(part: Slice) -> Column:
     return F.col(BUCKET).isin(list(part.buckets))
 
 
-def _staged(staging: Staging, rows: DataFrame, number: int, inside: Column, *, first: bool) -> Mapping[str, Any]:
+def _staged(staging: Staging, rows: DataFrame, number: int, inside: Column, *, first: bool) -> Mapping[str, int]:
     manifest = staging.manifest if first else None
     seen = Observation(f"slice {number} {uuid4().hex[:8]}")
     with worker_explained(f"slice {number} of run {staging.manifest.run_id} could not be scored"):
@@ -110,14 +109,14 @@ def _staged(staging: Staging, rows: DataFrame, number: int, inside: Column, *, f
     return figures
 
 
-def _observed(seen: Observation) -> Mapping[str, Any] | None:
+def _observed(seen: Observation) -> Mapping[str, int] | None:
     try:
         return seen.get
     except Exception:  # py4j's, for an observation that is empty
         return None
 
 
-def counted(staging: Staging, rows: Column | None = None) -> Mapping[str, Any]:
+def counted(staging: Staging, rows: Column | None = None) -> Mapping[str, int]:
     """The figures of what is staged, all of it or those rows."""
     staged = staging.table.read()
     chosen = staged if rows is None else staged.where(rows)

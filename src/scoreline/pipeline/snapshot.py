@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 from pyspark.sql import DataFrame
 
@@ -53,7 +52,7 @@ class RunSnapshot:
         """The same seen from another moment: a run that is taken up again keeps the clock it began with."""
         return replace(self, wanted=replace(self.wanted, now=moment))
 
-    def dependencies(self, settings: Settings) -> dict[str, Any]:
+    def dependencies(self, settings: Settings) -> dict[str, object]:
         """What the staged rows depend on; another attempt with the same goes on where this one stopped."""
         age = self.wanted.max_age
         return {

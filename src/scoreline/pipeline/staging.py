@@ -8,7 +8,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from pyspark.sql import DataFrame
 
@@ -36,11 +35,11 @@ class Staging:
     done: frozenset[int] = frozenset()
 
     @classmethod
-    def new(cls, tables: Tables, dependencies: Mapping[str, Any], manifest: Manifest) -> "Staging":
+    def new(cls, tables: Tables, dependencies: Mapping[str, object], manifest: Manifest) -> "Staging":
         return cls(_table(tables, dependencies), manifest)
 
 
-def find_staging(tables: Tables, dependencies: Mapping[str, Any]) -> Staging | None:
+def find_staging(tables: Tables, dependencies: Mapping[str, object]) -> Staging | None:
     """What an interrupted run with the same dependencies has left, None if there is nothing."""
     return _found(_table(tables, dependencies))
 
@@ -68,7 +67,7 @@ def _found(table: Table) -> Staging | None:
     return Staging(table, manifest, frozenset(note.slice for note in notes if note.slice is not None))
 
 
-def _table(tables: Tables, dependencies: Mapping[str, Any]) -> Table:
+def _table(tables: Tables, dependencies: Mapping[str, object]) -> Table:
     return tables.table(PREFIX + fingerprint(dependencies))
 
 

@@ -7,11 +7,14 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from scoreline.errors import InputError, told
 from scoreline.hashing import digest
 from scoreline.registry.client import pointing_at, quiet_mlflow
+
+if TYPE_CHECKING:
+    from mlflow.models import ModelSignature
 
 __all__ = ["PinnedModel", "abandoned", "digest", "download", "signature"]
 
@@ -71,7 +74,7 @@ def _newest(folder: Path) -> float:
     return max((path.stat().st_mtime for path in [folder, *folder.rglob("*")] if path.exists()), default=0.0)
 
 
-def signature(folder: Path) -> Any:
+def signature(folder: Path) -> "ModelSignature | None":
     """The mlflow ModelSignature of the model in `folder`, None if it was logged without one.
 
     A model that is posted something else than columns, such as typed JSON, says in its metadata what columns its

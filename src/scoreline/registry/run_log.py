@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping
-from typing import Any
 
 from scoreline.config.settings import Settings
 from scoreline.errors import told
@@ -17,8 +16,8 @@ def log_run(
     *,
     run_id: str,
     state: str,
-    params: Mapping[str, Any],
-    figures: Mapping[str, Any],
+    params: Mapping[str, object],
+    figures: Mapping[str, object],
     tables: Mapping[str, tuple[str, int | None]],
 ) -> None:
     """Write the MLflow run of a scoring run; a failure to do so is logged, the run's result stands.
@@ -39,8 +38,8 @@ def _log(
     settings: Settings,
     run_id: str,
     state: str,
-    params: Mapping[str, Any],
-    figures: Mapping[str, Any],
+    params: Mapping[str, object],
+    figures: Mapping[str, object],
     tables: Mapping[str, tuple[str, int | None]],
 ) -> None:
     import mlflow

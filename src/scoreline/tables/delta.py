@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import uuid4
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException, PySparkException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import types as T
 
 from scoreline.config.settings import TablesSettings
@@ -178,9 +177,9 @@ class Table:
             return datetime.now(UTC)
         return filesystem.touched_at(self.spark, self.location)
 
-    def detail(self) -> Any:
+    def detail(self) -> Row:
         """Delta's DESCRIBE DETAIL: numFiles, sizeInBytes and more."""
-        return self.spark.sql(f"DESCRIBE DETAIL {self.identifier}").first()
+        return self.spark.sql(f"DESCRIBE DETAIL {self.identifier}").collect()[0]
 
     def vacuum(self, retain: timedelta) -> None:
         """Delete files that no version of the last `retain` needs, or of as long as the table's own property says."""

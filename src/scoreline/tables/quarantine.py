@@ -1,10 +1,9 @@
 """Bad rows are kept with their reasons, each once."""
 
 from datetime import datetime
-from typing import Any
 
 from pyspark import StorageLevel
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from scoreline.errors import plain
@@ -27,7 +26,7 @@ def quarantine_bad(table: Table, checked: DataFrame, *, now: datetime) -> tuple[
         table.upsert(rows, "row_hash", update=False)
         reasons = rows.select(F.explode("reasons").alias("reason"), "row_count", "raw_row").groupBy("reason")
         one = F.substring(F.min(F.coalesce("raw_row", F.lit(""))), 1, 200).alias("one")
-        found: list[Any] = reasons.agg(F.sum("row_count").alias("rows"), one).collect()
+        found: list[Row] = reasons.agg(F.sum("row_count").alias("rows"), one).collect()
     finally:
         rows.unpersist()
     found.sort(key=lambda row: (-row["rows"], row["reason"]))

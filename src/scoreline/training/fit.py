@@ -14,7 +14,8 @@ from scoreline.models.mlflow_model import log_recommender
 from scoreline.models.popularity import Popularity
 from scoreline.models.scoring import RecommendParams
 from scoreline.registry.client import experiment_id, pointing_at, quiet_mlflow
-from scoreline.registry.versions import TAG, Champion
+from scoreline.registry.promotion import Champion
+from scoreline.registry.store import TAG
 from scoreline.training.evaluation import Evaluation, Metric, difference
 from scoreline.training.experiment import RECENCY, Recipe, Split, candidates, evaluated, make_estimator
 from scoreline.training.interactions import Interactions, SplitBy

@@ -12,7 +12,8 @@ from scoreline.context import Context, step
 from scoreline.engine.failures import explained
 from scoreline.engine.frames import collected
 from scoreline.errors import ConfigurationError, InputError
-from scoreline.registry import versions
+from scoreline.registry.promotion import Promotion, champion, promote
+from scoreline.registry.versions import require_reachable
 from scoreline.report import Report
 from scoreline.sources.rules import ScoringRules, read_rules
 from scoreline.tables.schema import SINCE_FIRST, USER_ID
@@ -26,7 +27,7 @@ class TrainReport(Report):
     """A trained version and what became of the alias: moved, left alone (both None), or why not (`refused`)."""
 
     training: TrainedVersion
-    promotion: versions.Promotion | None
+    promotion: Promotion | None
     refused: str | None = None
 
     def __str__(self) -> str:
@@ -66,7 +67,7 @@ def train_model(context: Context, *, promote: bool = True, force: bool = False) 
     settings = context.settings
     name, alias = _registered(settings)
     wanted = settings.model.train
-    versions.require_reachable(settings.tracking_uri, settings.mlflow.registry_uri)
+    require_reachable(settings.tracking_uri, settings.mlflow.registry_uri)
     rules = read_rules(context.spark, settings.scoring, context.keys)
     uris: dict[str, Any] = {"tracking_uri": settings.tracking_uri, "registry_uri": settings.mlflow.registry_uri}
     training = train(
@@ -77,7 +78,7 @@ def train_model(context: Context, *, promote: bool = True, force: bool = False) 
         name=name,
         experiment=settings.experiment,
         data_version=f"user_history version {context.tables.table('user_history').version()}",
-        champion=versions.champion(name, alias, **uris),
+        champion=champion(name, alias, **uris),
         **uris,
     )
     if not promote:
@@ -119,11 +120,11 @@ def histories(context: Context) -> pa.Table:
     return found
 
 
-def promote_model(settings: Settings, *, version: str | None, force: bool) -> versions.Promotion:
+def promote_model(settings: Settings, *, version: str | None, force: bool) -> Promotion:
     """Move the configured alias to a version (default: the newest); `registry.promote` says when that is refused."""
     name, alias = _registered(settings)
     wanted = settings.model.train
-    return versions.promote(
+    return promote(
         name,
         version,
         alias,

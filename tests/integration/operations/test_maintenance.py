@@ -22,7 +22,8 @@ from scoreline.hashing import digest
 from scoreline.operations.maintenance import optimize, vacuum
 from scoreline.pipeline.rollback import roll_back
 from scoreline.pipeline.run import plan_run, run
-from scoreline.registry.versions import download, pin
+from scoreline.registry.files import download
+from scoreline.registry.versions import pin
 from scoreline.tables.history import published_commit
 from scoreline.tables.lock import locked
 

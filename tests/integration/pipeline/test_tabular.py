@@ -13,7 +13,7 @@ from builders import NOW
 from scoreline.engine.frames import collected
 from scoreline.errors import InputError, RunFailed
 from scoreline.pipeline.run import plan_run, run
-from scoreline.registry.versions import quiet_mlflow
+from scoreline.registry.client import quiet_mlflow
 
 ROWS = 300
 FEATURES = ["age", "spent", "visits"]

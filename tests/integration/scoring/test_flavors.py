@@ -22,7 +22,7 @@ from scoreline.engine.frames import collected
 from scoreline.errors import AuditRefused, InputError
 from scoreline.pipeline.run import plan_run, run
 from scoreline.pipeline.snapshot import open_run
-from scoreline.registry.versions import quiet_mlflow
+from scoreline.registry.client import quiet_mlflow
 
 NOON = dt.datetime.fromisoformat("2026-01-02T12:30")
 RECORD = Object([Property("b", DataType.string), Property("a", DataType.integer)])

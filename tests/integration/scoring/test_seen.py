@@ -22,7 +22,8 @@ from scoreline.errors import AuditRefused
 from scoreline.ingest.ingest import ingest_events
 from scoreline.pipeline.run import plan_run, run
 from scoreline.registry.client import quiet_mlflow
-from scoreline.registry.versions import download, pin
+from scoreline.registry.files import download
+from scoreline.registry.versions import pin
 
 HOUR = timedelta(hours=1)
 SHORT = {"buckets": 8, "max_items": 3}

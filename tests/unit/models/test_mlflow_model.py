@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from scoreline.models.mlflow_model import write_package
-from scoreline.registry.versions import download, pin
+from scoreline.registry.files import download
+from scoreline.registry.versions import pin
 
 SOURCE = Path(__file__).parents[3] / "src"
 ARCHIVED = """

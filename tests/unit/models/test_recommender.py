@@ -15,7 +15,8 @@ from scoreline.models import artifacts
 from scoreline.models.artifacts import load, save
 from scoreline.models.recommender import Recommender
 from scoreline.registry.client import quiet_mlflow
-from scoreline.registry.versions import download, pin
+from scoreline.registry.files import download
+from scoreline.registry.versions import pin
 from unit.models.fitted import ITEMS, fitted_model
 
 EVERY = ["popularity", "item_neighbours", "latent_factors"]

@@ -6,7 +6,9 @@ from mlflow.models import infer_signature
 
 from scoreline.errors import InputError
 from scoreline.registry.client import pointing_at, quiet_mlflow
-from scoreline.registry.versions import download, pin, promote, signature
+from scoreline.registry.files import download, signature
+from scoreline.registry.promotion import promote
+from scoreline.registry.versions import pin
 
 
 def test_alias_is_pinned_to_one_version(store: str) -> None:

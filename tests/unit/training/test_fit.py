@@ -8,7 +8,9 @@ import pytest
 from scoreline.errors import InputError
 from scoreline.models.artifacts import load
 from scoreline.registry.client import pointing_at, quiet_mlflow
-from scoreline.registry.versions import champion, download, pin, promote
+from scoreline.registry.files import download
+from scoreline.registry.promotion import champion, promote
+from scoreline.registry.versions import pin
 from scoreline.training.experiment import make_estimator
 from scoreline.training.fit import Asked, TrainedVersion, measure, train
 from scoreline.training.interactions import Interactions

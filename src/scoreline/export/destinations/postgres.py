@@ -15,7 +15,7 @@ pool of connections between us and the server), the row still says whether what 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import sqlalchemy as sa
@@ -27,6 +27,9 @@ from scoreline.export.destinations.postgres_copy import Load, copied
 from scoreline.export.destinations.protocol import Change, Shown, require_unchanged
 from scoreline.export.destinations.rows import Sent, summed, with_gone
 from scoreline.tables.schema import Keys
+
+if TYPE_CHECKING:
+    from psycopg import Connection
 
 _LONGEST = 40  # a name of PostgreSQL has 63 characters at most, and ours get an ending
 
@@ -73,7 +76,9 @@ class PostgresDestination:
             self._show(connection, state.before, state, wanted, whole=state.before_kind == "table")
             return sql.users(connection, state.before)
 
-    def _show(self, connection: Any, loaded: str, old: sql.State | None, wanted: Shown, *, whole: bool) -> None:
+    def _show(
+        self, connection: "Connection", loaded: str, old: sql.State | None, wanted: Shown, *, whole: bool
+    ) -> None:
         """Show what was loaded; what was shown becomes the way back."""
         if whole or old is None:
             sql.show_table(connection, self.table, loaded, old, wanted)
@@ -89,7 +94,7 @@ class PostgresDestination:
         return summed(collected(copied(lists, Load(self.url, staging, tombstones=not change.everyone))))
 
     @contextmanager
-    def _exclusive(self) -> Iterator[Any]:
+    def _exclusive(self) -> Iterator["Connection"]:
         """A connection that holds the lock of this table's exports until it ends, however it ends."""
         with self._connected() as connection:
             if not sql.lock(connection, self.table):
@@ -99,7 +104,7 @@ class PostgresDestination:
             yield connection
 
     @contextmanager
-    def _connected(self) -> Iterator[Any]:
+    def _connected(self) -> Iterator["Connection"]:
         import psycopg
 
         try:
@@ -111,7 +116,7 @@ class PostgresDestination:
                 "address, user and password of export.url, and that the user may create tables."
             ) from None
 
-    def _require_ours(self, connection: Any, state: sql.State | None) -> None:
+    def _require_ours(self, connection: "Connection", state: sql.State | None) -> None:
         if state is None and sql.exists(connection, self.table) and not sql.is_ours(connection, self.table):
             raise InputError(
                 f"{self.address} has a relation {self.table} that no export of scoreline made, and it is left alone. "

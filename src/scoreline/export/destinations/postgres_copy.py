@@ -56,7 +56,9 @@ def copy_partition(load: Load, number: int, batches: Iterator[pa.RecordBatch]) -
         cursor.execute(claim, (number,))
         if cursor.rowcount == 0:
             found = sql.SQL("SELECT replaced, removed, lines, left_out FROM {} WHERE number = %s").format(parts)
-            replaced, removed, lines, left_out = cursor.execute(found, (number,)).fetchone()
+            row = cursor.execute(found, (number,)).fetchone()
+            assert row is not None  # its number is claimed
+            replaced, removed, lines, left_out = row
             return Sent(replaced, removed, lines, json.loads(left_out))
         sent = Sent()
         columns = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))

@@ -2,12 +2,15 @@
 
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from scoreline.config.settings import KeyType
 from scoreline.errors import RunFailed
 from scoreline.export.destinations.protocol import Shown
+
+if TYPE_CHECKING:
+    from psycopg import Connection, Cursor
 
 TYPES: dict[KeyType, str] = {"long": "bigint", "string": "text"}
 _COLUMNS = "user_id, rank, item_id, score, source"
@@ -55,34 +58,43 @@ class State:
     before_origin: str
 
 
-def _run(connection: Any, statement: str, names: dict[str, str], values: tuple[Any, ...] = ()) -> Any:
+def _run(
+    connection: "Connection", statement: str, names: dict[str, str], values: tuple[object, ...] = ()
+) -> "Cursor[tuple[Any, ...]]":
     from psycopg import sql
 
     identifiers = {key: sql.Identifier(name) for key, name in names.items()}
     return connection.execute(sql.SQL(statement).format(**identifiers), values)
 
 
-def exists(connection: Any, table: str) -> bool:
-    return connection.execute("SELECT to_regclass(quote_ident(%s))", (table,)).fetchone()[0] is not None
+def _value(cursor: "Cursor[tuple[Any, ...]]") -> Any:
+    """The one value of a query that always gives a row."""
+    row = cursor.fetchone()
+    assert row is not None
+    return row[0]
 
 
-def prepare(connection: Any) -> None:
+def exists(connection: "Connection", table: str) -> bool:
+    return _value(connection.execute("SELECT to_regclass(quote_ident(%s))", (table,))) is not None
+
+
+def prepare(connection: "Connection") -> None:
     """The table that says what is shown; one that an older scoreline made gets the columns that it lacks."""
     import psycopg
 
-    if not connection.execute(_HAS_ORIGIN).fetchone()[0]:
+    if not _value(connection.execute(_HAS_ORIGIN)):
         with suppress(psycopg.errors.UniqueViolation):  # another export makes it in the same moment
             connection.execute(_CREATE_STATE)
         connection.execute(_ADD_ORIGIN)
 
 
-def is_ours(connection: Any, table: str) -> bool:
+def is_ours(connection: "Connection", table: str) -> bool:
     """Whether an export has made this view, though the row that says what it shows is gone."""
     query = "SELECT obj_description(to_regclass(quote_ident(%s)), 'pg_class')"
-    return bool(connection.execute(query, (table,)).fetchone()[0] == _VIEW_MARK.format(table=table))
+    return bool(_value(connection.execute(query, (table,))) == _VIEW_MARK.format(table=table))
 
 
-def state(connection: Any, table: str, *, hold: bool = False) -> State | None:
+def state(connection: "Connection", table: str, *, hold: bool = False) -> State | None:
     """What is shown; with `hold`, nobody else changes it before the transaction ends."""
     columns = "version, content, origin, relation, coalesce(before, ''), coalesce(before_kind, ''), before_content"
     query = f"SELECT {columns}, coalesce(before_origin, '') FROM scoreline_exports WHERE name = %s"
@@ -90,56 +102,56 @@ def state(connection: Any, table: str, *, hold: bool = False) -> State | None:
     return State(Shown(*found[:3]), *found[3:]) if found else None
 
 
-def lock(connection: Any, table: str) -> bool:
+def lock(connection: "Connection", table: str) -> bool:
     """Take the lock of the exports to this table, for as long as the connection lives; False if another has it."""
     # readers wait behind us while we wait for the view: rather fail
     connection.execute("SET lock_timeout = '60s'")
     query = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))"
-    return bool(connection.execute(query, (f"scoreline/{table}",)).fetchone()[0])
+    return bool(_value(connection.execute(query, (f"scoreline/{table}",))))
 
 
-def _create(connection: Any, table: str, relation: str, how: str, names: dict[str, str]) -> None:
+def _create(connection: "Connection", table: str, relation: str, how: str, names: dict[str, str]) -> None:
     """Make a table and write on it whose it is: one without that word is never dropped."""
     with connection.transaction():
         _run(connection, f"CREATE TABLE {{relation}} {how}", {**names, "relation": relation})
         _mark(connection, "TABLE", relation, _MARK.format(relation=relation, table=table))
 
 
-def _mark(connection: Any, kind: str, relation: str, said: str) -> None:
+def _mark(connection: "Connection", kind: str, relation: str, said: str) -> None:
     from psycopg import sql
 
     statement = sql.SQL(f"COMMENT ON {kind} {{}} IS {{}}").format(sql.Identifier(relation), sql.Literal(said))
     connection.execute(statement)
 
 
-def create_staging(connection: Any, table: str, staging: str, types: Types) -> None:
+def create_staging(connection: "Connection", table: str, staging: str, types: Types) -> None:
     columns = f"user_id {types.user} NOT NULL, rank integer NOT NULL, item_id {types.item}, score real, source text"
     _create(connection, table, staging, f"({columns})", {})
     numbers = "number integer PRIMARY KEY, replaced bigint, removed bigint, lines bigint, left_out text"
     _create(connection, table, f"{staging}_parts", f"({numbers})", {})
 
 
-def require_lines(connection: Any, staging: str, lines: int) -> None:
-    found = _run(connection, "SELECT count(*) FROM {staging}", {"staging": staging}).fetchone()[0]
+def require_lines(connection: "Connection", staging: str, lines: int) -> None:
+    found = _value(_run(connection, "SELECT count(*) FROM {staging}", {"staging": staging}))
     if found != lines:
         raise RunFailed(f"The staging table {staging} has {found} lines, and the workers wrote {lines}.")
 
 
-def has_key(connection: Any, relation: str) -> bool:
+def has_key(connection: "Connection", relation: str) -> bool:
     query = "SELECT EXISTS (SELECT FROM pg_index WHERE indrelid = to_regclass(quote_ident(%s)) AND indisprimary)"
-    return bool(connection.execute(query, (relation,)).fetchone()[0])
+    return bool(_value(connection.execute(query, (relation,))))
 
 
-def add_key(connection: Any, staging: str) -> None:
+def add_key(connection: "Connection", staging: str) -> None:
     _run(connection, "ALTER TABLE {staging} ADD PRIMARY KEY (user_id, rank)", {"staging": staging})
     _run(connection, "ANALYZE {staging}", {"staging": staging})
 
 
-def users(connection: Any, relation: str) -> int:
-    return int(_run(connection, "SELECT count(DISTINCT user_id) FROM {r}", {"r": relation}).fetchone()[0])
+def users(connection: "Connection", relation: str) -> int:
+    return int(_value(_run(connection, "SELECT count(DISTINCT user_id) FROM {r}", {"r": relation})))
 
 
-def show_table(connection: Any, table: str, relation: str, old: State | None, wanted: Shown) -> None:
+def show_table(connection: "Connection", table: str, relation: str, old: State | None, wanted: Shown) -> None:
     """Turn the view to `relation`; what it showed stays to be flipped back to."""
     if not has_key(connection, relation):
         add_key(connection, relation)
@@ -150,7 +162,7 @@ def show_table(connection: Any, table: str, relation: str, old: State | None, wa
     _remember(connection, table, relation, wanted, before, first=old is None)
 
 
-def put_in_place(connection: Any, table: str, staging: str, old: State, wanted: Shown, types: Types) -> None:
+def put_in_place(connection: "Connection", table: str, staging: str, old: State, wanted: Shown, types: Types) -> None:
     """Replace the lines of the users in `staging`; the lines that were there become the way back."""
     kept = f"{table}__{wanted.version}_{uuid4().hex[:6]}_before"
     names = {"kept": kept, "live": old.relation, "staging": staging}
@@ -168,7 +180,7 @@ def put_in_place(connection: Any, table: str, staging: str, old: State, wanted: 
 
 
 def _remember(
-    connection: Any, table: str, relation: str, wanted: Shown, before: tuple[Any, ...], *, first: bool
+    connection: "Connection", table: str, relation: str, wanted: Shown, before: tuple[object, ...], *, first: bool
 ) -> None:
     columns = "version, content, origin, relation, before, before_kind, before_content, before_origin"
     values = (wanted.version, wanted.content, wanted.origin, relation, *before, table)
@@ -181,7 +193,7 @@ def _remember(
     )
 
 
-def drop_forgotten(connection: Any, table: str) -> None:
+def drop_forgotten(connection: "Connection", table: str) -> None:
     """Drop our tables that are neither shown nor the way back: what a killed export left, and what is too old.
 
     Ours is what says so with its own name: not what somebody has called alike, and not ours that somebody has renamed.
