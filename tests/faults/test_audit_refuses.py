@@ -69,11 +69,11 @@ def test_a_person_publishes_what_the_audit_refused_and_it_is_recorded(second: An
     assert report.broken[0].endswith("expected at least 1 (audit.min_overlap)")
     found = published_commit(made.tables.table("recommendations").commits())
     assert found is not None
-    assert (found.note.run_id, found.note.accepted) == (run_id, "the catalogue was replaced")
+    assert (found.note.run_id, found.note.approval) == (run_id, "the catalogue was replaced")
     assert run(second()).state == "nothing_due"
     rows = made.tables.table("runs").read().where(f"run_id = '{run_id}'").collect()
-    assert sorted(row["state"] for row in rows) == ["accepted", "refused"]
-    assert _logged_states(made, run_id) == ["accepted", "refused"]
+    assert sorted(row["state"] for row in rows) == ["approved", "refused"]
+    assert _logged_states(made, run_id) == ["approved", "refused"]
 
 
 def _logged_states(made: Any, run_id: str) -> list[str]:

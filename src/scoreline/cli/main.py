@@ -23,7 +23,7 @@ ADDED = "scoreline.commands"
 DAY = {
     "Begin": ("demo", "init", "doctor"),
     "By night": ("ingest", "train", "promote", "plan", "run", "export"),
-    "In the morning": ("status", "show", "publish", "rollback"),
+    "In the morning": ("status", "show", "approve", "rollback"),
     "Now and then": ("vacuum", "optimize", "repair"),
     "Elsewhere": ("submit", "mapreduce"),
 }
@@ -203,10 +203,10 @@ def run(
 
 @main.command()
 @pipeline_options
-@click.option("--run", "run_id", required=True, metavar="ID", help="The run that the audit refused.")
-@click.option("--accept", "reason", required=True, metavar="REASON", help="Why its rows are good all the same.")
-def publish(pipeline: Pipeline, as_json: bool, quiet: bool, run_id: str, reason: str) -> None:
-    """Publish a run that the audit refused; who did it and why is recorded."""
+@click.argument("run_id", metavar="RUN")
+@click.option("--reason", required=True, metavar="TEXT", help="Why its rows are good all the same.")
+def approve(pipeline: Pipeline, as_json: bool, quiet: bool, run_id: str, reason: str) -> None:
+    """Publish RUN, which the audit refused; who did it and why is recorded."""
     print_report(pipeline.approve(run_id, reason=reason), as_json=as_json)
 
 

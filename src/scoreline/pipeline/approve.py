@@ -23,7 +23,7 @@ class ApprovalReport(Report):
 
     run_id: str
     broken: tuple[str, ...]
-    accepted_by: str
+    approved_by: str
     reason: str
     users: int
     table: str
@@ -31,8 +31,8 @@ class ApprovalReport(Report):
 
     def __str__(self) -> str:
         lines = [
-            f"Run {self.run_id}: {self.users:,} users published to {self.table} version {self.version}, accepted "
-            f"by {self.accepted_by}: {self.reason}",
+            f"Run {self.run_id}: {self.users:,} users published to {self.table} version {self.version}, approved "
+            f"by {self.approved_by}: {self.reason}",
             *[f"  in spite of: {gate}" for gate in self.broken],
         ]
         return "\n".join(lines)
@@ -46,7 +46,7 @@ def approve_run(context: Context, run_id: str, *, reason: str) -> ApprovalReport
     or a rollback has published since it began (its rows would replace newer ones).
     """
     if not reason.strip():
-        raise InputError('Say why: --accept "a sentence that somebody can understand in a month".')
+        raise InputError('Say why: --reason "a sentence that somebody can understand in a month".')
     with exclusive(context.settings, context.tables, "run"), explained(f"run {run_id} could not be published"):
         staging = find_run(context.tables, run_id)
         target = context.tables.table(staging.manifest.lineage.target)

@@ -92,8 +92,8 @@ def publish_audited(
             version = publish_staged(target, staging, metrics, note)
     clock.lap("publish")
     discard(tables, staging)
-    said = {} if approval is None else {"accepted_by": approval.by, "accepted": approval.reason, "broken": note.broken}
-    state = "published" if approval is None else "accepted"
+    said = {} if approval is None else {"approved_by": approval.by, "approval": approval.reason, "broken": note.broken}
+    state = "published" if approval is None else "approved"
     figures = {**said, **clock.named()}
     record_run(
         tables, settings, manifest, metrics, state=state, started_at=context.now, version=version, figures=figures
@@ -148,7 +148,7 @@ def _judged(staging: Staging, metrics: AuditMetrics, limits: AuditSettings, *, a
             f"The audit refused to publish run {manifest.run_id}; the table keeps its last good state.\n"
             f"{listed}\n"
             f"The staged rows are kept in {staging.table.location} (columns outcome, code and message). To score them "
-            f'anew: --restart. To publish them all the same: scoreline publish --run {manifest.run_id} --accept "why"'
+            f'anew: --restart. To publish them all the same: scoreline approve {manifest.run_id} --reason "why"'
         )
     return warning
 
@@ -179,8 +179,8 @@ def publication(
         input_at=known.input_at,
         oldest=known.oldest,
         verified_at=known.verified_at,
-        accepted_by=approval.by if approval else None,
-        accepted=approval.reason if approval else None,
+        approved_by=approval.by if approval else None,
+        approval=approval.reason if approval else None,
         broken=[str(gate) for gate in broken] if approval else None,
     )
 

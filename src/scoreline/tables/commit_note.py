@@ -41,7 +41,7 @@ class Publication(_Note):
 
     For the next run: `complete`: nobody was due any more after it; `input_at`: the input's commit, in milliseconds of
     its log's clock; `oldest`: a lower bound of `scored_at`; `verified_at`: when the keys of both tables were compared.
-    `accepted_by`, `accepted` (why) and `broken` (which limits) are a person's who published what the audit had refused.
+    `approved_by`, `approval` (why) and `broken` (which limits) are a person's who published what the audit had refused.
     """
 
     kind: Literal["publish"] = "publish"
@@ -59,8 +59,8 @@ class Publication(_Note):
     input_at: Number = None
     oldest: Moment = None
     verified_at: Moment = None
-    accepted_by: Text = None
-    accepted: Text = None
+    approved_by: Text = None
+    approval: Text = None
     broken: Sequence[str] | None = None
     attempt: Text = Field(default_factory=_attempt)
 
