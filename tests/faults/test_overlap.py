@@ -22,7 +22,7 @@ from scoreline.engine.frames import collected
 from scoreline.errors import Superseded
 from scoreline.export.export import export
 from scoreline.ingest.ingest import ingest_events
-from scoreline.pipeline import run as run_module
+from scoreline.pipeline import publish as publish_module
 from scoreline.pipeline.fence import next_sequence, replace_all, replace_some
 from scoreline.pipeline.rollback import roll_back
 from scoreline.pipeline.run import run
@@ -41,7 +41,7 @@ def _the_suites_session_again(spark: SparkSession) -> Iterator[None]:
 
 def waking_up_late(monkeypatch: pytest.MonkeyPatch, meanwhile: Any) -> None:
     """Just before the next run publishes, something else happens."""
-    just_before(monkeypatch, run_module, "publish_staged", meanwhile)
+    just_before(monkeypatch, publish_module, "publish_staged", meanwhile)
     without_locks(monkeypatch)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from chispa import assert_df_equality
 from pyspark.sql import SparkSession
 
+from logs import publication
 from scoreline.pipeline.changes import Changes
 from scoreline.pipeline.plan import DesiredState, all_new, due_by_changes, due_users
 
@@ -83,7 +84,7 @@ def test_what_the_logs_prove_is_what_a_comparison_of_keys_finds(spark: SparkSess
     histories = spark.createDataFrame(rows, f"{HISTORIES}, added_at timestamp, updated_at timestamp")
     made = [(user, user % 4, 7, "films", "3", "rules", since - hour) for user in (1, 2, 3)]
     published = spark.createDataFrame(made, MADE)
-    state = {"model": "films", "model_version": "3", "rules_hash": "rules"}
+    state = publication(model="films", model_version="3", rules_hash="rules")
     for model, rules, everyone in product(("3", "4"), ("rules", "others"), (False, True)):
         wanted = DesiredState("films", model, rules, None, NOW, everyone)
         for news in (Changes(since, state), Changes(None, state)):

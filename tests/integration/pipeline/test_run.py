@@ -16,7 +16,7 @@ from scoreline.engine.frames import collected
 from scoreline.errors import AuditRefused, InputError, RunInProgress, Superseded
 from scoreline.ingest.ingest import ingest_events
 from scoreline.operations.status import status
-from scoreline.pipeline import publish
+from scoreline.pipeline import audit_sample
 from scoreline.pipeline.fence import replace_some
 from scoreline.pipeline.plan import REASONS
 from scoreline.pipeline.rollback import roll_back
@@ -133,10 +133,10 @@ def test_a_bucket_with_more_users_than_the_sample_is_not_looked_at_as_a_whole(
         reached.append(collected(rows).num_rows)
         return collected(rows)
 
-    monkeypatch.setattr(publish, "collected", seen)
+    monkeypatch.setattr(audit_sample, "collected", seen)
     report = run(pipeline(histories={"buckets": 1}, audit={"sample_users": 20}, now=NOW + HOUR), full_refresh=True)
     assert (report.audit.sampled_users, report.audit.overlap_users) == (20, 20)
-    assert reached == [20 + 20 + 1]
+    assert reached == [20, 20]
     assert (report.audit.score_psi, report.audit.overlap) == (0.0, 1.0)
 
 
@@ -190,11 +190,11 @@ def test_an_interrupted_run_is_taken_up_again(filled: Any, registry: Any, monkey
     scored: list[int] = []
     real = slices.scored_slice
 
-    def dying(context: Any, opened: Any, part: Any, due: Any, **rest: Any) -> Any:
+    def dying(snapshot: Any, part: Any, due: Any, **rest: Any) -> Any:
         if len(scored) == 2:
             raise KeyboardInterrupt
         scored.append(part.number)
-        return real(context, opened, part, due, **rest)
+        return real(snapshot, part, due, **rest)
 
     few = {"k": 5, "slice_users": 15}
     monkeypatch.setattr(slices, "scored_slice", dying)
@@ -202,7 +202,7 @@ def test_an_interrupted_run_is_taken_up_again(filled: Any, registry: Any, monkey
         run(filled(scoring=few))
     assert published(filled()) == {}
     again: list[int] = []
-    monkeypatch.setattr(slices, "scored_slice", lambda *a, **k: (again.append(a[2].number), real(*a, **k))[1])
+    monkeypatch.setattr(slices, "scored_slice", lambda *a, **k: (again.append(a[1].number), real(*a, **k))[1])
     report = run(filled(scoring=few, now=NOW + HOUR))
     assert scored == [0, 1]
     assert not set(again) & {0, 1}
@@ -225,9 +225,9 @@ def test_a_table_whose_maker_was_killed_before_its_first_commit_is_made(filled: 
 def test_staged_slices_of_other_inputs_are_not_taken_up(
     filled: Any, registry: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    from scoreline.pipeline import run as run_module
+    from scoreline.pipeline import publish as publish_module
 
-    monkeypatch.setattr(run_module, "publish_staged", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(publish_module, "publish_staged", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         run(filled())
     monkeypatch.undo()

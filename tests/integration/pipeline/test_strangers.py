@@ -23,7 +23,7 @@ from scoreline.ingest.ingest import ingest_events
 from scoreline.operations.doctor import _table
 from scoreline.operations.repair import repair_histories
 from scoreline.pipeline import fence
-from scoreline.pipeline import run as run_module
+from scoreline.pipeline import publish as publish_module
 from scoreline.pipeline.fence import published_table
 from scoreline.pipeline.rollback import roll_back
 from scoreline.pipeline.run import plan_run, run
@@ -44,7 +44,7 @@ def test_users_whom_a_stranger_deletes_while_a_run_scores_are_found_by_the_next(
     ran: Any, registry: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     ingest_events(ran(now=NOW + HOUR), write_events(tmp_path / "n.csv", [(7, 33, 5, 1_780_000_000)]))
-    just_before(monkeypatch, run_module, "publish_staged", lambda: table(ran()).delete("user_id < 6"))
+    just_before(monkeypatch, publish_module, "publish_staged", lambda: table(ran()).delete("user_id < 6"))
     assert run(ran(now=NOW + HOUR)).state == "published"
     assert len(published(ran())) == 55
     report = run(ran(now=NOW + 2 * HOUR))
@@ -103,7 +103,7 @@ def test_a_host_whose_clock_is_ahead_does_not_undo_a_rollback(ran: Any, monkeypa
     first = published(ran())
     run(ran("films/2", now=NOW + HOUR))
     without_locks(monkeypatch)
-    just_before(monkeypatch, run_module, "publish_staged", lambda: roll_back(ran(now=NOW + 2 * HOUR)))
+    just_before(monkeypatch, publish_module, "publish_staged", lambda: roll_back(ran(now=NOW + 2 * HOUR)))
     with pytest.raises(Superseded, match="a newer run or rollback has published"):
         run(ran("films/2", now=NOW + 3 * HOUR), full_refresh=True)
     assert published(ran()) == first
@@ -167,7 +167,7 @@ def test_two_first_ingests_at_once_give_each_user_one_row(
     one = write_events(tmp_path / "one.csv", [(1, 10, 5, 1_700_000_000), (2, 10, 5, 1_700_000_000)])
     two = write_events(tmp_path / "two.csv", [(2, 11, 5, 1_700_000_001), (3, 11, 5, 1_700_000_001)])
     without_locks(monkeypatch, "scoreline.ingest.ingest")
-    just_before(monkeypatch, ingest, "_merge", lambda: ingest_events(pipeline(), two))
+    just_before(monkeypatch, ingest, "merge_histories", lambda: ingest_events(pipeline(), two))
     ingest_events(pipeline(now=NOW + HOUR), one)
     rows = pipeline().tables.table("user_history").read().select("user_id", "item_ids").collect()
     assert sorted((row[0], row[1]) for row in rows) == [(1, [10]), (2, [10, 11]), (3, [11])]

@@ -137,10 +137,10 @@ def test_only_changed_rows_are_scored_again(shop: Any, churn: Any) -> None:
 def test_a_table_that_does_not_fit_is_refused_before_a_row_is_read(
     shop: Any, monkeypatch: Any, change: Any, message: str
 ) -> None:
-    from scoreline.pipeline import snapshot
+    from scoreline.pipeline import due_users
 
     shop.write(change(customers()))
-    monkeypatch.setattr(snapshot, "due_users", lambda *a: pytest.fail("rows were read"))
+    monkeypatch.setattr(due_users, "due_users", lambda *a: pytest.fail("rows were read"))
     with pytest.raises(InputError, match=message):
         plan_run(shop())
     assert not shop().tables.table("predictions").exists()
@@ -167,6 +167,7 @@ def test_files_without_versions_that_change_are_not_taken_up_and_not_published(
     shop: Any, churn: Any, spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run dies after it has staged, and the files are written anew; then they change while a run reads them."""
+    from scoreline.pipeline import publish as publish_module
     from scoreline.pipeline import run as run_module
 
     files = tmp_path / "files"
@@ -179,7 +180,7 @@ def test_files_without_versions_that_change_are_not_taken_up_and_not_published(
 
     first, second = customers().head(20), customers().head(20).assign(visits=0)
     write(first)
-    monkeypatch.setattr(run_module, "publish_staged", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(publish_module, "publish_staged", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         run(made(0))
     monkeypatch.undo()
