@@ -25,7 +25,7 @@ $(STAMP): pyproject.toml requirements.txt
 demo: $(STAMP) ## Generate a streaming service and run the whole pipeline on it
 	@$(BIN)/scoreline demo
 
-test: lint $(STAMP) ## Lint, types and all tests
+test: lint docs $(STAMP) ## Lint, types, docs and all tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not alone'
 	$(BIN)/python -m pytest -m 'alone and not slow'  # servers and time limits: with nothing beside them
 
@@ -58,6 +58,10 @@ lint: $(STAMP) ## Style, types and layers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+# the variable: a word of the theme's makers, at each build
+docs: $(STAMP) ## The docs as a site in site/, every link checked; open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 format: $(STAMP) ## Bring the code into its style
 	$(BIN)/ruff check --fix .
@@ -116,9 +120,9 @@ requirements: ## Pin every dependency by hash (needs uv)
 		--extra dev --extra dev-deploy --extra dev-online --extra java --extra online --extra postgres pyproject.toml -o requirements.txt
 
 clean: ## Remove what demo and tests left behind
-	rm -rf data/demo .faults.jsonl .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf data/demo site .faults.jsonl .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 -include online.mk
 
-.PHONY: help setup demo test flavors faults .faults-shared .faults-storage mutate audit-dependencies lint format bench bench-quick package bench-export compat scale \
+.PHONY: help setup demo test flavors faults .faults-shared .faults-storage mutate audit-dependencies lint docs format bench bench-quick package bench-export compat scale \
 	clusters requirements clean

@@ -37,12 +37,32 @@ __all__ = ["Pipeline"]
 class Pipeline:
     """One configured pipeline; each method is a step, as the command of its name is, and gives back a frozen report.
 
-    config: a YAML file, its URI on a cluster, or what one says as a dict or as Settings. set: keys to change,
-    `{"scoring.k": 50}`, of those that docs/threats.md lists; not for Settings. spark: the session to work in; else the
-    one that there is, else one of our own, which the first step starts.
+    A session that is not ours has its own settings back after each step, and is never stopped. A session of our own is
+    started by the first step that needs one.
 
-    Raises ConfigurationError for a file or a key that is wrong; a step raises InputError, RunFailed or AuditRefused
-    (`scoreline.errors`). A session that is not ours has its own settings back after each step.
+    Args:
+        config: a YAML file, its URI on a cluster, or what one says, as a dict or as `Settings`.
+        set: keys to change, such as `{"scoring.k": 50}`, of those that docs/threats.md lists; not for `Settings`.
+        spark: the session to work in. None: the one that there is, else one of our own.
+
+    Raises:
+        ConfigurationError: a file, a key or a value is wrong; the message names it and what was expected.
+        TypeError: `set` was given beside `Settings`.
+
+    Examples:
+        >>> films = Pipeline(
+        ...     {
+        ...         "name": "films",
+        ...         "tables": {"root": "data/films"},
+        ...         "events": {"columns": {"user_id": "user", "item_id": "film", "time": "at"}},
+        ...         "model": {"uri": "models:/films@champion"},
+        ...     },
+        ...     set={"scoring.k": 50},
+        ... )
+        >>> films
+        Pipeline('films', tables in data/films)
+        >>> films.settings.scoring.k
+        50
     """
 
     def __init__(
@@ -65,10 +85,28 @@ class Pipeline:
         return f"Pipeline({self.settings.name!r}, tables in {tables.catalog or tables.root})"
 
     def ingest(self, events: str | Path, *, items: str | Path | None = None) -> "IngestReport":
-        """Merge new events (a file, folder, table or database URL) into the users' histories; bad rows: quarantine.
+        """Merge new events into the users' histories; bad rows go to `quarantine`.
 
-        items: the catalogue with titles, which is replaced. A `Path` is a file of this machine, seen from the folder
-        that Python is in; a text is seen as Spark sees it.
+        The same events twice change nothing.
+
+        Args:
+            events: a file, a folder, a table `catalog.schema.table` or a database's URL. A `Path` is one of this
+                machine, seen from the folder that Python is in; a text is seen as Spark sees it.
+            items: the catalogue with titles, which is replaced. None: it stays as it is.
+
+        Returns:
+            Rows read, good and bad (read = good + bad), users whose history changed, the table's version. Its `items`
+            is None without a catalogue.
+
+        Raises:
+            InputError: no such source, columns that are missing or of another kind, or more bad rows than
+                `events.max_bad_share`; no history was changed.
+            RunInProgress: another process works on these tables.
+
+        Examples:
+            >>> report = films.ingest("ratings.csv", items="films.csv")  # doctest: +SKIP
+            >>> report.rows_read == report.rows_good + report.rows_bad  # doctest: +SKIP
+            True
         """
         from scoreline.ingest.ingest import ingest_events
 
@@ -76,28 +114,88 @@ class Pipeline:
         return report if items is None else replace(report, items=self.ingest_items(items))
 
     def ingest_items(self, items: str | Path) -> "ItemsReport":
-        """Replace the catalogue with titles."""
+        """Replace the catalogue with titles.
+
+        Args:
+            items: a file, a folder, a table or a database's URL, as for `ingest`.
+
+        Raises:
+            InputError: no such source, or a column of `items` that it lacks.
+
+        Examples:
+            >>> films.ingest_items("films.csv").items  # doctest: +SKIP
+            90
+        """
         from scoreline.ingest.items import ingest_items
 
         return ingest_items(self._context(), _named(items))
 
     def train(self, *, promote: bool = True, force: bool = False) -> "TrainReport":
-        """Train, compare and register a version; the alias moves to it unless it is worse (`force`: even then).
+        """Train, compare and register a version; the alias moves to it unless it is worse than the champion.
 
-        `refused` of the report says why the alias stayed.
+        Args:
+            promote: False leaves the alias where it is.
+            force: move the alias even if the version is worse, or was not measured.
+
+        Returns:
+            The version with its metrics on the events held out, beside popularity and the champion. Its `refused` says
+            why the alias stayed, None if it moved or was not to move.
+
+        Raises:
+            InputError: there is no history to train on.
+            ConfigurationError: `model.uri` names no alias that could be moved.
+            RunFailed: training was begun and failed; the alias has not moved.
+
+        Examples:
+            >>> report = films.train()  # doctest: +SKIP
+            >>> report.refused is None, report.training.metrics["ndcg_at_10"]  # doctest: +SKIP
+            (True, 0.2812)
         """
         from scoreline.training.train import train_model
 
         return train_model(self._context(), promote=promote, force=force)
 
     def promote(self, version: str | int | None = None, *, force: bool = False) -> "Promotion":
-        """Point the model's alias at a version (default: the newest)."""
+        """Point the model's alias at a version and record the digest of its files.
+
+        From the next run on everyone is due.
+
+        Args:
+            version: its number. None: the newest.
+            force: even if it is worse than the champion, or was not measured.
+
+        Returns:
+            The alias, its version now and the one before; `previous` is None if the alias is new.
+
+        Raises:
+            InputError: no such version, or it is worse than the champion, or was not measured.
+            ConfigurationError: `model.uri` names no alias that could be moved.
+
+        Examples:
+            >>> films.promote(7).previous  # doctest: +SKIP
+            '6'
+        """
         from scoreline.training.train import promote_model
 
         return promote_model(self.settings, version=None if version is None else str(version), force=force)
 
     def plan(self, *, fraction: float = 1.0, full_refresh: bool = False) -> "PlanReport":
-        """Who is due and why; nothing is written."""
+        """Who is due and why; nobody is scored and no row is written.
+
+        Args:
+            fraction: part of the buckets, above 0 and up to 1: those that have waited longest.
+            full_refresh: count users that are up to date, too.
+
+        Returns:
+            Due users by reason (docs/codes.md), how many a run would score, and in how many slices.
+
+        Raises:
+            InputError: no histories, or no such model.
+
+        Examples:
+            >>> films.plan(fraction=0.25).reasons  # doctest: +SKIP
+            {'changed': 30}
+        """
         from scoreline.pipeline.run import plan_run
 
         return plan_run(self._context(), fraction=fraction, full_refresh=full_refresh)
@@ -111,9 +209,32 @@ class Pipeline:
         verify: bool = False,
         progress: "Progress | None" = None,
     ) -> "RunReport":
-        """Score who is due, audit the result and publish it in one commit (`scoreline.pipeline.run.run`).
+        """Score who is due, audit the result and publish it in one commit.
 
-        progress: who is told while users are scored; nobody by default.
+        An interrupted run with the same inputs goes on where it stopped.
+
+        Args:
+            fraction: part of the buckets, above 0 and up to 1: those that have waited longest.
+            full_refresh: score users that are up to date, too.
+            restart: drop what an interrupted or refused run has staged, and score anew.
+            verify: compare all keys even where the tables' logs say who is due.
+            progress: who is told while users are scored. None: nobody.
+
+        Returns:
+            `state` is `published`, `nothing_due` or `only_failures`. `seconds` is the time of each step. `audit` and
+            `run_id` are None if nothing was due.
+
+        Raises:
+            AuditRefused: a figure is outside its limit; nothing was published, the staged rows stay for a day.
+            Superseded: another run or rollback has published since this one began.
+            RunInProgress: another process works on these tables.
+            RunFailed: begun and not finished; the table shows its last good state, and the next run takes it up.
+            InputError: no histories, no such model, or a model that does not fit the table.
+
+        Examples:
+            >>> report = films.run(fraction=0.25)  # doctest: +SKIP
+            >>> report.state, report.audit.scored, report.audit.failed  # doctest: +SKIP
+            ('published', 30, 0)
         """
         from scoreline.pipeline.progress import silent
         from scoreline.pipeline.run import run
@@ -128,47 +249,151 @@ class Pipeline:
         )
 
     def approve(self, run_id: str, *, reason: str) -> "ApprovalReport":
-        """Publish a run that the audit refused; who did it and why is recorded."""
+        """Publish a run that the audit refused; who did it and why is recorded in the table's commit and in `runs`.
+
+        Args:
+            run_id: the run, as the refusal named it.
+            reason: why its rows are good all the same; a sentence for whoever reads it later.
+
+        Raises:
+            InputError: no such run is staged to its end, no reason was given, or something else has been published
+                since the run began.
+            Superseded: something else was published at this very moment.
+
+        Examples:
+            >>> films.approve("20260701T030000-1a2b3c", reason="the catalogue was halved on purpose")  # doctest: +SKIP
+        """
         from scoreline.pipeline.approve import approve_run
 
         return approve_run(self._context(), run_id, reason=reason)
 
     def rollback(self, run_id: str | None = None) -> "RollbackReport":
-        """Bring the table, and the application's database, back to an earlier run (default: the one before)."""
+        """Bring the table, and the application's database, back to what an earlier run published.
+
+        Args:
+            run_id: that run. None: the one whose rows readers saw before the current ones.
+
+        Returns:
+            The run that readers see again, and the table's version now. Its `exported` is None without an `export`.
+
+        Raises:
+            InputError: no such publication, or there is none before.
+            Superseded: a run has published meanwhile; nothing was changed.
+            RunFailed: the files of that version are gone, or the table is back and the database is not.
+
+        Examples:
+            >>> films.rollback().run_id  # doctest: +SKIP
+            '20260701T030000-1a2b3c'
+        """
         from scoreline.pipeline.rollback import roll_back
 
         return roll_back(self._context(), run_id=run_id)
 
     def export(self) -> "ExportReport":
-        """Send what has changed since the last export to the application's database."""
+        """Send what has changed since the last export to the application's database; readers see all of it at once.
+
+        Returns:
+            Users whose rows were replaced and removed, users left out by reason (the database cannot hold their rows),
+            and the version that is shown now.
+
+        Raises:
+            ConfigurationError: the pipeline has no `export`, or has an `input`: predictions are not exported.
+            Superseded: another export or a rollback came between; this one changed nothing.
+            RunFailed: the database refused or was away; it shows what it showed before.
+
+        Examples:
+            >>> films.export().replaced  # doctest: +SKIP
+            30
+        """
         from scoreline.export.export import export
 
         return export(self._context())
 
     def recommendations(self, user_id: str | int) -> "UserView":
-        """One user's history and list, by title."""
+        """One user's history and list, by title.
+
+        Args:
+            user_id: the user, a number or a text.
+
+        Returns:
+            The ten newest items of the history and the whole list, best first. `recommended` is None if nothing is
+            published for this user; a title is None if the catalogue lacks the item.
+
+        Raises:
+            InputError: the user is not in `user_history`, or the id is not of the type that `keys` says.
+            ConfigurationError: the pipeline has an `input`, and no histories; read its `table("predictions")`.
+
+        Examples:
+            >>> [line.title for line in films.recommendations(42).recommended[:2]]  # doctest: +SKIP
+            ['Film 21', 'Film 69']
+        """
         return self.show([user_id])[0]
 
     def show(self, user_ids: Sequence[str | int], *, recent: int = 10) -> "list[UserView]":
-        """Users' histories, of each the `recent` newest items, and lists, by title."""
+        """Users' histories and lists, by title, in the order in which they were asked for.
+
+        Args:
+            user_ids: the users, numbers or texts.
+            recent: how many items of a history, the newest.
+
+        Raises:
+            InputError: a user is not in `user_history`, or an id is not of the type that `keys` says.
+            ConfigurationError: the pipeline has an `input`, and no histories; read its `table("predictions")`.
+
+        Examples:
+            >>> films.show([42, 43], recent=3)[1].to_pandas()  # doctest: +SKIP
+        """
         from scoreline.operations.show import show_users
 
         return show_users(self._context(), [str(user_id) for user_id in user_ids], recent=recent)
 
     def status(self) -> "Status":
-        """Tables and versions, what is published, how fresh it is, the last runs."""
+        """Tables and versions, what is published, how fresh it is, the last runs.
+
+        Returns:
+            `published` and `freshness` are None before the first run; times are in UTC.
+
+        Examples:
+            >>> films.status().published["model_version"]  # doctest: +SKIP
+            '1'
+        """
         from scoreline.operations.status import status
 
         return status(self._context())
 
     def doctor(self) -> "DoctorReport":
-        """The installation looked over: Java, storage, registry, tables, leftovers."""
+        """The installation looked over: Java, storage, registry, tables, leftovers. What is not well has its advice.
+
+        Returns:
+            A check a row; `is_bad` if a run would fail, or do wrong.
+
+        Examples:
+            >>> films.doctor().is_bad  # doctest: +SKIP
+            False
+        """
         from scoreline.operations.doctor import examine
 
         return examine(self.settings)
 
     def vacuum(self, *, retain: str | timedelta = "7d") -> "Maintained":
-        """Delete files that no version of the last `retain` (`12h`, `7d`, `2w`) needs, and what dead runs left."""
+        """Delete files that no version of the last `retain` needs, and what dead runs left.
+
+        A rollback reaches no further back.
+
+        Args:
+            retain: a duration as text (`12h`, `7d`, `2w`) or a timedelta.
+
+        Returns:
+            Files that are left, per table, and the number of leftovers that were removed.
+
+        Raises:
+            InputError: no duration, or less than seven days.
+            RunInProgress: an ingest or a run works on these tables.
+
+        Examples:
+            >>> films.vacuum(retain="2w").removed  # doctest: +SKIP
+            0
+        """
         from scoreline.operations.maintenance import vacuum
 
         try:
@@ -180,19 +405,48 @@ class Pipeline:
         return vacuum(self._context(), retain=wanted)
 
     def optimize(self) -> "Maintained":
-        """Put small files of the tables together."""
+        """Put small files of the tables together; no row changes, so nobody is due by it.
+
+        Raises:
+            RunInProgress: an ingest or a run works on these tables.
+
+        Examples:
+            >>> films.optimize().files["user_history"]  # doctest: +SKIP
+            4
+        """
         from scoreline.operations.maintenance import optimize
 
         return optimize(self._context())
 
     def repair(self) -> "RepairReport":
-        """Give each user of `user_history` one row again, where somebody else has doubled it."""
+        """Give each user of `user_history` one row again, where somebody else has doubled it.
+
+        Returns:
+            How many users had more rows than one, and the table's version afterwards.
+
+        Raises:
+            RunInProgress: an ingest or a run works on these tables.
+
+        Examples:
+            >>> films.repair().users  # doctest: +SKIP
+            0
+        """
         from scoreline.operations.repair import repair_histories
 
         return repair_histories(self._context())
 
     def table(self, name: str) -> "DataFrame":
-        """A table of the pipeline, such as `recommendations` or `user_history`; InputError if it is not there."""
+        """A table of the pipeline as Spark reads it; docs/tables.md has the columns.
+
+        Args:
+            name: such as `recommendations`, `user_history` or `quarantine`.
+
+        Raises:
+            InputError: the table is not there yet; the message says which step makes it.
+
+        Examples:
+            >>> films.table("quarantine").select("reasons", "raw_row").show()  # doctest: +SKIP
+        """
         return self._context().tables.existing(name, made_by="scoreline ingest or scoreline run").read()
 
     def _context(self) -> "Context":

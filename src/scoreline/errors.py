@@ -42,7 +42,18 @@ _MOST = 800
 
 
 class ScorelineError(Exception):
-    """Anything the command line reports as one message instead of a stack trace."""
+    """Anything the command line reports as one message instead of a stack trace.
+
+    Its text is the message; `exit_code` is what the command line ends with.
+
+    Examples:
+        >>> from scoreline import Pipeline
+        >>> try:
+        ...     Pipeline({"name": "films", "tabels": {"root": "data"}})
+        ... except ScorelineError as error:
+        ...     print(type(error).__name__, error.exit_code)
+        ConfigurationError 2
+    """
 
     exit_code = 1
 

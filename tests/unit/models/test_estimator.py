@@ -1,9 +1,11 @@
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 from sklearn.base import clone
 
+from scoreline.config.settings import EstimatorName
 from scoreline.models.artifacts import ESTIMATORS
 from scoreline.models.estimator import Estimator
 from scoreline.models.item_neighbours import ItemNeighbours
@@ -24,7 +26,7 @@ def test_params_can_be_set_and_are_shown() -> None:
         model.set_params(k=3)
 
 
-@pytest.mark.parametrize("name", ["popularity", "item_neighbours", "latent_factors"])
+@pytest.mark.parametrize("name", get_args(EstimatorName))
 def test_fit_returns_the_estimator_and_is_repeatable(name: str) -> None:
     model = ESTIMATORS[name]()
     assert model.fit(matrix()) is model

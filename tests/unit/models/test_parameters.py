@@ -2,6 +2,7 @@
 
 import inspect
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import yaml
 
 from scoreline.cli import main as cli
 from scoreline.config.loading import load_settings
+from scoreline.config.settings import EstimatorName
 from scoreline.errors import ConfigurationError, InputError
 from scoreline.models.artifacts import ESTIMATORS
 from scoreline.models.estimator import Estimator
@@ -87,9 +89,11 @@ def test_schema_and_constructor_agree(kind: type[Estimator]) -> None:
     assert all(field.description for field in kind.parameters.model_fields.values())
 
 
-@pytest.mark.parametrize("name", ["item_neighbours", "latent_factors"])
-def test_docs_list_the_parameters(name: str) -> None:
-    assert as_markdown(name, ESTIMATORS[name].parameters) in DOCS.read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", get_args(EstimatorName))
+def test_docs_list_the_estimator_and_its_parameters(name: str) -> None:
+    docs, parameters = DOCS.read_text(encoding="utf-8"), ESTIMATORS[name].parameters
+    assert f"| `{name}` | " in docs
+    assert not parameters.model_fields or as_markdown(name, parameters) in docs
 
 
 def test_help_lists_the_parameters_without_a_configuration(

@@ -3,6 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import get_args
 
 import mlflow
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from scoreline.config.settings import EstimatorName
 from scoreline.errors import InputError
 from scoreline.models import artifacts
 from scoreline.models.artifacts import load, save
@@ -19,7 +21,7 @@ from scoreline.registry.files import download
 from scoreline.registry.versions import pin
 from unit.models.fitted import ITEMS, fitted_model
 
-EVERY = ["popularity", "item_neighbours", "latent_factors"]
+EVERY = get_args(EstimatorName)
 
 
 @pytest.fixture(params=EVERY)
