@@ -102,6 +102,19 @@ def test_files_it_names_are_there() -> None:
     assert [p for p in re.findall(r"\]\(([^):#]+)\)", README) if not (ROOT / p).exists()] == []
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_paths_and_modules_it_names_are_there(page: str) -> None:
+    """Those in code, but names that stand for any (`conf/NAME.yaml`) and the file that the first hour writes."""
+    code = " ".join(re.findall(r"`([^`\n]+)`", PAGES[page]))
+    paths = re.findall(
+        r"(?<![\w/])(?:src|tests|benchmarks|conf|jobs|docs|notebooks)/[\w./-]+\.(?:py|ya?ml|json|md|conf|sh)\b", code
+    )
+    assert [p for p in paths if p not in ("conf/NAME.yaml", "conf/films.yaml") and not (ROOT / p).exists()] == []
+    names = [name.split(".") for name in re.findall(r"\b(scoreline(?:_fraud)?\.[a-z]\w*(?:\.\w+)*)", code)]
+    there = [[ROOT / "src" / name[0] / name[1], ROOT / "src" / name[0] / f"{name[1]}.py"] for name in names]
+    assert [name for name, places in zip(names, there, strict=True) if not any(p.exists() for p in places)] == []
+
+
 def test_every_job_is_named() -> None:
     listed = re.findall(r"`(\w+_\w+)`", PAGES["docs/deploy/README.md"].split("`jobs/`:", 1)[1].split(". A\n", 1)[0])
     assert sorted(listed) == sorted(path.stem for path in (ROOT / "jobs").glob("*.py"))

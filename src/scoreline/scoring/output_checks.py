@@ -1,4 +1,4 @@
-"""Read what `predict` of a model gave: one value per row and output, as the signature says, or BadOutput.
+"""Read what `predict` of a model gave: one value per row and output, as the signature says, or InvalidOutput.
 
 Outputs are found by their names. By position only where one side has no names: a matrix, a list of lists, a frame whose
 columns are numbered, or a signature without names, which says nothing but an order. A lone column is the lone output,
@@ -131,7 +131,7 @@ def _has_no_names(outputs: pa.Schema) -> bool:
 
 
 def require_names(names: Sequence[str], there: Iterable[Any]) -> None:
-    """Raise BadOutput unless each name is there, once."""
+    """Raise InvalidOutput unless each name is there, once."""
     found = list(there)
     given = [str(name) for name in found]
     if twice := [name for name in names if found.count(name) > 1]:
