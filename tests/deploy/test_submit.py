@@ -124,7 +124,12 @@ def livy() -> Iterator[tuple[str, list[Any]]]:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             got.append((self.path, self.headers["Authorization"], body))
             self.send_response(400 if "unknown" in body else 201)
+            if "cut" in body:
+                self.send_header("Content-Length", "1000")
             self.end_headers()
+            if "cut" in body:
+                self.wfile.write(b'{"id": ')
+                return
             self.wfile.write(b'{"msg": "unknown field"}' if "unknown" in body else b'{"id": 7, "state": "starting"}')
 
         def log_message(self, *arguments: Any) -> None:
@@ -157,6 +162,11 @@ def test_a_token_is_sent_and_never_shown(livy: tuple[str, list[Any]]) -> None:
 def test_what_the_server_says_of_a_bad_request_is_shown(livy: tuple[str, list[Any]]) -> None:
     with pytest.raises(RunFailed, match=r"answered 400: .*unknown field"):
         Post(livy[0], '{"unknown": 1}').run()
+
+
+def test_an_answer_that_ends_too_early_is_one_message(livy: tuple[str, list[Any]]) -> None:
+    with pytest.raises(RunFailed, match=r"/batches did not answer to the end: .*7 bytes read"):
+        Post(livy[0], '{"cut": 1}').run()
 
 
 def test_a_server_that_is_away_is_one_message() -> None:

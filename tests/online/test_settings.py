@@ -5,6 +5,7 @@ import pytest
 from click.testing import CliRunner
 
 from scoreline.errors import ConfigurationError, InputError
+from scoreline.redaction import redacted
 from scoreline.registry.client import quiet_mlflow
 from scoreline.registry.promotion import promote
 from scoreline_fraud.cli import authorize, serve
@@ -46,12 +47,14 @@ def test_one_openmp_thread_per_worker() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("model: m\nservers: {}", r"servers: Extra inputs are not permitted"),
-        ("model: m\nserver: {port: 0}", r"server.port: Input should be greater than 0 \(found 0\)"),
+        ("model: m\nservers: {}", r"servers: unknown key\. Did you mean server\?"),
+        ("model: m\nserver: {port: 0}", r"server.port: Input should be greater than 0\. Found 0\."),
         ("model: m\nrules: {decisions: {bands: [{review: 0.9, deny: 0.1}]}}", r"rules.decisions.bands.0: .*above deny"),
-        ("server: {}", r"model: Field required"),
-        ("- model", r"expected keys such as `model`"),
-        ("model: [", r"is not YAML"),
+        ("model: m\nrules: {decisions: {bands: [{deney: 1}]}}", r"bands.0.deney: unknown key\. Did you mean deny\?"),
+        ("server: {}", r"model: this key is required and was not found"),
+        ("- model", r"expected a mapping of keys at the top, found list"),
+        ("model: [", r"line 1: not readable as YAML"),
+        ("model: ${NOBODY_HAS_SET_THIS}", r"environment variable NOBODY_HAS_SET_THIS is not set"),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path: Path, text: str, message: str) -> None:
@@ -61,8 +64,24 @@ def test_a_wrong_setting_is_named(tmp_path: Path, text: str, message: str) -> No
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"cannot read .*none.yaml: No such file"):
+    with pytest.raises(ConfigurationError, match=r"none.yaml: no such configuration file"):
         load_settings(tmp_path / "none.yaml")
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "fraud.yaml").write_text("server: {port: 0, workers: many}\nclients: {}")
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(tmp_path / "fraud.yaml")
+    assert [line.split(": ")[1] for line in str(caught.value).splitlines()] == [
+        "model", "server.port", "server.workers", "clients",
+    ]  # fmt: skip
+
+
+def test_the_environment_fills_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGISTRY_PASSWORD", "hush-hush")
+    (tmp_path / "fraud.yaml").write_text("model: m\ntracking_uri: https://app:${REGISTRY_PASSWORD}@registry")
+    assert load_settings(tmp_path / "fraud.yaml").tracking_uri == "https://app:hush-hush@registry"
+    assert "hush" not in redacted("asked https://app:hush-hush@registry")
 
 
 def model_folder(path: Path, content: str = "kernel") -> Path:

@@ -1,4 +1,4 @@
-"""Read a pipeline's YAML file into `Settings`: `${ENV}` replaced, `--set` applied, errors in one line each.
+"""The one reader of YAML files, of pipelines, targets and servers: `${ENV}` replaced, all errors in one line each.
 
 A cluster's driver reads the file from where it was uploaded: a path with `://` is fetched by Arrow's file systems, with
 the credentials of the machine, because Spark is not started before the file is valid.
@@ -45,24 +45,33 @@ def load_settings(
         tree, path = _read(source), str(source)
         apply(tree, overrides)
         require_references(tree, path)
-    expanded = expand(tree, os.environ if environment is None else environment, path)
-    _remember_all(expanded)
-    try:
-        return Settings.model_validate(expanded)
-    except ValidationError as error:
-        raise ConfigurationError(_explain(error, path, Settings)) from None
+    return _checked(_expanded(tree, os.environ if environment is None else environment, path), path, Settings)
+
+
+def load_file(path: Path, model: type[M]) -> M:
+    """Read another of our YAML files by the model that says what it may hold."""
+    return _checked(_expanded(_read(path), os.environ, path), path, model)
 
 
 def load_kind(path: Path, kinds: Mapping[str, type[M]], *, variables: Mapping[str, str]) -> M:
-    """Read another of our YAML files, whose key `kind` says by which model; `variables` win over the environment."""
-    expanded = expand(_read(path), {**os.environ, **variables}, path)
-    _remember_all(expanded)
+    """Read a file whose key `kind` says by which model; `variables` win over the environment."""
+    expanded = _expanded(_read(path), {**os.environ, **variables}, path)
     if (model := kinds.get(str(expanded.get("kind")))) is None:
         raise ConfigurationError(f"{path}: kind: expected {' or '.join(kinds)}, found {expanded.get('kind')!r}.")
+    return _checked(expanded, path, model)
+
+
+def _checked(tree: Mapping[str, Any], path: Path | str, model: type[M]) -> M:
     try:
-        return model.model_validate(expanded)
+        return model.model_validate(tree)
     except ValidationError as error:
         raise ConfigurationError(_explain(error, path, model)) from None
+
+
+def _expanded(tree: Mapping[str, Any], environment: Mapping[str, str], path: Path | str) -> dict[str, Any]:
+    expanded: dict[str, Any] = expand(tree, environment, path)
+    _remember_all(expanded)
+    return expanded
 
 
 def _read(path: Path | str) -> dict[str, Any]:
@@ -212,6 +221,8 @@ def _short(value: object) -> str:
 def _nearest(location: Sequence[Any], model: type[BaseModel]) -> str:
     section: type[BaseModel] | None = model
     for part in location[:-1]:
+        if isinstance(part, int):  # the place in a list, whose annotation has told the section already
+            continue
         field = section.model_fields.get(part) if section else None
         section = section_in(field.annotation) if field else None
     if section is None:

@@ -1,6 +1,7 @@
 """What is sent: commands and requests as values, so that `--dry-run` prints exactly what would be done."""
 
 import base64
+import http.client
 import json
 import os
 import shlex
@@ -80,6 +81,7 @@ class Post:
         elif self.user:
             login = base64.b64encode(f"{self.user}:{self.password or ''}".encode()).decode()
             headers["Authorization"] = f"Basic {login}"
+        # not `requests`: it trusts certifi's authorities instead of the machine's, and lets ~/.netrc replace a token
         request = urllib.request.Request(self.url, self.body.encode(), headers)
         try:
             with urllib.request.urlopen(request, timeout=_SECONDS) as answer:
@@ -89,6 +91,8 @@ class Post:
             raise RunFailed(f"{self.url} answered {error.code}: {said or error.reason}") from None
         except OSError as error:
             raise RunFailed(f"{self.url} cannot be reached: {told(error)}") from None
+        except http.client.HTTPException as error:
+            raise RunFailed(f"{self.url} did not answer to the end: {told(error)}") from None
 
 
 Part = Command | Document | Post

@@ -20,7 +20,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final
+from typing import Final
+
+import psutil
 
 from scoreline.errors import ConfigurationError, RunFailed, told
 from scoreline_fraud.server.fetching import FetchedModel, fetch_model
@@ -222,11 +224,8 @@ class Server:
 
 def _group_lives(group: int) -> bool:
     """Whether any process of the group is more than a zombie."""
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields: Any = stat.read_text(encoding="ascii", errors="replace").rsplit(")", 1)[1].split()
-        except OSError:
-            continue
-        if int(fields[2]) == group and fields[0] != "Z":
-            return True
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                return True
     return False

@@ -2,12 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from scoreline.errors import ConfigurationError, told
+from scoreline.config.loading import load_file
 from scoreline_fraud.client.settings import ClientSettings
 from scoreline_fraud.serving.rules import ServingRules, Shadow
 
@@ -68,21 +67,8 @@ _ONE_THREAD: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREAD
 
 
 def load_settings(path: Path) -> ServingSettings:
-    """The settings in a YAML file; what is wrong is named with file and key."""
-    try:
-        found: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path} is not YAML: {told(error)}") from None
-    if not isinstance(found, dict):
-        raise ConfigurationError(f"{path}: expected keys such as `model` and `server`, found {type(found).__name__}")
-    try:
-        return ServingSettings.model_validate(found)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ConfigurationError(f"{path}: {where}: {first['msg']} (found {first['input']!r})") from None
+    """The settings in a YAML file; raises ConfigurationError with a line per mistake."""
+    return load_file(path, ServingSettings)
 
 
 def environment(settings: ServingSettings, *, challenger: Path | None = None) -> dict[str, str]:
