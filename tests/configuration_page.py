@@ -19,7 +19,7 @@ from scoreline.config.settings import Settings
 PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
 HEAD = """# Every key of a pipeline's file
 
-Written by `python tests/configuration_page.py` from `src/scoreline/config/settings.py`; a test compares the two. An
+Written by `python tests/configuration_page.py` from `src/scoreline/config`; a test compares the two. An
 unknown key is an error that names the nearest one. `${NAME}` and `${NAME:-default}` are replaced from the environment;
 inside of `{ }` they stand in quotes. Which keys `--set` may change: [threats.md](threats.md). `scoreline init` writes a
 file that fits yours.

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scoreline.config.loading import load_settings
-from scoreline.config.settings import Settings, parse_duration
+from scoreline.config.section import parse_duration
+from scoreline.config.settings import Settings
 from scoreline.errors import InputError, told
 
 if TYPE_CHECKING:

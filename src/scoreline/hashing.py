@@ -1,12 +1,13 @@
-"""A sha256 over a model's whole folder: a model is code, and only the code that was promoted is imported."""
+"""Hashes of values, and of a model's whole folder: a model is code, and only code that was promoted is imported."""
 
 import hashlib
+import json
 import os
 from pathlib import Path
 
 from scoreline.errors import InputError
 
-__all__ = ["digest", "verify"]
+__all__ = ["digest", "fingerprint", "verify"]
 
 
 def digest(folder: Path) -> str:
@@ -33,6 +34,16 @@ def verify(folder: Path, expected: str) -> None:
             "Nothing of it was loaded. If somebody changed the copy here, remove the folder and it is fetched again; "
             "if the artifact store was changed, find out by whom before you promote that version again"
         )
+
+
+def fingerprint(value: object) -> str:
+    """A short stable hash of anything JSON can hold.
+
+    >>> fingerprint({"k": 20}) == fingerprint({"k": 20}), len(fingerprint([]))
+    (True, 16)
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _files(folder: Path) -> list[Path]:

@@ -11,8 +11,9 @@ PACKAGE = SOURCE / "scoreline"
 
 # modules that decide: plain functions of their arguments
 PURE = (
-    "config/settings", "tables/history", "tables/schema", "tables/row_hash", "sources/values", "ingest/events",
-    "ingest/histories", "pipeline/changes", "pipeline/plan", "pipeline/audit",
+    "config/section", "config/sources", "config/model", "config/scoring", "config/settings", "tables/history",
+    "tables/schema", "tables/row_hash", "sources/values", "ingest/events", "ingest/histories",
+    "pipeline/changes", "pipeline/plan", "pipeline/audit",
 )  # fmt: skip
 READS_AND_WRITES = {
     "pathlib", "os", "subprocess", "sqlalchemy", "mlflow", "delta", "requests", "tempfile", "shutil", "io",

@@ -151,7 +151,7 @@ KEYS: dict[str, Differs | Shown | Rows | Columns] = {
     "audit.max_failed_share": Differs(0.9, lambda s: s.audit.tolerated(1_000)),
     "audit.max_failed_floor": Differs(9, lambda s: s.audit.tolerated(1_000)),
     **{
-        f"audit.{name}": Shown("scoreline/config/settings", "faults/test_audit_refuses.py")
+        f"audit.{name}": Shown("scoreline/config/scoring", "faults/test_audit_refuses.py")
         for name in (
             "max_empty_share", "max_short_share", "max_fallback_share", "max_top_item_share", "min_distinct_items",
             "min_overlap", "max_overlap", "max_psi", "min_users_share", "warn",

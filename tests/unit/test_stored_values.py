@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pyarrow as pa
 
 from logs import publication
-from scoreline.config.settings import fingerprint
+from scoreline.hashing import fingerprint
 from scoreline.pipeline.changes import for_next_run
 from scoreline.pipeline.manifest import Lineage, Manifest, read_manifest
 from scoreline.pipeline.plan import Slice

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from scoreline.config.loading import load_settings
-from scoreline.config.settings import require_encoding
+from scoreline.config.sources import require_encoding
 from scoreline.errors import InputError, told
 from scoreline.report import Report
 from scoreline.sources.heads import Head, first_bytes, head_of, header, is_one_document

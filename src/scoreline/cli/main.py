@@ -13,7 +13,7 @@ from scoreline import __version__
 from scoreline.api import Pipeline
 from scoreline.cli.options import pipeline_options, print_report
 from scoreline.config.loading import load_settings
-from scoreline.config.settings import EstimatorName
+from scoreline.config.model import EstimatorName
 from scoreline.deploy.shipped import here_or_shipped
 from scoreline.errors import InputError, ScorelineError, told
 from scoreline.redaction import redacted

@@ -10,7 +10,7 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, model_validator
 
 from scoreline.config.loading import load_kind
-from scoreline.config.settings import Section
+from scoreline.config.section import Section
 from scoreline.errors import ConfigurationError
 
 FILE = "target.yaml"

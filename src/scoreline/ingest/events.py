@@ -7,7 +7,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from scoreline.config.settings import LONGEST_ID, EventsSettings, KeyType
+from scoreline.config.settings import EventsSettings
+from scoreline.config.sources import LONGEST_ID, KeyType
 from scoreline.sources.values import instant, is_float, key, number, text, valid_text
 from scoreline.tables.schema import MALFORMED, RAW, SOURCE, Keys
 

@@ -8,7 +8,7 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from scoreline.config.settings import KeyType
+from scoreline.config.sources import KeyType
 from scoreline.context import Context, step
 from scoreline.errors import ConfigurationError, InputError
 from scoreline.report import Report

@@ -10,12 +10,14 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_type
 
-from scoreline.config.settings import InputSettings, KeyType, Settings, fingerprint
+from scoreline.config.settings import InputSettings, Settings
+from scoreline.config.sources import KeyType
 from scoreline.engine.failures import explained
 from scoreline.engine.filesystem import shown
 from scoreline.engine.frames import count
 from scoreline.engine.sql import quoted, quoted_name
 from scoreline.errors import InputError, NotUnique, RunFailed
+from scoreline.hashing import fingerprint
 from scoreline.ingest.histories import bucket_of
 from scoreline.sources.heads import looked_at
 from scoreline.sources.parquet import read_parquet

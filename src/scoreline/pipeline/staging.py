@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 
 from pyspark.sql import DataFrame
 
-from scoreline.config.settings import fingerprint
 from scoreline.engine.failures import explained
 from scoreline.errors import InputError, ScorelineError
+from scoreline.hashing import fingerprint
 from scoreline.pipeline.manifest import Manifest, read_manifest
 from scoreline.tables.commit_note import Staged
 from scoreline.tables.delta import Table, Tables

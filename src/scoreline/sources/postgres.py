@@ -18,8 +18,8 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
-from scoreline.config.settings import fingerprint
 from scoreline.errors import InputError, told
+from scoreline.hashing import fingerprint
 
 DRIVER = "org.postgresql:postgresql:42.7.7"
 _PAGES = 1_000  # of 8 KiB: fewer are not worth a connection of their own

@@ -8,10 +8,11 @@ from typing import Any
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
-from scoreline.config.settings import ScoringSettings, fingerprint
+from scoreline.config.settings import ScoringSettings
 from scoreline.engine.failures import explained
 from scoreline.engine.sql import quoted_name
 from scoreline.errors import InputError
+from scoreline.hashing import fingerprint
 from scoreline.sources.values import key as key_of
 from scoreline.sources.values import require_kinds, text, whole
 from scoreline.tables.schema import Keys

@@ -12,7 +12,7 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from scoreline.config.settings import KeyType, pattern_letters
+from scoreline.config.sources import KeyType, pattern_letters
 from scoreline.engine.sql import literal, quoted
 from scoreline.errors import InputError
 

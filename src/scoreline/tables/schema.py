@@ -11,7 +11,7 @@ from typing import Literal
 import pyarrow as pa
 from pyspark.sql import types as T
 
-from scoreline.config.settings import KeyType
+from scoreline.config.sources import KeyType
 
 TableName = Literal["user_history", "recommendations", "quarantine", "scoring_errors", "runs", "items"]
 

@@ -7,7 +7,8 @@ from typing import Any
 import pyarrow as pa
 from pyspark.sql import functions as F
 
-from scoreline.config.settings import Settings, TrainSettings
+from scoreline.config.model import TrainSettings
+from scoreline.config.settings import Settings
 from scoreline.context import Context, step
 from scoreline.engine.failures import explained
 from scoreline.engine.frames import collected

@@ -4,20 +4,17 @@ import json
 from pathlib import Path
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from scoreline.config.loading import load_file
+from scoreline.config.section import Section
 from scoreline_fraud.client.settings import ClientSettings
 from scoreline_fraud.serving.rules import ServingRules, Shadow
 
 __all__ = ["ServerSettings", "ServingSettings", "env_file", "environment", "load_settings"]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ServerSettings(_Frozen):
+class ServerSettings(Section):
     """How MLflow's server, which is uvicorn, is run."""
 
     host: str = "127.0.0.1"
@@ -38,14 +35,14 @@ class ServerSettings(_Frozen):
     """How often to look whether the alias has moved to another version; None: only when told by SIGHUP."""
 
 
-class Challenger(_Frozen):
+class Challenger(Section):
     """A model that scores along without being heard."""
 
     model: str
     log: Path
 
 
-class ServingSettings(_Frozen):
+class ServingSettings(Section):
     """The whole file."""
 
     model: str

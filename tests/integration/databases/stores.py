@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import pytest
 import sqlalchemy as sa
 
-from scoreline.config.settings import KeyType
+from scoreline.config.sources import KeyType
 from scoreline.export.destinations import Destination
 from scoreline.export.destinations.dynamodb import DynamoDestination, open_dynamodb, read_user
 from scoreline.export.destinations.postgres import open_postgres

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from scoreline.config.settings import KeyType
+from scoreline.config.sources import KeyType
 from scoreline.errors import RunFailed
 from scoreline.export.destinations.protocol import Shown
 

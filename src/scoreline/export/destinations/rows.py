@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from scoreline.config.settings import LONGEST_ID
+from scoreline.config.sources import LONGEST_ID
 from scoreline.tables.schema import RECOMMENDATIONS, USER_ID
 
 GONE = ""

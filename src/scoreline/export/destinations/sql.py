@@ -21,7 +21,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql.pandas.types import to_arrow_schema
 from sqlalchemy.dialects import mysql
 
-from scoreline.config.settings import LONGEST_ID, KeyType
+from scoreline.config.sources import LONGEST_ID, KeyType
 from scoreline.errors import ConfigurationError, InputError, RunFailed, RunInProgress, told
 from scoreline.export.destinations.postgres_copy import lines_of
 from scoreline.export.destinations.protocol import Change, Shown, require_unchanged
