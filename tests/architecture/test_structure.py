@@ -71,7 +71,7 @@ def test_one_module_builds_the_session_and_one_touches_the_environment_of_java()
 
 def test_every_function_that_a_command_gives_a_context_is_a_step() -> None:
     """So that a session's own settings come back."""
-    commands = [PACKAGE / "api.py", PACKAGE / "cli" / "main.py", SOURCE / "scoreline_fraud" / "cli.py"]
+    commands = [PACKAGE / "api.py", *(PACKAGE / "cli").glob("*.py"), SOURCE / "scoreline_fraud" / "cli.py"]
     called = set().union(*(imports(path) for path in commands))
     found, missing = 0, []
     for path in SOURCE.rglob("*.py"):

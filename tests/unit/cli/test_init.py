@@ -123,7 +123,7 @@ def test_a_file_that_is_there_is_left() -> None:
 
 
 def test_three_questions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scoreline.cli.main._is_terminal", lambda: True)
+    monkeypatch.setattr("scoreline.cli.beginning._is_terminal", lambda: True)
     Path("ratings.csv").write_text(EVENTS)
     done = init(answers="ratings.csv\nfilms\n\n")
     assert done.exception is None

@@ -1,0 +1,39 @@
+"""The commands of a morning: what is there, and what to do about a run that should not be as it is."""
+
+import click
+
+from scoreline.api import Pipeline
+from scoreline.cli.options import pipeline_options, print_report
+
+
+@click.command()
+@pipeline_options
+def status(pipeline: Pipeline, as_json: bool, quiet: bool) -> None:
+    """Show tables, versions, the published model, freshness and the last runs."""
+    print_report(pipeline.status(), as_json=as_json)
+
+
+@click.command()
+@pipeline_options
+@click.argument("users", nargs=-1, required=True, metavar="USER...")
+def show(pipeline: Pipeline, as_json: bool, quiet: bool, users: tuple[str, ...]) -> None:
+    """Show users' histories and recommendations by title."""
+    for view in pipeline.show(users):
+        print_report(view, as_json=as_json)
+
+
+@click.command()
+@pipeline_options
+@click.argument("run_id", metavar="RUN")
+@click.option("--reason", required=True, metavar="TEXT", help="Why its rows are good all the same.")
+def approve(pipeline: Pipeline, as_json: bool, quiet: bool, run_id: str, reason: str) -> None:
+    """Publish RUN, which the audit refused; who did it and why is recorded."""
+    print_report(pipeline.approve(run_id, reason=reason), as_json=as_json)
+
+
+@click.command()
+@pipeline_options
+@click.option("--run", "run_id", metavar="ID", help="The run to go back to (default: the one before the current).")
+def rollback(pipeline: Pipeline, as_json: bool, quiet: bool, run_id: str | None) -> None:
+    """Bring the table back to what an earlier run published."""
+    print_report(pipeline.rollback(run_id), as_json=as_json)

@@ -1,0 +1,116 @@
+"""The commands of a night: events in, a model, lists out."""
+
+from typing import get_args
+
+import click
+
+from scoreline.api import Pipeline
+from scoreline.cli.options import pipeline_options, print_report
+from scoreline.config.model import EstimatorName
+from scoreline.errors import InputError
+
+
+@click.command()
+@pipeline_options
+@click.option(
+    "--events",
+    multiple=True,
+    metavar="SOURCE",
+    help="A file, folder, table or database URL; may be repeated.",
+)
+@click.option("--items", metavar="SOURCE", help="The catalogue with titles.")
+def ingest(pipeline: Pipeline, as_json: bool, quiet: bool, events: tuple[str, ...], items: str | None) -> None:
+    """Merge new events into the users' histories; bad rows are quarantined."""
+    if not events and not items:
+        raise click.UsageError("Say what to ingest: --events SOURCE, --items SOURCE or both.")
+    for source in events:
+        print_report(pipeline.ingest(source), as_json=as_json)
+    if items:
+        print_report(pipeline.ingest_items(items), as_json=as_json)
+
+
+def _help_estimator(command: click.Context, _: click.Parameter, name: str | None) -> None:
+    """Print the parameters of an estimator; nothing else is needed for that."""
+    if name is None:
+        return
+    from scoreline.models.artifacts import ESTIMATORS
+    from scoreline.models.parameters import as_text
+
+    click.echo(as_text(name, ESTIMATORS[name].parameters))
+    command.exit()
+
+
+@click.command()
+@pipeline_options
+@click.option(
+    "--help-estimator",
+    type=click.Choice(get_args(EstimatorName)),
+    is_eager=True,
+    expose_value=False,
+    callback=_help_estimator,
+    help="Show what model.train.params may say for an estimator, and exit.",
+)
+@click.option("--no-promote", is_flag=True, help="Register the version, but leave the alias where it is.")
+@click.option(
+    "--force", is_flag=True, help="Move the alias even if the model is worse than the champion, or not measured."
+)
+def train(pipeline: Pipeline, as_json: bool, quiet: bool, no_promote: bool, force: bool) -> None:
+    """Train a model on the histories, compare it with popularity, register it and make it the champion."""
+    report = pipeline.train(promote=not no_promote, force=force)
+    print_report(report, as_json=as_json)
+    if report.refused:
+        raise InputError(report.refused)
+
+
+@click.command()
+@pipeline_options
+@click.option("--version", metavar="N", help="The version to promote (default: the newest).")
+@click.option("--force", is_flag=True, help="Even if it is worse than the champion, or not measured.")
+def promote(pipeline: Pipeline, as_json: bool, quiet: bool, version: str | None, force: bool) -> None:
+    """Point the model's alias at a version; from the next run on everyone is due."""
+    print_report(pipeline.promote(version, force=force), as_json=as_json)
+
+
+fraction_option = click.option(
+    "--fraction", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True,
+    help="Part of the buckets: those that have waited longest.",
+)  # fmt: skip
+full_refresh_option = click.option("--full-refresh", is_flag=True, help="Score users that are up to date, too.")
+
+
+@click.command()
+@pipeline_options
+@fraction_option
+@full_refresh_option
+def plan(pipeline: Pipeline, as_json: bool, quiet: bool, fraction: float, full_refresh: bool) -> None:
+    """Say what a run would do and why, without doing it."""
+    print_report(pipeline.plan(fraction=fraction, full_refresh=full_refresh), as_json=as_json)
+
+
+@click.command()
+@pipeline_options
+@fraction_option
+@full_refresh_option
+@click.option("--restart", is_flag=True, help="Drop what an interrupted or refused run has staged.")
+@click.option("--verify", is_flag=True, help="Compare all keys even where the tables' logs say who is due.")
+def run(
+    pipeline: Pipeline, as_json: bool, quiet: bool, fraction: float, full_refresh: bool, restart: bool, verify: bool
+) -> None:
+    """Score the users that are due, audit the result and publish it in one commit."""
+    from scoreline.pipeline.progress import for_terminal
+
+    report = pipeline.run(
+        fraction=fraction,
+        full_refresh=full_refresh,
+        restart=restart,
+        verify=verify,
+        progress=for_terminal(quiet=quiet),
+    )
+    print_report(report, as_json=as_json)
+
+
+@click.command()
+@pipeline_options
+def export(pipeline: Pipeline, as_json: bool, quiet: bool) -> None:
+    """Send what changed since the last export to the application's database, in one transaction."""
+    print_report(pipeline.export(), as_json=as_json)
