@@ -10,7 +10,7 @@ import pyarrow as pa
 from scoreline.models.signature import check_contract
 from scoreline.registry.client import quiet_mlflow
 from scoreline.registry.files import signature
-from scoreline.scoring.loaded_model import load_engine
+from scoreline.scoring.loaded_model import load_model
 from scoreline.scoring.task import ScoringTask, score_batch
 
 
@@ -36,7 +36,7 @@ def scored(folder: Path, table: pa.Table, *, named: Sequence[str] = (), params: 
         optional=contract.optional,
     )
     rows = table.append_column("row", pa.array(range(len(table)), pa.int64())).combine_chunks().to_batches()[0]
-    engine = load_engine(str(folder), contract.outputs, 1)
+    engine = load_model(str(folder), contract.outputs, 1)
     found = score_batch(task, engine, rows.select(list(task.columns)))
     failed = [None if one["outcome"] == "scored" else f"{one['code']}: {one['message']}" for one in found.to_pylist()]
     return {

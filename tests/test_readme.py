@@ -20,7 +20,7 @@ from scoreline.models.signature import check_contract
 from scoreline.registry.client import quiet_mlflow
 from scoreline.registry.files import download, signature
 from scoreline.registry.versions import pin
-from scoreline.scoring.loaded_model import load_engine
+from scoreline.scoring.loaded_model import load_model
 
 ROOT = Path(__file__).parents[1]
 PAGES = {
@@ -198,7 +198,7 @@ def test_the_model_of_your_own_fits_the_contract_and_scores(tmp_path: Path, monk
     contract = check_contract(signature(folder), history)
     assert (contract.kind, contract.inputs) == ("recommender", ("item_ids",))
     with quiet_mlflow():
-        engine = load_engine(str(folder), contract.outputs, 1)
+        engine = load_model(str(folder), contract.outputs, 1)
         batch = pa.record_batch({"item_ids": pa.array([[7, 8], []], pa.list_(pa.int64()))})
-        found = engine.call(batch, {})
+        found = engine(batch, {})
     assert found.to_pydict() == {"item_ids": [[1, 2, 3]] * 2, "scores": [[3.0, 2.0, 1.0]] * 2}

@@ -20,7 +20,7 @@ from scoreline.registry.client import pointing_at, quiet_mlflow
 from scoreline.registry.files import download
 from scoreline.registry.promotion import promote
 from scoreline.registry.versions import pin
-from scoreline.scoring.loaded_model import load_engine
+from scoreline.scoring.loaded_model import load_model
 
 OUTPUTS = pa.schema([("item_ids", pa.list_(pa.int64())), ("scores", pa.list_(pa.float32()))])
 SCRIPT = "poison_model.py"
@@ -77,7 +77,7 @@ def test_a_tampered_model_is_refused_before_any_import(how: str, original: Path,
     folder = tmp_path / "model"
     shutil.copytree(original, folder)
     expected = digest(folder)
-    load_engine.cache_clear()
+    load_model.cache_clear()
     verify(folder, expected)
     imported = tmp_path / "imported"
     (folder / SCRIPT).write_text(f"open({str(imported)!r}, 'w')\n" + (folder / SCRIPT).read_text())
@@ -85,7 +85,7 @@ def test_a_tampered_model_is_refused_before_any_import(how: str, original: Path,
     TAMPERINGS[how](folder)
     for pinned in (expected, honest):
         with pytest.raises(InputError, match=r"is not the one that was promoted|is a link"):
-            load_engine(str(folder), OUTPUTS, 1, digest=pinned)
+            load_model(str(folder), OUTPUTS, 1, digest=pinned)
     assert not imported.exists()
     tally("model tampered with", how)
 
@@ -94,9 +94,9 @@ def test_loading_a_verified_model_leaves_it_verified(original: Path, tmp_path: P
     folder = tmp_path / "model"
     shutil.copytree(original, folder)
     expected = digest(folder)
-    load_engine.cache_clear()
+    load_model.cache_clear()
     with quiet_mlflow():
-        load_engine(str(folder), OUTPUTS, 1, digest=expected)
+        load_model(str(folder), OUTPUTS, 1, digest=expected)
     assert digest(folder) == expected
 
 

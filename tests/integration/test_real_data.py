@@ -20,8 +20,8 @@ from scoreline.pipeline.run import run
 from scoreline.pipeline.run_report import RunReport
 from scoreline.registry.files import download
 from scoreline.registry.versions import pin
-from scoreline.training.experiment import make_estimator
-from scoreline.training.fit import measure
+from scoreline.training.experiment import Recipe, evaluated, make_estimator
+from scoreline.training.fit import Asked
 from scoreline.training.interactions import Interactions
 from scoreline.training.train import TrainReport, histories, train_model
 
@@ -88,7 +88,8 @@ def test_the_shipped_models_beat_popularity_by_a_margin(movies: Done) -> None:
     assert training.metrics["ndcg_at_10"] == max(training.recency.values()) == training.recency["5.0"]
     events = Interactions.from_histories(histories(movies.context()))
     for estimator, factor in (("item_neighbours", 1.1), ("latent_factors", 1.2)):
-        model, popularity = measure(make_estimator(estimator, {}), events, "user", 0.2)
+        recipes = [Recipe.of(make_estimator(estimator, {})), Recipe("popularity", {})]
+        model, popularity = evaluated(Asked("user", 0.2).split(events), recipes)
         assert model.ndcg_at_10 > factor * popularity.ndcg_at_10
 
 

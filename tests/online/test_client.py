@@ -10,9 +10,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from online.conftest import free_port
 from scoreline_fraud.client.client import Authorization, FraudClient
+from scoreline_fraud.client.metrics import observe_client
 from scoreline_fraud.client.settings import ClientSettings, Fallback
 
 pytestmark = pytest.mark.alone  # it measures time
@@ -282,3 +284,14 @@ def test_fallbacks_are_counted() -> None:
 def test_the_fallback_must_leave_room_for_review() -> None:
     with pytest.raises(ValueError, match="allow_up_to must be below deny_from"):
         Fallback(allow_up_to=500, deny_from=500)
+
+
+def test_the_callers_process_counts_what_was_decided_and_why() -> None:
+    def counted() -> float:
+        labels = {"decision": "review", "source": "fallback", "cause": "invalid_transaction"}
+        return REGISTRY.get_sample_value("fraud_client_decisions_total", labels) or 0.0
+
+    before = counted()
+    with FraudClient(ClientSettings(), observe=observe_client) as client:
+        client.authorize({**PAYMENT, "amount": "20"})
+    assert counted() == before + 1

@@ -48,12 +48,6 @@ class ImportedFactors(Estimator):
         self.regularization = regularization
         self.alpha = alpha
 
-    @classmethod
-    def from_implicit(cls, model: Any) -> Self:
-        """From a fitted `implicit.als.AlternatingLeastSquares` whose item order is the catalogue's."""
-        factors = np.asarray(model.item_factors)
-        return cls(regularization=model.regularization, alpha=model.alpha).with_factors(factors)
-
     def with_factors(self, factors: npt.NDArray[np.floating]) -> Self:
         """Take over `factors`, one row per item of the catalogue; a row of zeros for an item without any."""
         self.require_valid()

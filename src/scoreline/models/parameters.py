@@ -18,7 +18,6 @@ __all__ = [
     "HistoryHalfLife",
     "MinWeight",
     "Parameters",
-    "as_markdown",
     "as_text",
     "check",
     "described",
@@ -121,13 +120,6 @@ def as_text(estimator: str, schema: type[Parameters]) -> str:
     rows = list(described(schema))
     lines = [f"  {row.name}: {row.expected}; default {row.default}\n      {row.meaning}" for row in rows]
     return "\n".join([f"{estimator}, under model.train.params:", *(lines or ["  it has no parameters"])])
-
-
-def as_markdown(estimator: str, schema: type[Parameters]) -> str:
-    """The same as a table of docs/models.md."""
-    rows = [f"| `{row.name}` | {row.expected} | {row.default} | {row.meaning} |" for row in described(schema)]
-    head = [f"| parameter of `{estimator}` | may be | default | meaning |", "| --- | --- | --- | --- |"]
-    return "\n".join([*head, *rows])
 
 
 def _expected(said: Mapping[str, Any]) -> str:

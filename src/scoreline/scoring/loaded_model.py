@@ -8,7 +8,6 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -24,19 +23,12 @@ from scoreline.scoring.output_checks import InvalidOutput, cast, read_answer, re
 
 _PACKAGE = re.compile(r"^\s*scoreline_package: (scoreline_model_[0-9a-f]{12})\s*$", re.MULTILINE)
 
-Call = Callable[[pa.RecordBatch, Mapping[str, Any]], pa.RecordBatch]
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A loaded model: `call` gives its output columns, one row per input row in the same order."""
-
-    call: Call
-    speaks_arrow: bool
+# gives the output columns of a batch, one row per input row in the same order
+LoadedModel = Callable[[pa.RecordBatch, Mapping[str, Any]], pa.RecordBatch]
 
 
 @lru_cache(maxsize=2)
-def load_engine(path: str, outputs: pa.Schema, threads: int, *, digest: str | None = None) -> LoadedModel:
+def load_model(path: str, outputs: pa.Schema, threads: int, *, digest: str | None = None) -> LoadedModel:
     """Load the model in the folder `path`, once per process; BLAS and OpenMP get `threads` threads.
 
     If there is a `digest`, the folder is compared with it before anything of the model is imported. Raises InputError
@@ -52,16 +44,14 @@ def load_engine(path: str, outputs: pa.Schema, threads: int, *, digest: str | No
         os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(tempfile.gettempdir()) / f"numba-{os.getuid()}"))
     if (own := _shipped_model(Path(path))) is not None:
         threadpool_limits(limits=threads)
-        return LoadedModel(call=lambda batch, params: _from_arrow(own(batch, dict(params)), outputs), speaks_arrow=True)
+        return lambda batch, params: _from_arrow(own(batch, dict(params)), outputs)
     model = _loaded(Path(path))
     threadpool_limits(limits=threads)
     inner = _unwrapped(model)
     if callable(arrow := getattr(inner, "predict_arrow", None)):
-        return LoadedModel(
-            call=lambda batch, params: _from_arrow(arrow(batch, dict(params)), outputs), speaks_arrow=True
-        )
+        return lambda batch, params: _from_arrow(arrow(batch, dict(params)), outputs)
     schema = model.metadata.get_input_schema()
-    return LoadedModel(call=lambda batch, params: _by_pandas(model, batch, params, outputs, schema), speaks_arrow=False)
+    return lambda batch, params: _by_pandas(model, batch, params, outputs, schema)
 
 
 def _loaded(path: Path) -> Any:

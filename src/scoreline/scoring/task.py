@@ -17,7 +17,7 @@ from scoreline.models.handover import BadInput
 from scoreline.redaction import redacted
 from scoreline.scoring.arrow_lists import codes_of
 from scoreline.scoring.limits import alarm, limit_memory
-from scoreline.scoring.loaded_model import LoadedModel, load_engine
+from scoreline.scoring.loaded_model import LoadedModel, load_model
 from scoreline.scoring.output_checks import InvalidOutput
 from scoreline.scoring.sandbox import Timeouts, sandboxed
 from scoreline.scoring.seen import ITEM_IDS, SCORES, seen_count, unseen
@@ -94,12 +94,12 @@ def score_batches(task: ScoringTask, batches: Iterator[pa.RecordBatch]) -> Itera
     """Score each batch; the model is loaded before the first one, once per process."""
     guard = task.guard
     with alarm(guard.batch_seconds):
-        engine = load_engine(task.model_path, task.outputs, task.threads, digest=task.digest)
+        model = load_model(task.model_path, task.outputs, task.threads, digest=task.digest)
     _limit_memory_once(guard.memory_share)
     failures = _Failures(guard.failures)
     for batch in batches:
         if batch.num_rows:
-            yield (_in_sandbox if guard.sandbox else score_batch)(task, engine, batch, failures)
+            yield (_in_sandbox if guard.sandbox else score_batch)(task, model, batch, failures)
 
 
 @cache
@@ -108,10 +108,10 @@ def _limit_memory_once(share: float | None) -> None:
         limit_memory(share)
 
 
-def _in_sandbox(task: ScoringTask, engine: LoadedModel, batch: pa.RecordBatch, failures: _Failures) -> pa.RecordBatch:
+def _in_sandbox(task: ScoringTask, model: LoadedModel, batch: pa.RecordBatch, failures: _Failures) -> pa.RecordBatch:
     def score(rows: pa.RecordBatch, seconds: float | None) -> pa.RecordBatch:
         guard = replace(task.guard, batch_seconds=seconds)
-        return score_batch(replace(task, guard=guard), engine, rows, failures)
+        return score_batch(replace(task, guard=guard), model, rows, failures)
 
     def fail(rows: pa.RecordBatch, code: str, message: str) -> pa.RecordBatch:
         failures.add(rows.num_rows)
@@ -122,12 +122,12 @@ def _in_sandbox(task: ScoringTask, engine: LoadedModel, batch: pa.RecordBatch, f
 
 
 def score_batch(
-    task: ScoringTask, engine: LoadedModel, batch: pa.RecordBatch, failures: _Failures | None = None
+    task: ScoringTask, model: LoadedModel, batch: pa.RecordBatch, failures: _Failures | None = None
 ) -> pa.RecordBatch:
     """One batch in (the task's columns), one batch of staged rows out."""
     failures = failures or _Failures(task.guard.failures)
     pieces, start = [], 0
-    for length, part in _bisected(lambda rows: _checked(task, engine, rows), batch, failures):
+    for length, part in _bisected(lambda rows: _checked(task, model, rows), batch, failures):
         rows = batch.slice(start, length)
         pieces.append(_failed(task, rows, part) if isinstance(part, _Failure) else _scored(task, rows, part))
         start += length
@@ -174,21 +174,21 @@ def _failure_of(error: BaseException) -> _Failure:
     return _Failure(code, redacted(f"{type(error).__name__}: {error}")[:1000])
 
 
-def _checked(task: ScoringTask, engine: LoadedModel, rows: pa.RecordBatch) -> pa.RecordBatch:
-    outputs = _answered(task, engine, rows)
+def _checked(task: ScoringTask, model: LoadedModel, rows: pa.RecordBatch) -> pa.RecordBatch:
+    outputs = _answered(task, model, rows)
     if OLDER not in task.seen or OLDER in task.inputs:
         return outputs
 
     def ask(some: pa.RecordBatch, k: int) -> pa.RecordBatch:
-        return _answered(replace(task, k=k, params={**task.params, "k": k}), engine, some)
+        return _answered(replace(task, k=k, params={**task.params, "k": k}), model, some)
 
     return unseen(ask if "k" in task.params else None, rows, outputs, older=OLDER, k=task.k)
 
 
-def _answered(task: ScoringTask, engine: LoadedModel, rows: pa.RecordBatch) -> pa.RecordBatch:
+def _answered(task: ScoringTask, model: LoadedModel, rows: pa.RecordBatch) -> pa.RecordBatch:
     inputs = rows.select(list(task.inputs))
     with alarm(task.guard.batch_seconds):
-        outputs = engine.call(inputs, task.params)
+        outputs = model(inputs, task.params)
     if outputs.num_rows != inputs.num_rows:
         raise InvalidOutput("ROW_COUNT", f"the model returned {outputs.num_rows} rows for {inputs.num_rows}")
     for name in outputs.schema.names:

@@ -25,7 +25,6 @@ from scoreline.tables.delta import Table
 from scoreline.tables.schema import MALFORMED, RAW, SOURCE
 
 _URL = re.compile(r"^[a-z][a-z0-9+]*://", re.IGNORECASE)
-_FILES = ("csv", "dat", "txt", "tsv", "json", "jsonl", "ndjson", "parquet", "gz", "bz2", "zst", "zip", "xls", "xlsx")
 _STORAGE = ("file", "hdfs", "s3", "s3a", "gs", "abfs", "abfss", "wasbs", "dbfs", "viewfs")
 
 

@@ -9,7 +9,6 @@ import pyarrow as pa
 
 from scoreline.errors import InputError
 from scoreline.models.artifacts import FittedModel
-from scoreline.models.estimator import Estimator
 from scoreline.models.mlflow_model import log_recommender
 from scoreline.models.popularity import Popularity
 from scoreline.models.scoring import RecommendParams
@@ -20,7 +19,7 @@ from scoreline.training.evaluation import Evaluation, Metric, difference
 from scoreline.training.experiment import RECENCY, Recipe, Split, candidates, evaluated, make_estimator
 from scoreline.training.interactions import Interactions, SplitBy
 
-__all__ = ["Asked", "Compared", "TrainedVersion", "measure", "train"]
+__all__ = ["Asked", "Compared", "TrainedVersion", "train"]
 
 _POPULARITY = Recipe("popularity", {})
 
@@ -147,15 +146,6 @@ def train(
     )
     with quiet_mlflow(), pointing_at(tracking_uri, registry_uri):
         return _logged(report, model, experiment_id(experiment, tracking_uri), data_version)
-
-
-def measure(
-    estimator: Estimator, events: Interactions, split_by: SplitBy, holdout: float
-) -> tuple[Evaluation, Evaluation]:
-    """The figures of the estimator's recipe and of popularity on one split; fits both."""
-    split = Asked(split_by, holdout).split(events)
-    found, baseline = evaluated(split, [Recipe.of(estimator), _POPULARITY])
-    return found, baseline
 
 
 def _best(scores: list[Evaluation], asked: Asked) -> int:

@@ -16,7 +16,7 @@ from scoreline.models.artifacts import ESTIMATORS
 from scoreline.models.estimator import Estimator
 from scoreline.models.item_neighbours import ItemNeighbours
 from scoreline.models.latent_factors import LatentFactors
-from scoreline.models.parameters import as_markdown, as_text
+from scoreline.models.parameters import as_text
 from scoreline.training.experiment import make_estimator
 from unit.models.fitted import matrix
 

@@ -10,7 +10,7 @@ import pytest
 
 from scoreline.errors import InputError
 from scoreline.models.signature import UNNAMED, check_output_names
-from scoreline.scoring.loaded_model import load_engine
+from scoreline.scoring.loaded_model import load_model
 from scoreline.scoring.output_checks import InvalidOutput, answer_columns
 
 FRAUD = pa.schema([("p_fraud", pa.float64()), ("p_legit", pa.float64())])
@@ -98,4 +98,4 @@ def test_a_model_that_cannot_be_loaded_says_what_it_was_logged_with(tmp_path: Pa
     (tmp_path / "requirements.txt").write_text("no-such-library==1.0\nmlflow\n", encoding="utf-8")
     said = r"No module named .no_such_library.\)\. It was logged with no-such-library==1\.0, mlflow: install"
     with pytest.raises(InputError, match=said):
-        load_engine(str(tmp_path), FRAUD, 1)
+        load_model(str(tmp_path), FRAUD, 1)

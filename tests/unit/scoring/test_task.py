@@ -64,7 +64,7 @@ def engine(answer: Callable[[list[list[int]]], Any]) -> LoadedModel:
     def call(batch: pa.RecordBatch, params: Mapping[str, Any]) -> pa.RecordBatch:
         return _from_arrow(answer(batch.column("item_ids").to_pylist()), LISTS)
 
-    return LoadedModel(call=call, speaks_arrow=True)
+    return call
 
 
 def lists(ids: Any, scores: Any = None) -> pa.RecordBatch:
@@ -167,7 +167,7 @@ def test_what_was_seen_is_counted_whatever_the_model_takes() -> None:
     """The column that the model gets says nothing of what it must not recommend."""
     scored = score_batch(
         task(**BEYOND, inputs=("user_id",)),
-        LoadedModel(call=lambda batch, params: _from_arrow(lists([[1, 9]] * batch.num_rows), LISTS), speaks_arrow=True),
+        lambda batch, params: _from_arrow(lists([[1, 9]] * batch.num_rows), LISTS),
         with_older(users([[1, 9], [1], [], None]), [None] * 4),
     )
     assert [r["seen_count"] for r in scored.to_pylist()] == [2, 1, 0, 0]
@@ -188,7 +188,7 @@ def test_a_model_that_is_not_told_of_older_items_is_asked_for_more(k: int) -> No
         return lists(best, [[1.0 - i / 100 for i in row] for row in best])
 
     told = with_older(users(shown), older)
-    scored = score_batch(task(**BEYOND, k=k, params={"k": k}), LoadedModel(call, speaks_arrow=True), told).to_pylist()
+    scored = score_batch(task(**BEYOND, k=k, params={"k": k}), call, told).to_pylist()
     assert [r["outcome"] for r in scored] == ["scored"] * 40
     found = [[i["item_id"] for i in r["recommendations"]] for r in scored]
     assert found == [[i for i in range(30) if i not in items][:k] for items in seen]

@@ -11,8 +11,8 @@ from scoreline.registry.client import pointing_at, quiet_mlflow
 from scoreline.registry.files import download
 from scoreline.registry.promotion import champion, promote
 from scoreline.registry.versions import pin
-from scoreline.training.experiment import make_estimator
-from scoreline.training.fit import Asked, TrainedVersion, measure, train
+from scoreline.training.experiment import Recipe, evaluated, make_estimator
+from scoreline.training.fit import Asked, TrainedVersion, train
 from scoreline.training.interactions import Interactions
 
 
@@ -178,7 +178,8 @@ def test_a_champion_of_another_maker_is_not_compared_and_that_is_said(tmp_path: 
 @pytest.mark.parametrize("estimator", ["item_neighbours", "latent_factors"])
 def test_models_find_the_two_groups(estimator: str) -> None:
     events = Interactions.from_histories(tastes())
-    scores, baseline = measure(make_estimator(estimator, {}), events, "user", 0.25)
+    recipes = [Recipe.of(make_estimator(estimator, {})), Recipe("popularity", {})]
+    scores, baseline = evaluated(Asked("user", 0.25).split(events), recipes)
     assert scores.ndcg_at_10 > 1.3 * baseline.ndcg_at_10
 
 
