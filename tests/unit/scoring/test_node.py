@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from scoreline import __version__
-from scoreline.errors import ConfigurationError, RunFailed
-from scoreline.pipeline.distribute import _packed, _require_version, _why
+from scoreline.errors import RunFailed
+from scoreline.pipeline.distribute import _packed
 from scoreline.scoring.node import Shipment, model_folder, score_shipped, unpacked
 
 
@@ -36,11 +36,6 @@ def test_an_archive_holds_the_folder_and_says_which_model_it_is(archive: Path, p
     files = {path.relative_to(original) for path in original.rglob("*")}
     assert {path.relative_to(folder) for path in folder.rglob("*")} == files
     assert (folder / "artifacts/factors.npy").read_bytes() == (original / "artifacts/factors.npy").read_bytes()
-
-
-def test_packing_twice_packs_once(archive: Path) -> None:
-    first = archive.stat()
-    assert _packed(archive.with_name("3-abcdef01")).stat().st_mtime_ns == first.st_mtime_ns
 
 
 def inode(arguments: tuple[Path, Path]) -> int:
@@ -77,22 +72,3 @@ def test_a_folder_that_all_see_is_used_as_it_is(tmp_path: Path) -> None:
 def test_a_worker_with_another_version_scores_nothing() -> None:
     with pytest.raises(RuntimeError, match=rf"has scoreline {__version__}, the driver 9\.9: install the same version"):
         score_shipped(Shipment("unused", None, version="9.9"), None, str, iter([]))  # type: ignore[arg-type]
-
-
-def test_executors_with_another_version_are_named() -> None:
-    found = [{"host": "a", "scoreline": __version__}, {"host": "b", "scoreline": "0.0.1"}]
-    with pytest.raises(ConfigurationError, match=r"executor on b has scoreline 0\.0\.1, the driver .*--py-files"):
-        _require_version(found)
-
-
-@pytest.mark.parametrize(
-    ("said", "advice"),
-    [
-        ("ModuleNotFoundError: No module named 'scoreline'", "The executors have no package scoreline. Ship it"),
-        ("ModuleNotFoundError: No module named 'pyarrow'", "lack a dependency: .*'pyarrow'.* packed environment"),
-        ("RuntimeError: [PYTHON_VERSION_MISMATCH] 3.9", r"cannot run Python for this job: .*3\.9"),
-    ],
-)
-def test_what_executors_lack_is_said_with_what_to_do(said: str, advice: str) -> None:
-    with pytest.raises(ConfigurationError, match=advice):
-        raise ConfigurationError(_why(said))

@@ -168,14 +168,6 @@ def test_no_users_no_items_no_places() -> None:
     assert as_lists(search(factors, factors, [np.array([])] * 3, 0)) == [[], [], []]
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
-def test_factors_that_are_no_numbers_are_refused(value: float) -> None:
-    factors = np.ones((3, 2), dtype=np.float32)
-    factors[1, 1] = value
-    with pytest.raises(InputError, match="1 of 3 items have factors that are NaN"):
-        NormSortedItems.from_factors(factors)
-
-
 def test_users_that_are_no_numbers_are_refused() -> None:
     factors = np.ones((3, 2), dtype=np.float32)
     with pytest.raises(InputError, match="user's vector is not finite"):

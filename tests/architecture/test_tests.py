@@ -1,0 +1,91 @@
+"""Where a module's test is: in a file of its name, or where THROUGH says."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PACKAGE, TESTS = ROOT / "src" / "scoreline", ROOT / "tests"
+# folders beside unit/<package> and integration/<package> that are about a package
+ALSO = {
+    "deploy": ["deploy"],
+    "export": ["integration/databases"],
+    "sources": ["integration/databases"],
+}
+# modules that are tested by another name, because they are only met together: what they do is seen in one whole table,
+# one command, one file
+THROUGH = {
+    # commands: words, exit codes and what is printed
+    "integration/cli/test_cli.py": ["cli/main", "cli/options", "cli/beginning", "cli/nightly", "cli/morning",
+                                    "cli/upkeep", "cli/demo", "cli/demo_data"],
+    "deploy/test_submit.py": ["cli/elsewhere"],
+    "deploy/test_wheel.py": ["deploy/shipped"],
+    "deploy/test_every_key.py": ["deploy/targets"],
+    "integration/deploy/test_mapreduce.py": ["deploy/hadoop_streaming/job", "deploy/hadoop_streaming/mapper"],
+    # what a file may say, seen by reading one
+    "unit/config/test_loading.py": ["config/section", "config/settings", "config/sources", "config/model",
+                                    "config/scoring"],
+    "unit/config/test_page.py": ["config/keys"],
+    # a session, and what is asked of it
+    "integration/engine/test_borrowed_session.py": ["engine/session", "engine/session_settings"],
+    "integration/tables/test_catalog.py": ["tables/delta", "engine/sql"],
+    "integration/test_every_key.py": ["tables/schema"],
+    "integration/sources/test_files.py": ["sources/reader", "sources/heads", "sources/text_files", "sources/parquet",
+                                          "engine/filesystem"],
+    "integration/databases/test_postgres_ingest.py": ["sources/database"],
+    # the way of the data: whole tables before and after
+    "integration/ingest/test_ingest.py": ["ingest/events", "ingest/items", "ingest/quarantine", "ingest/user_history"],
+    "integration/ingest/test_order_of_events.py": ["ingest/histories"],
+    "integration/pipeline/test_run.py": ["pipeline/snapshot", "pipeline/slices", "pipeline/staging", "pipeline/publish",
+                                         "pipeline/records", "pipeline/reasons", "sources/rules", "engine/frames",
+                                         "operations/show", "registry/run_log"],
+    "integration/pipeline/test_tabular.py": ["pipeline/inputs"],
+    "integration/pipeline/test_strangers.py": ["operations/doctor", "operations/repair"],
+    "faults/test_overlap.py": ["pipeline/fence"],
+    "faults/test_audit_refuses.py": ["pipeline/approve"],
+    "faults/test_tampered_models.py": ["pipeline/pinned_model", "registry/files"],
+    "faults/alone/test_killed_workers.py": ["pipeline/worker_daemon"],
+    # one kind of database, one protocol
+    "integration/databases/test_protocol.py": ["export/destinations/sql", "export/destinations/opening"],
+    "integration/databases/test_postgres_export.py": [
+        "export/destinations/postgres", "export/destinations/postgres_sql", "export/destinations/postgres_copy",
+    ],
+    # a model, from the estimator to the file and back
+    "unit/models/test_estimator.py": ["models/latent_factors", "models/scoring"],
+    "unit/models/test_recommender.py": ["models/artifacts", "models/recommender_script"],
+    "unit/models/test_from_archive.py": ["models/mlflow_model"],
+    "unit/models/test_signature.py": ["models/signature_types"],
+    "unit/training/test_fit.py": ["training/train", "training/experiment", "training/interactions"],
+}  # fmt: skip
+
+
+def modules() -> set[str]:
+    paths = (path.relative_to(PACKAGE).with_suffix("") for path in PACKAGE.glob("*/**/*.py"))
+    return {path.as_posix() for path in paths if path.name != "__init__"}
+
+
+def own_tests(module: str) -> list[Path]:
+    package, name = module.split("/", maxsplit=1)[0], module.rsplit("/", 1)[-1]
+    homes = [f"unit/{package}", f"integration/{package}", *ALSO.get(package, [])]
+    return [path for home in homes for path in (TESTS / home).rglob(f"test_{name}.py")]
+
+
+def test_every_module_has_its_test() -> None:
+    elsewhere = {module for listed in THROUGH.values() for module in listed}
+    assert {module for module in modules() - elsewhere if not own_tests(module)} == set()
+
+
+def test_the_list_of_exceptions_has_no_line_too_many() -> None:
+    listed = [module for group in THROUGH.values() for module in group]
+    assert sorted(set(listed) - modules()) == []
+    assert [module for module in listed if own_tests(module)] == []
+    assert len(listed) == len(set(listed))
+    assert [test for test in THROUGH if not (TESTS / test).is_file()] == []
+
+
+def test_every_test_module_of_its_own_is_about_a_module() -> None:
+    """A folder of unit tests has no file that nobody would look for: what it imports is in the package it mirrors."""
+    strays = [
+        path.relative_to(TESTS).as_posix()
+        for path in (TESTS / "unit").glob("*/**/test_*.py")
+        if f"scoreline.{path.relative_to(TESTS / 'unit').parts[0]}" not in path.read_text(encoding="utf-8")
+    ]
+    assert strays == []
