@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from scoreline.config.loading import load_settings
 from scoreline.config.section import parse_duration
@@ -68,7 +68,7 @@ class Pipeline:
 
     def __init__(
         self,
-        config: str | Path | Mapping[str, Any] | Settings,
+        config: str | Path | Mapping[str, object] | Settings,
         *,
         set: Mapping[str, object] | None = None,  # noqa: A002  # as `--set` is called
         spark: "SparkSession | None" = None,

@@ -9,7 +9,6 @@ import json
 import logging
 import re
 from collections.abc import Iterator
-from typing import Any
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 __all__ = ["Redacted", "is_secret_name", "redacted", "remember", "remember_in", "secrets_in", "without_credentials"]
@@ -153,5 +152,5 @@ def _hidden_value(match: re.Match[str]) -> str:
 class Redacted(logging.Formatter):
     """A formatter whose lines, stack traces included, have no secret in them."""
 
-    def format(self, record: Any) -> str:
+    def format(self, record: logging.LogRecord) -> str:
         return redacted(super().format(record))

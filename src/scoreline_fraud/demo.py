@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ from scoreline_fraud.server.server import Server
 from scoreline_fraud.server.settings import ServerSettings, ServingSettings
 from scoreline_fraud.serving.rules import FeatureRules, Limits, ServingRules
 from scoreline_fraud.serving.snapshot import publish, write_snapshot
-from scoreline_fraud.training.estimators import EstimatorName, Split, evaluate, fit, split
+from scoreline_fraud.training.estimators import Classifier, EstimatorName, Split, evaluate, fit, split
 from scoreline_fraud.training.simulate import simulate
 
 __all__ = ["export_snapshot", "posted", "run_demo"]
@@ -89,7 +89,7 @@ def export_snapshot(log: TransactionLog, as_of: pd.Timestamp, folder: Path) -> P
     return path
 
 
-def posted(log: TransactionLog, rows: pd.DataFrame) -> list[dict[str, Any]]:
+def posted(log: TransactionLog, rows: pd.DataFrame) -> list[dict[str, object]]:
     """Transactions as a card system would post them, its own counters of the last 24 hours included."""
     time = epoch_seconds(rows["occurred_at"])
     counters = log.by_card.between(rows["card_id"], time - DAY_S, time)
@@ -102,7 +102,13 @@ def posted(log: TransactionLog, rows: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _log_model(
-    trained: Any, data: Split, rules: ServingRules, estimator: str, folder: Path, uri: str, quality: dict[str, float]
+    trained: Classifier,
+    data: Split,
+    rules: ServingRules,
+    estimator: str,
+    folder: Path,
+    uri: str,
+    quality: dict[str, float],
 ) -> str:
     import mlflow
 
@@ -119,7 +125,7 @@ def _log_model(
     )
 
 
-def _send(transactions: list[dict[str, Any]], rows: pd.DataFrame, settings: ClientSettings) -> Iterator[str]:
+def _send(transactions: list[dict[str, object]], rows: pd.DataFrame, settings: ClientSettings) -> Iterator[str]:
     answers: list[Authorization] = []
     seconds: list[float] = []
     with FraudClient(settings) as client:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from scoreline import __version__
-from scoreline.config.loading import expand
+from scoreline.config.loading import expand_text
 from scoreline.deploy.requests import Document, Post
 from scoreline.deploy.submit import Work, plan_submission
 
@@ -39,7 +39,7 @@ def beside(name: str) -> dict[str, Any]:
     """A file that a page in docs/deploy has the user send once, such as a cluster's."""
     known = {**ENVIRONMENT, "version": __version__, "config": "movies.yaml", "zip": "scoreline.zip", "delta": "io:d:1"}
     path = DEPLOY / name
-    found: dict[str, Any] = json.loads(expand(path.read_text(), known, path))
+    found: dict[str, Any] = json.loads(expand_text(path.read_text(), known, path))
     return found
 
 

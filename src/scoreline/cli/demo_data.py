@@ -7,9 +7,9 @@ latent themes, which genres show only in part. Same arguments, same files.
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv
 
@@ -104,7 +104,7 @@ def write_more_events(folder: Path, service: Service, *, share: float) -> Path:
     return path
 
 
-def _items(service: Service, random: np.random.Generator) -> tuple[Any, Any]:
+def _items(service: Service, random: np.random.Generator) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Genre of each item (index), and themes x items affinities: an item belongs to two themes, a theme to genres."""
     popularity = 1.0 / np.arange(1, service.items + 1) ** 0.8
     popularity = popularity[random.permutation(service.items)]
@@ -117,7 +117,7 @@ def _items(service: Service, random: np.random.Generator) -> tuple[Any, Any]:
     return genre_of, weights / weights.sum(axis=1, keepdims=True)
 
 
-def _catalogue(service: Service, genre_of: Any, random: np.random.Generator) -> pa.Table:
+def _catalogue(service: Service, genre_of: npt.NDArray[np.int64], random: np.random.Generator) -> pa.Table:
     titles, genres, seen = [], [], dict.fromkeys(GENRES, 0)
     for genre in (GENRES[g] for g in genre_of):
         heads = _HEADS[genre]
@@ -135,7 +135,7 @@ def _catalogue(service: Service, genre_of: Any, random: np.random.Generator) -> 
     return pa.table({"item": pa.array(range(1, service.items + 1)), "title": titles, "genres": genres})
 
 
-def _events(service: Service, affinity: Any, random: np.random.Generator) -> pa.Table:
+def _events(service: Service, affinity: npt.NDArray[np.float64], random: np.random.Generator) -> pa.Table:
     taste = random.dirichlet(np.full(service.themes, 0.08), service.users)
     lengths = np.clip(random.lognormal(np.log(service.mean_events) - 0.5, 1.0, service.users), 2, service.items // 3)
     users, items, when = [], [], []
@@ -154,6 +154,11 @@ def _events(service: Service, affinity: Any, random: np.random.Generator) -> pa.
     return _event_table(users, items, kinds, [start + timedelta(seconds=int(s)) for s in when])
 
 
-def _event_table(users: Any, items: Any, kinds: Any, at: list[datetime]) -> pa.Table:
+def _event_table(
+    users: list[int] | npt.NDArray[np.int64],
+    items: list[int] | npt.NDArray[np.int64],
+    kinds: npt.NDArray[np.int64],
+    at: list[datetime],
+) -> pa.Table:
     moments = [moment.strftime("%Y-%m-%dT%H:%M:%SZ") for moment in at]
     return pa.table({"user": users, "item": items, "kind": [KINDS[k] for k in kinds], "at": moments})

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import click
 import pyarrow as pa
@@ -113,7 +112,7 @@ def _json(file: Path, head: Head) -> Found:
     return Found(file, "json", columns={name: _texts([row.get(name) for row in rows]) for name in names})
 
 
-def _rows(file: Path, number: int, line: str) -> list[Any]:
+def _rows(file: Path, number: int, line: str) -> list[object]:
     if not line.strip():
         return []
     try:
@@ -137,7 +136,7 @@ def _csv(file: Path, head: Head, encoding: str, least: int) -> Found:
     return Found(file, "csv", separator, encoding, columns)
 
 
-def _texts(values: Sequence[Any]) -> list[str]:
+def _texts(values: Sequence[object]) -> list[str]:
     return [str(value).strip() for value in values if value is not None and str(value).strip()]
 
 

@@ -1,7 +1,7 @@
 """Which keys a file may have: a walk over the models that say so."""
 
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import get_args
 
 from pydantic import BaseModel
 
@@ -15,7 +15,7 @@ def leaves(model: type[BaseModel], before: str = "") -> Iterator[str]:
         yield from leaves(section, f"{before}{name}.") if section else [f"{before}{name}"]
 
 
-def section_in(annotation: Any) -> type[BaseModel] | None:
+def section_in(annotation: object) -> type[BaseModel] | None:
     """The section that a key holds, also an optional one or one of a list; None for a plain value."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation

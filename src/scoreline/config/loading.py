@@ -10,10 +10,11 @@ import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from scoreline.config.keys import section_in
 from scoreline.config.overrides import apply
@@ -27,7 +28,7 @@ _ENV = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
 def load_settings(
-    source: Path | str | Mapping[str, Any],
+    source: Path | str | Mapping[str, object],
     overrides: Sequence[str] = (),
     *,
     environment: Mapping[str, str] | None = None,
@@ -61,20 +62,20 @@ def load_kind(path: Path, kinds: Mapping[str, type[M]], *, variables: Mapping[st
     return _checked(expanded, path, model)
 
 
-def _checked(tree: Mapping[str, Any], path: Path | str, model: type[M]) -> M:
+def _checked(tree: Mapping[str, object], path: Path | str, model: type[M]) -> M:
     try:
         return model.model_validate(tree)
     except ValidationError as error:
         raise ConfigurationError(_explain(error, path, model)) from None
 
 
-def _expanded(tree: Mapping[str, Any], environment: Mapping[str, str], path: Path | str) -> dict[str, Any]:
-    expanded: dict[str, Any] = expand(tree, environment, path)
+def _expanded(tree: Mapping[str, object], environment: Mapping[str, str], path: Path | str) -> dict[str, object]:
+    expanded = {key: expand(value, environment, path) for key, value in tree.items()}
     _remember_all(expanded)
     return expanded
 
 
-def _read(path: Path | str) -> dict[str, Any]:
+def _read(path: Path | str) -> dict[str, object]:
     try:
         tree = yaml.safe_load(_text(path))
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
@@ -111,7 +112,7 @@ def _fetched(uri: str) -> str:
         raise ConfigurationError(f"{uri}: this configuration file could not be fetched: {told(error)}") from None
 
 
-def require_references(value: Any, path: Path | str, place: tuple[str, ...] = ()) -> None:
+def require_references(value: object, path: Path | str, place: tuple[str, ...] = ()) -> None:
     """A secret in the file itself ends up in version control: it comes from the environment, by reference."""
     if isinstance(value, dict):
         for key, child in value.items():
@@ -138,14 +139,17 @@ def _literal_secret(value: str, place: tuple[str, ...]) -> bool:
     return "://" in written and bool(secrets_in(written, named=False) or secrets_in(written.partition("?")[2]))
 
 
-def expand(value: Any, environment: Mapping[str, str], path: Path | str) -> Any:
+def expand(value: object, environment: Mapping[str, str], path: Path | str) -> object:
     """Replace `${NAME}` and `${NAME:-default}` in every string of a tree; a name unset is a ConfigurationError."""
     if isinstance(value, dict):
         return {key: expand(child, environment, path) for key, child in value.items()}
     if isinstance(value, list):
         return [expand(child, environment, path) for child in value]
-    if not isinstance(value, str):
-        return value
+    return expand_text(value, environment, path) if isinstance(value, str) else value
+
+
+def expand_text(text: str, environment: Mapping[str, str], path: Path | str) -> str:
+    """The same for one text."""
 
     def replaced(match: re.Match[str]) -> str:
         found = environment.get(match[1], match[2])
@@ -157,10 +161,10 @@ def expand(value: Any, environment: Mapping[str, str], path: Path | str) -> Any:
             remember(found)
         return found
 
-    return _ENV.sub(replaced, value)
+    return _ENV.sub(replaced, text)
 
 
-def _remember_all(value: Any) -> None:
+def _remember_all(value: object) -> None:
     if isinstance(value, dict | list):
         for child in value.values() if isinstance(value, dict) else value:
             _remember_all(child)
@@ -176,7 +180,7 @@ def _explain(error: ValidationError, path: Path | str, model: type[BaseModel]) -
     return redacted("\n".join(lines))
 
 
-def _sentence(problem: Any, model: type[BaseModel]) -> str:
+def _sentence(problem: ErrorDetails, model: type[BaseModel]) -> str:
     if problem["type"] == "extra_forbidden":
         return f"unknown key.{_nearest(problem['loc'], model)}"
     if problem["type"] == "missing":
@@ -218,7 +222,7 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _nearest(location: Sequence[Any], model: type[BaseModel]) -> str:
+def _nearest(location: Sequence[int | str], model: type[BaseModel]) -> str:
     section: type[BaseModel] | None = model
     for part in location[:-1]:
         if isinstance(part, int):  # the place in a list, whose annotation has told the section already

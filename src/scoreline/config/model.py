@@ -1,6 +1,6 @@
 """Which model is scored, and how a new version of it is made."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -38,7 +38,7 @@ class TrainSettings(Section):
 
     @field_validator("params", mode="before")
     @classmethod
-    def _of_the_estimator(cls, given: Any, info: ValidationInfo) -> Any:
+    def _of_the_estimator(cls, given: object, info: ValidationInfo) -> object:
         if not given or not isinstance(given, dict) or "estimator" not in info.data:
             return given
         # what an estimator is brings NumPy along: imported only where somebody sets a parameter

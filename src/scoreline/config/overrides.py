@@ -9,7 +9,6 @@ import difflib
 import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from typing import Any
 
 import yaml
 
@@ -38,7 +37,7 @@ UNGUARDED = (
 _KEY = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_-]+)*")
 
 
-def apply(tree: dict[str, Any], overrides: Sequence[str]) -> None:
+def apply(tree: dict[str, object], overrides: Sequence[str]) -> None:
     """Change the keys of a file's tree, `key=value` with dotted keys and YAML values (`scoring.k=50`).
 
     Raises ConfigurationError for a key that is not on the list, or that the file's guards lock.
@@ -52,7 +51,7 @@ def apply(tree: dict[str, Any], overrides: Sequence[str]) -> None:
         _set(tree, key.strip(), text)
 
 
-def _guarded(tree: dict[str, Any]) -> bool:
+def _guarded(tree: dict[str, object]) -> bool:
     model = tree.get("model")
     return isinstance(model, dict) and any(model.get(guard) not in (None, False) for guard in GUARDS)
 
@@ -86,7 +85,7 @@ def _fits(key: str, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(key, pattern) for pattern in patterns)
 
 
-def _set(tree: dict[str, Any], key: str, text: str) -> None:
+def _set(tree: dict[str, object], key: str, text: str) -> None:
     # keys below `spark` have dots of their own
     parts = ["spark", key] if key.startswith("spark.") else key.split(".")
     node = tree

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scoreline import __version__
-from scoreline.config.loading import expand
+from scoreline.config.loading import expand_text
 from scoreline.deploy import targets
 from scoreline.deploy.requests import Command, Document, Part, Post, filled_json
 from scoreline.deploy.shipped import ZIP, is_installed, packed, shipped
@@ -150,10 +150,9 @@ def _post(given: targets.Post, body: str) -> Post:
 def _document(path: Path, known: Mapping[str, str], arguments: Sequence[str]) -> str:
     if not path.is_file():
         raise ConfigurationError(f"{path}: no such file; it is the target's document.")
-    text = expand(path.read_text(encoding="utf-8"), {**os.environ, **known, "arguments": "${arguments}"}, path)
+    text = expand_text(path.read_text(encoding="utf-8"), {**os.environ, **known, "arguments": "${arguments}"}, path)
     return filled_json(text, tuple(arguments), where=str(path))
 
 
 def _filled(text: str, known: Mapping[str, str]) -> str:
-    filled: str = expand(text, {**known, "arguments": "${arguments}"}, Path("the target's file"))
-    return filled
+    return expand_text(text, {**known, "arguments": "${arguments}"}, Path("the target's file"))

@@ -1,7 +1,6 @@
 """What every session can do with a DataFrame, of any Spark from 3.5."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
@@ -25,7 +24,7 @@ def count(rows: DataFrame) -> int:
     return int(rows.agg(F.count(F.lit(1))).first()[0])  # type: ignore[index]
 
 
-def one_row(spark: SparkSession, values: Sequence[Any], schema: T.StructType) -> DataFrame:
+def one_row(spark: SparkSession, values: Sequence[object], schema: T.StructType) -> DataFrame:
     """A row of constants in the order of `schema`. Spark's `createDataFrame` would start Python workers to make it."""
     constants = [F.lit(v).cast(f.dataType).alias(f.name) for v, f in zip(values, schema, strict=True)]
     return spark.range(0, 1, 1, numPartitions=1).select(*constants)

@@ -15,7 +15,9 @@ from .histories import Histories
 from .parameters import Parameters, check
 from .topk import TopK
 
-__all__ = ["Estimator"]
+__all__ = ["Arrays", "Estimator"]
+
+Arrays = dict[str, npt.NDArray[Any]]  # what a fitted estimator is saved as; each keeps the type it has
 
 
 class Estimator:
@@ -53,12 +55,12 @@ class Estimator:
         """Learn from `matrix`, users x items of weights; ages: days before now of each stored entry."""
         raise NotImplementedError
 
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+    def arrays(self) -> Arrays:
         """What to save, name by name."""
         raise NotImplementedError
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, npt.NDArray[Any]], **params: Any) -> Self:
+    def from_arrays(cls, arrays: Arrays, **params: Any) -> Self:
         """The fitted estimator that `arrays()` described; `params` as given to the constructor."""
         raise NotImplementedError
 

@@ -5,15 +5,24 @@ as dicts; what pandas has no null for (whole numbers, required parts) makes the 
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from .signature_types import ANY, arrow_type, fits, is_nested, nullable, tensor_type, with_leaves
 
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.types import ColSpec, Schema, TensorSpec
+
+    Spec: TypeAlias = ColSpec | TensorSpec
+
 __all__ = ["BadInput", "conformed", "handed_over"]
+
+Tensor = npt.NDArray[Any]  # of the type that the signature says
 
 
 class BadInput(Exception):
@@ -24,20 +33,23 @@ class BadInput(Exception):
         self.code = code
 
 
-def handed_over(batch: pa.RecordBatch, schema: Any, *, typed: bool = False) -> Any:
+def handed_over(
+    batch: pa.RecordBatch, schema: "Schema | None", *, typed: bool = False
+) -> "pd.DataFrame | Tensor | dict[str, Tensor] | list[object]":
     """The argument of `predict` for the columns of a batch, by an mlflow Schema (None: the frame as it is).
 
     Columns of a schema without names are in its order. typed: the schema was made from type hints, which MLflow
     checks against Python's own values: a list of them.
     """
     if schema is None:
-        return batch.to_pandas()
+        frame: pd.DataFrame = batch.to_pandas()
+        return frame
     if schema.is_tensor_spec():
         return _tensors(batch, schema.inputs)
     return _records(batch, schema.inputs[0]) if typed else _frame(batch, schema.inputs)
 
 
-def _paired(batch: pa.RecordBatch, specs: Sequence[Any]) -> list[tuple[Any, pa.Array]]:
+def _paired(batch: pa.RecordBatch, specs: "Sequence[Spec]") -> "list[tuple[Spec, pa.Array]]":
     """Inputs with their columns: by name, and by position where a signature has no names (then all are there)."""
     if all(isinstance(spec.name, str) and spec.name for spec in specs):
         there = set(batch.schema.names)
@@ -45,7 +57,7 @@ def _paired(batch: pa.RecordBatch, specs: Sequence[Any]) -> list[tuple[Any, pa.A
     return list(zip(specs, batch.columns, strict=True))
 
 
-def _frame(batch: pa.RecordBatch, specs: Sequence[Any]) -> Any:
+def _frame(batch: pa.RecordBatch, specs: "Sequence[Spec]") -> "pd.DataFrame":
     pairs = _paired(batch, specs)
     flat, deep = {}, {}
     for place, (spec, values) in enumerate(pairs):
@@ -65,11 +77,11 @@ def _frame(batch: pa.RecordBatch, specs: Sequence[Any]) -> Any:
     return frame.set_axis([place if spec.name is None else spec.name for place, (spec, _) in enumerate(pairs)], axis=1)
 
 
-def _name(spec: Any, batch: pa.RecordBatch, place: int) -> str:
+def _name(spec: "Spec", batch: pa.RecordBatch, place: int) -> str:
     return str(spec.name) if spec.name is not None else str(batch.schema.names[place])
 
 
-def _records(batch: pa.RecordBatch, spec: Any) -> list[Any]:
+def _records(batch: pa.RecordBatch, spec: "Spec") -> list[object]:
     """A list of a row's one value, or of dicts made of the columns that are called like a record's properties."""
     wanted = arrow_type(spec.type)
     if batch.num_columns == 1 and fits(batch.schema.types[0], wanted):
@@ -175,13 +187,13 @@ def _entries(maps: pa.Array) -> pa.Array:
     return maps.cast(pa.list_(pa.struct([("key", maps.type.key_type), ("value", maps.type.item_type)])))
 
 
-def _tensors(batch: pa.RecordBatch, specs: Sequence[Any]) -> Any:
+def _tensors(batch: pa.RecordBatch, specs: "Sequence[Spec]") -> Tensor | dict[str, Tensor]:
     if len(specs) == 1 and not specs[0].name:
         return _tensor(batch.columns, specs[0], ", ".join(batch.schema.names))
     return {spec.name: _tensor([values], spec, spec.name) for spec, values in _paired(batch, specs)}
 
 
-def _tensor(columns: Sequence[pa.Array], spec: Any, name: str) -> np.ndarray[Any, Any]:
+def _tensor(columns: Sequence[pa.Array], spec: "Spec", name: str) -> Tensor:
     """An array of the signature's type and shape: of columns of scalars side by side, or of one column of lists."""
     shape = (len(columns[0]), *spec.shape[1:])
     if tensor_type(spec.type) == ANY:
@@ -197,7 +209,7 @@ def _naive(column: pa.Array) -> pa.Array:
     return conformed(column, ANY, "")
 
 
-def _of_lists(values: pa.Array, spec: Any, shape: tuple[int, ...], name: str) -> np.ndarray[Any, Any]:
+def _of_lists(values: pa.Array, spec: "Spec", shape: tuple[int, ...], name: str) -> Tensor:
     wanted = int(np.prod(shape[1:]))
     sizes = np.full(len(values), 1)
     if values.null_count:
@@ -216,11 +228,11 @@ def _of_lists(values: pa.Array, spec: Any, shape: tuple[int, ...], name: str) ->
     return _elements(values, spec.type, name).reshape(shape)
 
 
-def _elements(values: pa.Array, dtype: Any, name: str) -> np.ndarray[Any, Any]:
+def _elements(values: pa.Array, dtype: npt.DTypeLike, name: str) -> Tensor:
     column, kind = conformed(values, tensor_type(dtype), name), np.dtype(dtype)
     if column.null_count and kind.kind not in "fM":
         raise BadInput("NULL_INPUT", f"column {name} is null, and a tensor of {kind} has no place for it")
     if kind.kind == "U":
         return np.array(column.to_pylist(), dtype=np.str_)
-    found: np.ndarray[Any, Any] = column.to_numpy(zero_copy_only=False)
+    found: Tensor = column.to_numpy(zero_copy_only=False)
     return found.astype(kind, copy=False)

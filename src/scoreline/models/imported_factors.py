@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from .estimator import Estimator
+from .estimator import Arrays, Estimator
 from .histories import Histories
 from .parameters import Parameters
 from .search.factors import best_items
@@ -56,12 +56,12 @@ class ImportedFactors(Estimator):
         self.gram_ = exact.T @ exact
         return self
 
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+    def arrays(self) -> Arrays:
         """What to save."""
         return {"gram": self.gram_, **self.items_.arrays()}
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, npt.NDArray[Any]], **params: Any) -> Self:
+    def from_arrays(cls, arrays: Arrays, **params: Any) -> Self:
         """The model that `arrays()` described; `params` as given to the constructor."""
         model = cls(**params)
         model.items_, model.gram_ = NormSortedItems.from_arrays(arrays), arrays["gram"]

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import Field
 
-from .estimator import Estimator
+from .estimator import Arrays, Estimator
 from .histories import Histories
 from .parameters import HalfLife, HistoryHalfLife, MinWeight, Parameters
 from .popularity import Popularity, completed
@@ -110,13 +110,13 @@ class ItemNeighbours(Estimator):
         others = products.indices[kept].astype(np.int32)
         return best_per_user(rows[kept], others, scores[kept], user_count=products.shape[0], k=width)
 
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+    def arrays(self) -> Arrays:
         """What to save."""
         own = {"neighbours": self.neighbours_, "similarities": self.similarities_}
         return {**own, **self.popularity_.arrays()}
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, npt.NDArray[Any]], **params: Any) -> Self:
+    def from_arrays(cls, arrays: Arrays, **params: Any) -> Self:
         """The fitted estimator that `arrays()` described; `params` as given to the constructor."""
         model = cls(**params)
         model.neighbours_, model.similarities_ = arrays["neighbours"], arrays["similarities"]

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import Field
 
-from .estimator import Estimator
+from .estimator import Arrays, Estimator
 from .histories import Histories
 from .parameters import HalfLife, HistoryHalfLife, MinWeight, Parameters
 from .search.factors import best_items
@@ -86,12 +86,12 @@ class LatentFactors(Estimator):
         self.items_ = NormSortedItems.from_factors(components.T)
         return self
 
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+    def arrays(self) -> Arrays:
         """What to save."""
         return self.items_.arrays()
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, npt.NDArray[Any]], **params: Any) -> Self:
+    def from_arrays(cls, arrays: Arrays, **params: Any) -> Self:
         """The fitted estimator that `arrays()` described; `params` as given to the constructor."""
         model = cls(**params)
         model.items_ = NormSortedItems.from_arrays(arrays)

@@ -52,7 +52,7 @@ class Parameters(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-def numbers(given: Mapping[str, Any]) -> dict[str, Any]:
+def numbers(given: Mapping[str, object]) -> dict[str, object]:
     """The parameters of a YAML file: `1e9` is a number to everybody but YAML 1.1, which gives text for it.
 
     >>> numbers({"shrinkage": "1e9", "popularity_exponent": "0,3"})
@@ -81,7 +81,7 @@ def problems(schema: type[Parameters], given: Mapping[str, Any], *, of: str = ""
     return {}
 
 
-def check(estimator: str, schema: type[Parameters], given: Mapping[str, Any]) -> None:
+def check(estimator: str, schema: type[Parameters], given: Mapping[str, object]) -> None:
     """Raise `InputError` with a line for each parameter of the estimator that is not what `schema` says."""
     lines = [
         f"{estimator}: {name} is {given[name]!r}, {said}"

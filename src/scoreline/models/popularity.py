@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from .estimator import Estimator
+from .estimator import Arrays, Estimator
 from .histories import Histories
 from .topk import TopK
 
@@ -29,12 +29,12 @@ class Popularity(Estimator):
         self.popularity_, self.order_ = by_popularity(np.bincount(matrix.indices, minlength=matrix.shape[1]))
         return self
 
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+    def arrays(self) -> Arrays:
         """What to save."""
         return {"popularity": self.popularity_, "popularity_order": self.order_}
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, npt.NDArray[Any]], **params: Any) -> Self:
+    def from_arrays(cls, arrays: Arrays, **params: Any) -> Self:
         """The fitted estimator that `arrays()` described."""
         model = cls(**params)
         model.popularity_, model.order_ = arrays["popularity"], arrays["popularity_order"]

@@ -33,7 +33,7 @@ class Recommender(PythonModel):  # type: ignore[misc]  # mlflow has no types
         self.scorer = Scorer(artifacts.load(Path(context.artifacts[artifacts.NAME])))
 
     def predict(
-        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, object] | None = None
     ) -> pd.DataFrame:
         """`predict_arrow` for a DataFrame of the same columns."""
         if "item_ids" not in model_input.columns:
@@ -47,7 +47,7 @@ class Recommender(PythonModel):  # type: ignore[misc]  # mlflow has no types
         answer.index = model_input.index
         return answer
 
-    def predict_arrow(self, batch: pa.RecordBatch, params: dict[str, Any] | None = None) -> pa.RecordBatch:
+    def predict_arrow(self, batch: pa.RecordBatch, params: dict[str, object] | None = None) -> pa.RecordBatch:
         """Lists for the users of `batch`, in its order."""
         return self.scorer(batch, params)
 

@@ -1,5 +1,6 @@
 """From a batch of histories to a batch of lists, the fallback included: all that `predict` does."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from .topk import TopK
 
 __all__ = ["DEFAULTS", "RecommendParams", "Scorer", "recommend"]
 
-DEFAULTS: dict[str, Any] = {"k": 20, "exclude_seen": True, "allowed_items": [], "blocked_items": []}
+DEFAULTS: dict[str, object] = {"k": 20, "exclude_seen": True, "allowed_items": [], "blocked_items": []}
 
 
 class Scorer:
@@ -24,9 +25,9 @@ class Scorer:
 
     def __init__(self, model: FittedModel) -> None:
         self.model = model
-        self._asked: dict[str, Any] | None = None
+        self._asked: dict[str, object] | None = None
 
-    def __call__(self, batch: pa.RecordBatch, params: dict[str, Any] | None = None) -> pa.RecordBatch:
+    def __call__(self, batch: pa.RecordBatch, params: Mapping[str, Any] | None = None) -> pa.RecordBatch:
         """Columns `item_ids`, maybe `weights` and `older_item_ids` in; `item_ids, scores, source` out, row by row."""
         weights, older = (
             batch.column(name) if name in batch.schema.names else None for name in ("weights", "older_item_ids")
@@ -35,7 +36,7 @@ class Scorer:
         lists, is_fallback = recommend(self.model, histories, self._rules(params or {}))
         return _to_arrow(lists, is_fallback, self.model.catalogue)
 
-    def _rules(self, params: dict[str, Any]) -> "RecommendParams":
+    def _rules(self, params: Mapping[str, Any]) -> "RecommendParams":
         """The rules of these params; kept, because every batch of a run asks the same."""
         asked = {**DEFAULTS, **params}
         unknown = sorted(asked.keys() - DEFAULTS.keys())
@@ -117,7 +118,7 @@ def _to_arrow(lists: TopK, is_fallback: npt.NDArray[np.bool_], catalogue: ItemIn
     return pa.RecordBatch.from_arrays(columns, ["item_ids", "scores", "source"])
 
 
-def _same(left: dict[str, Any], right: dict[str, Any]) -> bool:
+def _same(left: dict[str, object], right: dict[str, object]) -> bool:
     """Whether two sets of params are equal; the same list objects are not looked through."""
     return all(
         left[name] is right[name]

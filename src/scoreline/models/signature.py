@@ -2,12 +2,19 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import pyarrow as pa
 
 from ..errors import InputError
 from .signature_types import ANY, arrow_type, fits, leaf_of, tensor_type, width_of
+
+if TYPE_CHECKING:
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema, TensorSpec
+    from mlflow.types.schema import Property
+
+    Spec: TypeAlias = ColSpec | TensorSpec | Property
 
 __all__ = ["UNNAMED", "Contract", "check_contract", "check_output_names", "checked_params"]
 
@@ -33,7 +40,9 @@ class Contract:
     optional: frozenset[str] = frozenset()
 
 
-def check_contract(signature: Any, columns: pa.Schema | Columns, *, named: Sequence[str] = ()) -> Contract:
+def check_contract(
+    signature: "ModelSignature | None", columns: pa.Schema | Columns, *, named: Sequence[str] = ()
+) -> Contract:
     """The contract of an mlflow ModelSignature with a table of these columns.
 
     named: the columns of a signature without names, in its order.
@@ -53,7 +62,7 @@ def check_contract(signature: Any, columns: pa.Schema | Columns, *, named: Seque
     return Contract(kind, inputs, outputs, frozenset(params), frozenset(optional))
 
 
-def _inputs(schema: Any, table: Columns, named: Sequence[str]) -> list[str]:
+def _inputs(schema: "Schema", table: Columns, named: Sequence[str]) -> list[str]:
     """The table's columns in the signature's order: of the inputs' names, or those that the configuration says."""
     specs = schema.inputs
     if all(isinstance(spec.name, str) and spec.name for spec in specs):
@@ -73,7 +82,7 @@ def _inputs(schema: Any, table: Columns, named: Sequence[str]) -> list[str]:
     )
 
 
-def _by_position(specs: Sequence[Any], table: Columns, named: Sequence[str]) -> list[str]:
+def _by_position(specs: "Sequence[Spec]", table: Columns, named: Sequence[str]) -> list[str]:
     """The configured columns, if they fit the inputs one by one, or one tensor side by side."""
     if missing := [name for name in named if name not in table]:
         raise InputError(f"input.columns has {', '.join(missing)}; the table has {', '.join(table)}")
@@ -89,7 +98,7 @@ def _by_position(specs: Sequence[Any], table: Columns, named: Sequence[str]) -> 
     return list(named)
 
 
-def _is_there(spec: Any, table: Columns) -> bool:
+def _is_there(spec: "Spec", table: Columns) -> bool:
     """Whether the table has the input's column, of a type that fits; an optional one may be missing."""
     name = str(spec.name)
     if name in table:
@@ -104,7 +113,7 @@ def _is_there(spec: Any, table: Columns) -> bool:
     return False
 
 
-def _require_fit(name: str, found: pa.DataType, spec: Any, *, whole_row: bool = True) -> None:
+def _require_fit(name: str, found: pa.DataType, spec: "Spec", *, whole_row: bool = True) -> None:
     """Raise InputError unless a column of type `found` can be given as an input, or as one of a tensor's columns."""
     if getattr(spec, "shape", None) is None:
         fit = fits(found, arrow_type(spec.dtype if hasattr(spec, "dtype") else spec.type))
@@ -117,7 +126,7 @@ def _require_fit(name: str, found: pa.DataType, spec: Any, *, whole_row: bool = 
         )
 
 
-def _fits_tensor(found: pa.DataType, spec: Any, *, whole_row: bool) -> bool:
+def _fits_tensor(found: pa.DataType, spec: "Spec", *, whole_row: bool) -> bool:
     wanted, width = tensor_type(spec.type), width_of(spec.shape)
     if spec.shape[:1] != (-1,) or (whole_row and width is None):
         raise InputError(
@@ -131,19 +140,19 @@ def _fits_tensor(found: pa.DataType, spec: Any, *, whole_row: bool) -> bool:
     return whole_row and fits(leaf_of(found), wanted)
 
 
-def _text(specs: Sequence[Any]) -> str:
+def _text(specs: "Sequence[Spec]") -> str:
     """Types as a reader knows them: Arrow's names of MLflow's types, and tensors with their shape."""
     return ", ".join(map(_said, specs))
 
 
-def _said(spec: Any) -> str:
+def _said(spec: "Spec") -> str:
     if getattr(spec, "shape", None) is not None:
         return f"tensor of {spec.type} {spec.shape}"
     kind = arrow_type(spec.dtype if hasattr(spec, "dtype") else spec.type)
     return "any" if kind == ANY else str(kind)
 
 
-def _outputs(schema: Any) -> pa.Schema:
+def _outputs(schema: "Schema | None") -> pa.Schema:
     """The output columns; unnamed ones are called prediction, or prediction_0, prediction_1, ..."""
     if schema is None or not schema.inputs:
         raise InputError(f"the model's signature does not say what it gives: {_HOW_TO_LOG}")
@@ -154,7 +163,7 @@ def _outputs(schema: Any) -> pa.Schema:
     return pa.schema([(name, kind) for name, (_, kind) in zip(names, fields, strict=True)], metadata=UNNAMED)
 
 
-def checked_params(signature: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+def checked_params(signature: "ModelSignature", given: Mapping[str, object]) -> dict[str, object]:
     """All params of a signature: what is given, and the defaults of the others; raises InputError for a wrong type."""
     found = {}
     for spec in signature.params.params if signature.params else ():
@@ -216,7 +225,7 @@ def _refused(name: str, why: str) -> InputError:
     )
 
 
-def _fields_of(spec: Any) -> list[tuple[str | None, pa.DataType]]:
+def _fields_of(spec: "Spec") -> list[tuple[str | None, pa.DataType]]:
     """Names and types of the columns of one output: a matrix without a name is a column for each of its columns."""
     name = spec.name if isinstance(spec.name, str) and spec.name else None
     if (shape := getattr(spec, "shape", None)) is None:

@@ -6,12 +6,17 @@ would lose something is cast by whoever owns the table. docs/inputs.md has the s
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from ..errors import InputError
+
+if TYPE_CHECKING:
+    from mlflow.types import DataType
+    from mlflow.types.schema import BaseType
 
 __all__ = ["ANY", "arrow_type", "fits", "is_nested", "leaf_of", "nullable", "tensor_type", "width_of", "with_leaves"]
 
@@ -43,7 +48,7 @@ _TAKEN = {
 }
 
 
-def arrow_type(kind: Any) -> pa.DataType:
+def arrow_type(kind: "DataType | BaseType") -> pa.DataType:
     """Arrow type of an MLflow type: a DataType, an Array, a Map, an Object or Any; optional properties are nullable."""
     name = type(kind).__name__
     if name in ("Array", "SparkMLVector"):
@@ -60,7 +65,7 @@ def arrow_type(kind: Any) -> pa.DataType:
     return simple
 
 
-def tensor_type(dtype: Any) -> pa.DataType:
+def tensor_type(dtype: npt.DTypeLike) -> pa.DataType:
     """Arrow type of a tensor's elements; of an object array ANY, since it holds whatever it was given."""
     kind = np.dtype(dtype)
     if kind.kind == "M":

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 from scoreline.config.settings import Settings
 from scoreline.context import Context, open_context, step
@@ -53,7 +53,7 @@ class DoctorReport(Report):
         """Whether a run would fail, or do wrong."""
         return any(check.verdict == "bad" for check in self.checks)
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[dict[str, object]]:
         """A row a check."""
         return [vars(check) for check in self.checks]
 

@@ -1,25 +1,24 @@
 """Arithmetic on Arrow list columns without a loop over rows."""
 
-from typing import Any
-
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 _BITMAP_CELLS = 1 << 22  # about the size of a core's cache, in bytes
 
 
-def codes_of(values: pa.Array) -> np.ndarray[Any, Any]:
+def codes_of(values: pa.Array) -> npt.NDArray[np.int64]:
     """Small whole numbers (int64) for values, the same for the same value; no nulls."""
     if values.type in (pa.int32(), pa.int64()) and len(values):
-        numbers: np.ndarray[Any, Any] = values.to_numpy()
+        numbers: npt.NDArray[np.int64] = values.to_numpy()
         least = numbers.min()
         if int(numbers.max()) - int(least) <= len(values):  # small enough as they are
             return (numbers - least).astype(np.int64)  # type: ignore[no-any-return]
     return pc.dictionary_encode(values).indices.to_numpy().astype(np.int64)  # type: ignore[no-any-return]
 
 
-def common_count(left: pa.Array, right: pa.Array) -> np.ndarray[Any, Any]:
+def common_count(left: pa.Array, right: pa.Array) -> npt.NDArray[np.int32]:
     """Per row, how many ids of the right list are in the left one; two list arrays as long, int32 out, null is empty.
 
     A bitmap of (rows x distinct ids), some rows at a time: sorting the pairs instead takes several times as long.
@@ -44,9 +43,9 @@ def common_count(left: pa.Array, right: pa.Array) -> np.ndarray[Any, Any]:
     return counts
 
 
-def _lengths(lists: pa.Array) -> np.ndarray[Any, Any]:
+def _lengths(lists: pa.Array) -> npt.NDArray[np.int64]:
     return pc.fill_null(lists.value_lengths(), 0).to_numpy().astype(np.int64)  # type: ignore[no-any-return]
 
 
-def _cells(lengths: np.ndarray[Any, Any], width: int) -> np.ndarray[Any, Any]:
+def _cells(lengths: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.int64]:
     return np.repeat(np.arange(len(lengths), dtype=np.int64) * width, lengths)

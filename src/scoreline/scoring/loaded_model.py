@@ -24,7 +24,7 @@ from scoreline.scoring.output_checks import InvalidOutput, cast, read_answer, re
 _PACKAGE = re.compile(r"^\s*scoreline_package: (scoreline_model_[0-9a-f]{12})\s*$", re.MULTILINE)
 
 # gives the output columns of a batch, one row per input row in the same order
-LoadedModel = Callable[[pa.RecordBatch, Mapping[str, Any]], pa.RecordBatch]
+LoadedModel = Callable[[pa.RecordBatch, Mapping[str, object]], pa.RecordBatch]
 
 
 @lru_cache(maxsize=2)
@@ -101,7 +101,7 @@ def _unwrapped(model: Any) -> Any:
         return None
 
 
-def _from_arrow(found: Any, outputs: pa.Schema) -> pa.RecordBatch:
+def _from_arrow(found: object, outputs: pa.Schema) -> pa.RecordBatch:
     if not isinstance(found, pa.RecordBatch):
         raise InvalidOutput("WRONG_TYPE", f"predict_arrow returned {type(found).__name__}, not a RecordBatch")
     require_names(outputs.names, found.schema.names)
@@ -109,7 +109,7 @@ def _from_arrow(found: Any, outputs: pa.Schema) -> pa.RecordBatch:
 
 
 def _by_pandas(
-    model: Any, batch: pa.RecordBatch, params: Mapping[str, Any], outputs: pa.Schema, schema: Any = None
+    model: Any, batch: pa.RecordBatch, params: Mapping[str, object], outputs: pa.Schema, schema: Any = None
 ) -> pa.RecordBatch:
     typed = schema is not None and model.metadata._is_signature_from_type_hint()
     found = model.predict(handed_over(batch, schema, typed=typed), params=dict(params) or None)

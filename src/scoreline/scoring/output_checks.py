@@ -7,7 +7,7 @@ whatever it is called: there is nothing to mistake it for.
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,9 @@ import pyarrow.compute as pc
 from scoreline.errors import told
 from scoreline.models.signature import UNNAMED
 from scoreline.models.signature_types import is_nested, with_leaves
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["InvalidOutput", "cast", "read_answer", "require_names"]
 
@@ -30,7 +33,7 @@ class InvalidOutput(Exception):
         self.code = code
 
 
-def read_answer(found: Any, outputs: pa.Schema, rows: int) -> pa.RecordBatch:
+def read_answer(found: object, outputs: pa.Schema, rows: int) -> pa.RecordBatch:
     """The answer for so many rows as a batch of the signature's outputs."""
     columns = answer_columns(found, outputs)
     arrays = [_read(columns[field.name], field) for field in outputs]
@@ -39,7 +42,7 @@ def read_answer(found: Any, outputs: pa.Schema, rows: int) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, schema=outputs)
 
 
-def answer_columns(found: Any, outputs: pa.Schema) -> Mapping[str, Any]:
+def answer_columns(found: Any, outputs: pa.Schema) -> Mapping[str, object]:
     """The values of each output, as the model's own kind of column."""
     import pandas as pd
 
@@ -63,7 +66,7 @@ def answer_columns(found: Any, outputs: pa.Schema) -> Mapping[str, Any]:
     return _of_records(list(values), outputs) if is_records else _by_position(values, outputs)
 
 
-def _of_frame(found: Any, outputs: pa.Schema) -> dict[str, Any]:
+def _of_frame(found: Any, outputs: pa.Schema) -> dict[str, object]:
     names, width = outputs.names, found.shape[1]
     _require_order(found.index)
     numbered = list(found.columns) == list(range(width))
@@ -94,13 +97,13 @@ def _are_values(rows: Any, outputs: pa.Schema) -> bool:
     return _has_no_names(outputs) or any(row is None or list(row) != [name] for row in rows)
 
 
-def _of_records(values: list[Any], outputs: pa.Schema) -> dict[str, Any]:
-    rows: list[Mapping[str, Any]] = [row if isinstance(row, Mapping) else {} for row in values]
+def _of_records(values: list[object], outputs: pa.Schema) -> dict[str, object]:
+    rows: list[Mapping[str, object]] = [row if isinstance(row, Mapping) else {} for row in values]
     require_names(outputs.names, dict.fromkeys(name for row in rows for name in row))
     return {name: [row.get(name) for row in rows] for name in outputs.names}
 
 
-def _by_position(values: Any, outputs: pa.Schema) -> dict[str, Any]:
+def _by_position(values: Any, outputs: pa.Schema) -> dict[str, object]:
     names = outputs.names
     if len(names) == 1:
         return {names[0]: values}
@@ -113,7 +116,7 @@ def _by_position(values: Any, outputs: pa.Schema) -> dict[str, Any]:
     return {name: columns[place] if len(values) else [] for place, name in enumerate(names)}
 
 
-def _require_order(index: Any) -> None:
+def _require_order(index: "pd.Index[Any]") -> None:
     """Refuse an answer whose index says that its rows are those of the batch in another order.
 
     Row by row there is no order: that is how such a model is then asked.
@@ -130,7 +133,7 @@ def _has_no_names(outputs: pa.Schema) -> bool:
     return bool({key.encode(): value.encode() for key, value in UNNAMED.items()} == outputs.metadata)
 
 
-def require_names(names: Sequence[str], there: Iterable[Any]) -> None:
+def require_names(names: Sequence[str], there: Iterable[object]) -> None:
     """Raise InvalidOutput unless each name is there, once."""
     found = list(there)
     given = [str(name) for name in found]
@@ -146,7 +149,7 @@ def require_names(names: Sequence[str], there: Iterable[Any]) -> None:
         )
 
 
-def _read(values: Any, field: pa.Field) -> pa.Array:
+def _read(values: object, field: pa.Field) -> pa.Array:
     try:
         return _array(values, field)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:

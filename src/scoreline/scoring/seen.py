@@ -1,9 +1,9 @@
 """What a user has seen, in the history and beyond: counted in what is recommended, and kept out of it. Spark-free."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from scoreline.scoring.arrow_lists import codes_of, common_count
@@ -12,7 +12,7 @@ ITEM_IDS, SCORES = "item_ids", "scores"
 _MORE = 4  # times as many items are asked for in the next round
 
 
-def seen_count(rows: pa.RecordBatch, columns: Sequence[str], recommended: pa.Array) -> np.ndarray[Any, Any]:
+def seen_count(rows: pa.RecordBatch, columns: Sequence[str], recommended: pa.Array) -> npt.NDArray[np.int32]:
     """Per row, how many recommended items are in the lists of `columns`, which have no item in common; int32."""
     found = np.zeros(rows.num_rows, np.int32)
     for lists in map(rows.column, columns):
@@ -70,18 +70,18 @@ def _without(outputs: pa.RecordBatch, older: pa.Array, k: int) -> pa.RecordBatch
     return pa.RecordBatch.from_arrays(columns, schema=outputs.schema)
 
 
-def _replaced(outputs: pa.RecordBatch, places: np.ndarray[Any, Any], fresh: pa.RecordBatch) -> pa.RecordBatch:
+def _replaced(outputs: pa.RecordBatch, places: npt.NDArray[np.int64], fresh: pa.RecordBatch) -> pa.RecordBatch:
     """`outputs` with the rows of `fresh` at `places`."""
     order = np.arange(outputs.num_rows)
     order[places] = outputs.num_rows + np.arange(len(places))
     return pa.Table.from_batches([outputs, fresh]).take(pa.array(order)).combine_chunks().to_batches()[0]
 
 
-def _lengths(outputs: pa.RecordBatch) -> np.ndarray[Any, Any]:
+def _lengths(outputs: pa.RecordBatch) -> npt.NDArray[np.int64]:
     return outputs.column(ITEM_IDS).value_lengths().to_numpy()  # type: ignore[no-any-return]
 
 
-def _owners(lists: pa.Array) -> np.ndarray[Any, Any]:
+def _owners(lists: pa.Array) -> npt.NDArray[np.int64]:
     """The row that each entry belongs to; a null list has none."""
     lengths = lists.value_lengths().fill_null(0).to_numpy()
     return np.repeat(np.arange(len(lists), dtype=np.int64), lengths)

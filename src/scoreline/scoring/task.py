@@ -7,9 +7,10 @@ A batch that raises, or whose result cannot be right, is halved until the rows t
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -55,7 +56,7 @@ class ScoringTask:
     inputs: tuple[str, ...]
     outputs: pa.Schema
     staged: pa.Schema
-    params: Mapping[str, Any]
+    params: Mapping[str, object]
     k: int
     seen: tuple[str, ...]
     blocked: pa.Array | None
@@ -273,7 +274,7 @@ def _lists(outputs: pa.RecordBatch, kind: pa.ListType) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets), structs, type=kind)
 
 
-def _forbidden(task: ScoringTask, recommended: pa.Array) -> np.ndarray[Any, Any]:
+def _forbidden(task: ScoringTask, recommended: pa.Array) -> npt.NDArray[np.int32]:
     """Per row, how many recommended items are not allowed, or blocked."""
     found = np.zeros(len(recommended), np.int32)
     if task.allowed is None and task.blocked is None:

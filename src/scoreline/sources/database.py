@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
-from typing import Any
 from uuid import UUID
 
 from pyspark.sql import DataFrame, SparkSession
@@ -82,7 +81,7 @@ def _fetch(spark: SparkSession, url: str, source: str, database: Database, wante
     return rows.withColumns({name: instant(name, T.StringType(), "iso") for name in times})
 
 
-def _as_text(spark: SparkSession, names: list[str], rows: Sequence[Any]) -> DataFrame:
+def _as_text(spark: SparkSession, names: list[str], rows: Sequence[Sequence[object]]) -> DataFrame:
     """Everything as text: the types are the business of the parser, and chunks must agree.
 
     By other names than the query's, since Delta keeps no max(at).
@@ -94,7 +93,7 @@ def _as_text(spark: SparkSession, names: list[str], rows: Sequence[Any]) -> Data
     return spark.createDataFrame(pd.concat(columns, axis=1, keys=range(len(names))), schema)
 
 
-def _written(value: Any) -> str | None:
+def _written(value: object) -> str | None:
     """A value of a database as a file would have it: whole numbers without a fraction, times in ISO 8601.
 
     >>> [_written(value) for value in (7.0, Decimal("5.00"), 0.1, True, date(2026, 1, 5), None)]

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 from pyspark.sql import SparkSession
@@ -33,7 +32,7 @@ class ScoringRules:
         lists = [None if ids is None else ids.to_pylist() for ids in (self.allowed, self.blocked)]
         return fingerprint([self.k, self.exclude_seen, *lists, *([dict(self.own)] if self.own else [])])
 
-    def params(self, understood: frozenset[str]) -> dict[str, Any]:
+    def params(self, understood: frozenset[str]) -> dict[str, object]:
         """What is passed to the model: those of its params that we know, and what the configuration says for others."""
         if unknown := sorted(set(self.own) - understood):
             declared = ", ".join(sorted(understood)) or "none"
@@ -63,15 +62,12 @@ def _item_list(spark: SparkSession, keys: Keys, source: str | None, key: str) ->
     if source is None:
         return None
     local = Path(source).expanduser()
-    if local.is_file():
-        ids: list[Any] = _ids_of_file(local, key)
-    else:
-        ids = _ids_of_table(spark, keys, source, key)
-    if keys.item == "long":
-        ids = [_whole(value, source, key) for value in ids]
-    if not ids:
+    texts = _ids_of_file(local, key) if local.is_file() else _ids_of_table(spark, keys, source, key)
+    if not texts:
         raise InputError(f"{key}: {source} has no item in it. Remove the key to have no such rule.")
-    return pa.array(sorted(set(ids)), keys.item_arrow)
+    if keys.item == "long":
+        return pa.array(sorted({_whole(value, source, key) for value in texts}), keys.item_arrow)
+    return pa.array(sorted(set(texts)), keys.item_arrow)
 
 
 def _ids_of_file(path: Path, key: str) -> list[str]:
@@ -82,7 +78,7 @@ def _ids_of_file(path: Path, key: str) -> list[str]:
     return [line for line in lines if line and line != "item_id"]
 
 
-def _ids_of_table(spark: SparkSession, keys: Keys, source: str, key: str) -> list[Any]:
+def _ids_of_table(spark: SparkSession, keys: Keys, source: str, key: str) -> list[str]:
     if "/" in source or "." not in source:
         raise InputError(
             f"{key}: {source} is no file; expected a text file with an id per line, or catalog.schema.table."

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from scoreline.errors import InputError
 from scoreline.models.artifacts import ESTIMATORS, FittedModel
-from scoreline.models.estimator import Estimator
+from scoreline.models.estimator import Arrays, Estimator
 from scoreline.models.parameters import check
 from scoreline.models.popularity import Popularity
 from scoreline.training.evaluation import Evaluation, evaluate
@@ -69,7 +69,7 @@ def evaluated(split: Split, recipes: Sequence[Recipe]) -> list[Evaluation]:
     """The figures of each recipe, fitted on the same events and tested on the same users; equal ones only once."""
     matrix, ages = split.train.matrix(), split.train.ages()
     popularity = Popularity().fit(matrix)
-    fitted: dict[str, dict[str, npt.NDArray[Any]]] = {}
+    fitted: dict[str, Arrays] = {}
     found: dict[str, Evaluation] = {}
     for recipe in recipes:
         if recipe.key in found:

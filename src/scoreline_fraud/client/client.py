@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
 from threading import BoundedSemaphore, local
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import requests
 from circuitbreaker import CircuitBreaker
@@ -81,7 +81,7 @@ class FraudClient:
             name="fraud",
         )
 
-    def authorize(self, transaction: Mapping[str, Any]) -> Authorization:
+    def authorize(self, transaction: Mapping[str, object]) -> Authorization:
         """Decide on one transaction; never raises, whatever it is given, nor takes much longer than the deadline."""
         try:
             given = dict(transaction) if isinstance(transaction, Mapping) else None
@@ -98,7 +98,7 @@ class FraudClient:
             _log.error("observer error=%s", type(error).__name__)
         return found
 
-    def _authorize(self, transaction: dict[str, Any]) -> Authorization:
+    def _authorize(self, transaction: dict[str, object]) -> Authorization:
         problems = parse(transaction)
         if isinstance(problems, tuple):
             return self._without_model(transaction, "invalid_transaction", at_least="review", reasons=problems)
@@ -126,7 +126,7 @@ class FraudClient:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _ask_in_time(self, transaction: dict[str, Any]) -> Authorization:
+    def _ask_in_time(self, transaction: dict[str, object]) -> Authorization:
         """Ask on a thread, because no timeout of `requests` bounds a server that drips one byte at a time."""
         deadline = self.clock() + self.settings.deadline_s
         if not self._free.acquire(blocking=False):
@@ -139,7 +139,7 @@ class FraudClient:
             asked.cancel()
             raise _Unavailable("deadline") from None
 
-    def _ask(self, transaction: dict[str, Any], deadline: float) -> Authorization:
+    def _ask(self, transaction: dict[str, object], deadline: float) -> Authorization:
         """Once, and once more after a short pause if the first failure may pass and there is time left."""
         body = json.dumps({"inputs": [transaction]}).encode()
         try:
@@ -151,7 +151,7 @@ class FraudClient:
             time.sleep(pause)
             return self._post(body, transaction, deadline)
 
-    def _post(self, body: bytes, transaction: dict[str, Any], deadline: float) -> Authorization:
+    def _post(self, body: bytes, transaction: dict[str, object], deadline: float) -> Authorization:
         left = deadline - self.clock()
         if left <= 0:
             raise _Unavailable("deadline")
@@ -195,7 +195,7 @@ class FraudClient:
 
     def _without_model(
         self,
-        transaction: dict[str, Any],
+        transaction: dict[str, object],
         cause: str,
         *,
         at_least: Decision = "allow",
@@ -214,7 +214,7 @@ class FraudClient:
         )
 
 
-def _understood(content: bytes, transaction: dict[str, Any]) -> Authorization:
+def _understood(content: bytes, transaction: dict[str, object]) -> Authorization:
     """The answer, if it is one to this very transaction."""
     try:
         (row,) = json.loads(content)["predictions"]

@@ -22,7 +22,7 @@ _fields: Final[dict[str, Any]] = {name: (kind, ...) for name, kind in get_type_h
 _ANSWER: Final = create_model("Answer", **_fields)
 
 
-def openapi(limits: Limits | None = None) -> dict[str, Any]:
+def openapi(limits: Limits | None = None) -> dict[str, object]:
     """OpenAPI 3.1 of `/invocations` and `/ping`. A row that breaks `Transaction` is no 400 but answered "review"."""
     rows = {"type": "array", "items": _schema(Transaction), "maxItems": (limits or Limits()).max_rows}
     request = {"type": "object", "properties": {"inputs": rows}, "required": ["inputs"], "additionalProperties": False}
@@ -51,7 +51,7 @@ def openapi(limits: Limits | None = None) -> dict[str, Any]:
     }
 
 
-def _schema(kind: type[BaseModel]) -> dict[str, Any]:
+def _schema(kind: type[BaseModel]) -> dict[str, object]:
     """Pydantic's schema, without the two bounds of `occurred_at` that JSON Schema has no words for."""
     found = kind.model_json_schema()
     return found | {

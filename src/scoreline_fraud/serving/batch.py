@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 
@@ -56,7 +56,7 @@ class _Joined:
         return self.terminals.get(terminal_id)
 
 
-def judged(scorer: Scorer, batch: pa.RecordBatch, params: Mapping[str, Any]) -> pa.RecordBatch:
+def judged(scorer: Scorer, batch: pa.RecordBatch, params: Mapping[str, object]) -> pa.RecordBatch:
     """`OUTPUTS` for a batch of `INPUTS`, row by row; raises on what is our bug, for the pipeline to find the row."""
     rules = batch_rules(scorer.rules, str(params.get(PARAM) or "{}"))
     moments = batch.column("features_as_of").unique().to_pylist()

@@ -5,7 +5,6 @@ environment variable `SERVING_MODEL_CONFIG`.
 """
 
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -69,7 +68,7 @@ class ServingRules(_Frozen):
     """What answers call the model; by default the registered version that was loaded."""
 
 
-def rules_of(config: dict[str, Any] | None) -> ServingRules:
+def rules_of(config: dict[str, object] | None) -> ServingRules:
     """The rules in a model's configuration; an unknown key or a wrong value is an error that names it.
 
     >>> rules_of({"limits": {"max_row": 5}})

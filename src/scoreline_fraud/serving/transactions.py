@@ -2,7 +2,7 @@
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal, TypedDict
+from typing import Annotated, Final, Literal, TypedDict
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -70,7 +70,7 @@ def safe_id(raw: object) -> str | None:
     >>> safe_id({"transaction_id": "t-1"}), safe_id({"transaction_id": "<script>"}), safe_id(7)
     ('t-1', None, None)
     """
-    value: Any = raw.get("transaction_id") if isinstance(raw, dict) else None
+    value: object = raw.get("transaction_id") if isinstance(raw, dict) else None
     return value if isinstance(value, str) and _safe_id.match(value) else None
 
 

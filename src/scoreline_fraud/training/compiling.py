@@ -14,13 +14,14 @@ from sklearn.tree import DecisionTreeClassifier
 from scoreline.errors import RunFailed
 from scoreline_fraud.serving.features import FEATURES, Floats
 from scoreline_fraud.serving.kernels import Kernel, LinearKernel, OnnxKernel, TreesKernel
+from scoreline_fraud.training.estimators import Classifier
 
 __all__ = ["TOLERANCE", "difference", "fast_kernel"]
 
 TOLERANCE: Final = 1e-5
 
 
-def fast_kernel(estimator: Any, sample: Floats) -> Kernel:
+def fast_kernel(estimator: Classifier, sample: Floats) -> Kernel:
     """The fastest kernel of one row that agrees with scikit-learn on `sample` to `TOLERANCE`."""
     kernel = _numpy_kernel(estimator)
     graph = _onnx_kernel(kernel) if isinstance(kernel, TreesKernel) else None
@@ -48,7 +49,7 @@ def _seconds_a_row(kernel: Kernel, row: Floats, *, times: int = 200) -> float:
     return best
 
 
-def _numpy_kernel(estimator: Any) -> Kernel | None:
+def _numpy_kernel(estimator: object) -> Kernel | None:
     if isinstance(estimator, Pipeline) and isinstance(estimator[-1], LogisticRegression):
         scaler, model = estimator[0], estimator[-1]
         weights = model.coef_[0] / scaler.scale_

@@ -6,7 +6,7 @@ being reported, test on the week after; payments of cards already known to be co
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal, Protocol, Self
 
 import numpy as np
 import pandas as pd
@@ -21,12 +21,22 @@ from scoreline.errors import InputError
 from scoreline_fraud.features.windows import TransactionLog, training_matrix
 from scoreline_fraud.serving.features import Floats
 
-__all__ = ["ESTIMATORS", "EstimatorName", "Quality", "Split", "evaluate", "fit", "split"]
+__all__ = ["ESTIMATORS", "Classifier", "EstimatorName", "Quality", "Split", "evaluate", "fit", "split"]
 
 EstimatorName = Literal["logistic_regression", "tree_of_depth_2", "random_forest", "gradient_boosting"]
+
+
+class Classifier(Protocol):
+    """What is asked of a scikit-learn estimator."""
+
+    def fit(self, features: Floats, labels: Floats, /) -> Self: ...
+
+    def predict_proba(self, features: Floats, /) -> Floats: ...
+
+
 _DAY: Final = pd.Timedelta(days=1)
 
-ESTIMATORS: Final[dict[EstimatorName, Callable[[int], Any]]] = {
+ESTIMATORS: Final[dict[EstimatorName, Callable[[int], Classifier]]] = {
     "logistic_regression": lambda seed: make_pipeline(
         StandardScaler(), LogisticRegression(max_iter=500, random_state=seed)
     ),
@@ -84,12 +94,12 @@ def _during(rows: pd.DataFrame, start: pd.Timestamp, end: pd.Timestamp) -> pd.Da
     return rows[(rows["occurred_at"] >= start) & (rows["occurred_at"] < end)]
 
 
-def fit(name: EstimatorName, data: Split, *, seed: int = 0) -> Any:
+def fit(name: EstimatorName, data: Split, *, seed: int = 0) -> Classifier:
     """The named estimator, trained on the training week."""
     return ESTIMATORS[name](seed).fit(data.train_features, data.train["is_fraud"].to_numpy())
 
 
-def evaluate(estimator: Any, data: Split) -> Quality:
+def evaluate(estimator: Classifier, data: Split) -> Quality:
     """AUC ROC, average precision and card precision@100 on the test week."""
     probability = estimator.predict_proba(data.test_features)[:, 1]
     fraud = data.test["is_fraud"].to_numpy()

@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
@@ -19,6 +18,7 @@ from scoreline_fraud.serving.model import CONTRACT_FILE
 from scoreline_fraud.serving.rules import MetricsRules, ServingRules
 from scoreline_fraud.serving.transactions import Transaction
 from scoreline_fraud.training.compiling import TOLERANCE, difference, fast_kernel
+from scoreline_fraud.training.estimators import Classifier
 
 __all__ = ["log_fraud_model"]
 
@@ -26,14 +26,14 @@ _TRAVELS = Path(serving.__file__).parent
 
 
 def log_fraud_model(
-    estimator: Any,
+    estimator: Classifier,
     sample: Floats,
     *,
     name: str,
     rules: ServingRules,
     alias: str | None = None,
     metrics: Mapping[str, float] | None = None,
-    params: Mapping[str, Any] | None = None,
+    params: Mapping[str, object] | None = None,
     snapshot: Path | None = None,
 ) -> str:
     """Log and register the estimator's fast kernel, checked against it on `sample`; the version's number.
@@ -80,7 +80,7 @@ def _of_the_model(rules: ServingRules) -> ServingRules:
     return rules.model_copy(update={"features": features, "metrics": MetricsRules(), "shadow": None})
 
 
-def _arrow_signature() -> dict[str, Any]:
+def _arrow_signature() -> dict[str, object]:
     """What the batch pipeline reads as the model's contract (`scoreline.registry.files.signature`)."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
@@ -90,7 +90,7 @@ def _arrow_signature() -> dict[str, Any]:
     inputs = [ColSpec(DataType[kind], name) for name, kind in INPUTS.items()]
     outputs = [ColSpec(kinds[f.type], f.name, required=f.name in {"decision", "reasons"}) for f in OUTPUTS]
     params = ParamSchema([ParamSpec(PARAM, DataType.string, "{}")])
-    found: dict[str, Any] = ModelSignature(Schema(inputs), Schema(outputs), params).to_dict()
+    found: dict[str, object] = ModelSignature(Schema(inputs), Schema(outputs), params).to_dict()
     return found
 
 
@@ -102,7 +102,7 @@ def _serving_code(scratch: Path) -> Path:
     return target
 
 
-def _example() -> dict[str, Any]:
+def _example() -> dict[str, object]:
     return {
         "transaction_id": "t-1",
         "card_id": "c-1",

@@ -11,7 +11,7 @@ from scoreline.errors import InputError, told
 from scoreline_fraud.features.windows import TransactionLog
 from scoreline_fraud.server.settings import load_settings
 from scoreline_fraud.serving.features import Floats
-from scoreline_fraud.training.estimators import EstimatorName, Quality, evaluate, fit, split
+from scoreline_fraud.training.estimators import Classifier, EstimatorName, Quality, evaluate, fit, split
 from scoreline_fraud.training.simulate import simulate
 
 __all__ = ["load_transactions", "train_report"]
@@ -95,7 +95,7 @@ def _line(name: str, found: Quality) -> str:
 
 
 def _log(
-    trained: object, estimator: str, found: Quality, sample: Floats, uri: str, name: str, alias: str, config: Path
+    trained: Classifier, estimator: str, found: Quality, sample: Floats, uri: str, name: str, alias: str, config: Path
 ) -> str:
     import mlflow
 

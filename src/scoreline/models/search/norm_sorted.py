@@ -1,12 +1,12 @@
 """Item factors in the order in which the search goes through them, and their exact scores."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ...errors import InputError
+from ..estimator import Arrays
 
 __all__ = ["NormSortedItems"]
 
@@ -45,11 +45,11 @@ class NormSortedItems:
         return cls(np.ascontiguousarray(vectors[items]), norms[items], items, places)
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, npt.NDArray[Any]]) -> "NormSortedItems":
+    def from_arrays(cls, arrays: Arrays) -> "NormSortedItems":
         """What `arrays()` described, without a copy."""
         return cls(arrays["item_vectors"], arrays["item_norms"], arrays["item_search_order"], arrays["item_places"])
 
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+    def arrays(self) -> Arrays:
         """What to save."""
         return {
             "item_vectors": self.vectors,
