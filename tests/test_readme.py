@@ -127,6 +127,7 @@ def test_the_line_for_a_cluster_names_the_delta_that_fits() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)  # a dozen commands: 87 s on two cores that others used, too
 def test_the_first_hour_can_be_walked(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
