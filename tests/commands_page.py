@@ -34,8 +34,9 @@ def page() -> str:
 
 def groups() -> Iterator[tuple[str, tuple[str, ...]]]:
     """The commands as the help groups them, those of other packages last."""
-    yield from DAY.items()
-    ours = {name for names in DAY.values() for name in names}
+    named = {title: tuple(str(command.name) for command in commands) for title, commands in DAY.items()}
+    yield from named.items()
+    ours = {name for names in named.values() for name in names}
     yield "Of other packages", tuple(name for name in main.list_commands(click.Context(main)) if name not in ours)
 
 

@@ -25,6 +25,8 @@ THROUGH = {
     "unit/config/test_loading.py": ["config/section", "config/settings", "config/sources", "config/model",
                                     "config/scoring"],
     "unit/config/test_page.py": ["config/keys"],
+    # what tables hold already
+    "unit/test_stored_values.py": ["pipeline/manifest"],
     # a session, and what is asked of it
     "integration/engine/test_borrowed_session.py": ["engine/session", "engine/session_settings"],
     "integration/tables/test_catalog.py": ["tables/delta", "engine/sql"],
@@ -33,11 +35,12 @@ THROUGH = {
                                           "engine/filesystem"],
     "integration/databases/test_postgres_ingest.py": ["sources/database"],
     # the way of the data: whole tables before and after
-    "integration/ingest/test_ingest.py": ["ingest/events", "ingest/items", "ingest/quarantine", "ingest/user_history"],
+    "integration/ingest/test_ingest.py": ["ingest/events", "ingest/items", "ingest/merge", "tables/quarantine"],
     "integration/ingest/test_order_of_events.py": ["ingest/histories"],
     "integration/pipeline/test_run.py": ["pipeline/snapshot", "pipeline/slices", "pipeline/staging", "pipeline/publish",
-                                         "pipeline/records", "pipeline/reasons", "sources/rules", "engine/frames",
-                                         "operations/show", "registry/run_log"],
+                                         "pipeline/records", "pipeline/reasons", "pipeline/run_report",
+                                         "pipeline/audit_sample", "sources/rules", "engine/frames",
+                                         "operations/show", "operations/status", "registry/run_log"],
     "integration/pipeline/test_tabular.py": ["pipeline/inputs"],
     "integration/pipeline/test_strangers.py": ["operations/doctor", "operations/repair"],
     "faults/test_overlap.py": ["pipeline/fence"],
@@ -51,9 +54,9 @@ THROUGH = {
     ],
     # a model, from the estimator to the file and back
     "unit/models/test_estimator.py": ["models/latent_factors", "models/scoring"],
-    "unit/models/test_recommender.py": ["models/artifacts", "models/recommender_script"],
-    "unit/models/test_from_archive.py": ["models/mlflow_model"],
+    "unit/models/test_recommender.py": ["models/artifacts"],
     "unit/models/test_signature.py": ["models/signature_types"],
+    "unit/registry/test_versions.py": ["registry/store", "registry/promotion"],
     "unit/training/test_fit.py": ["training/train", "training/experiment", "training/interactions"],
 }  # fmt: skip
 

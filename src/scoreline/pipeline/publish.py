@@ -23,7 +23,7 @@ from scoreline.pipeline.changes import ForNextRun
 from scoreline.pipeline.fence import overtaken, replace_all, replace_some, superseded
 from scoreline.pipeline.manifest import Lineage, Manifest
 from scoreline.pipeline.reasons import why_failed
-from scoreline.pipeline.records import Clock, record_run
+from scoreline.pipeline.records import Clock, State, record_run
 from scoreline.pipeline.staging import Staging, discard
 from scoreline.tables import schema
 from scoreline.tables.commit_note import Publication
@@ -32,7 +32,7 @@ from scoreline.tables.schema import BUCKET, HISTORY_HASH, USER_ID
 
 log = logging.getLogger(__name__)
 
-_STATES = {AuditRefused: "refused", Superseded: "superseded"}
+_STATES: dict[type[ScorelineError], State] = {AuditRefused: "refused", Superseded: "superseded"}
 
 
 @dataclass(frozen=True)
@@ -93,10 +93,15 @@ def publish_audited(
     clock.lap("publish")
     discard(tables, staging)
     said = {} if approval is None else {"approved_by": approval.by, "approval": approval.reason, "broken": note.broken}
-    state = "published" if approval is None else "approved"
-    figures = {**said, **clock.named()}
     record_run(
-        tables, settings, manifest, metrics, state=state, started_at=context.now, version=version, figures=figures
+        tables,
+        settings,
+        manifest,
+        metrics,
+        state="published" if approval is None else "approved",
+        started_at=context.now,
+        version=version,
+        figures={**said, **clock.named()},
     )
     clock.lap("record")
     return Outcome(metrics, version, gates)

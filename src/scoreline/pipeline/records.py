@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Literal
 
 from scoreline.config.settings import Settings
 from scoreline.engine.frames import one_row
@@ -17,6 +18,9 @@ from scoreline.tables import schema
 from scoreline.tables.delta import Tables
 
 log = logging.getLogger(__name__)
+
+# how what is recorded ended; docs/codes.md says what each means
+State = Literal["published", "approved", "only_failures", "refused", "superseded", "failed", "done"]
 
 
 class Clock:
@@ -41,7 +45,7 @@ def record_run(
     manifest: Manifest,
     metrics: AuditMetrics | None,
     *,
-    state: str,
+    state: State,
     started_at: datetime,
     version: int | None = None,
     figures: Mapping[str, object] | None = None,
@@ -79,7 +83,7 @@ def record(
     *,
     run_id: str,
     kind: str,
-    state: str,
+    state: State,
     started_at: datetime,
     users: int,
     model: str | None = None,

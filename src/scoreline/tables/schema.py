@@ -190,8 +190,12 @@ def runs() -> T.StructType:
     return T.StructType(
         [
             _field("run_id", T.StringType(), "the run", nullable=False),
-            _field("kind", T.StringType(), "ingest, run, rollback or export"),
-            _field("state", T.StringType(), "published, nothing_due, refused, failed, superseded or done"),
+            _field("kind", T.StringType(), "run or rollback"),
+            _field(
+                "state",
+                T.StringType(),
+                "published, approved, only_failures, refused, failed, superseded; done for a rollback",
+            ),
             _field("started_at", T.TimestampType(), "UTC"),
             _field("finished_at", T.TimestampType(), "UTC"),
             _field("model", T.StringType(), "name and version"),

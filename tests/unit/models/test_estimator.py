@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 from sklearn.base import clone
 
-from scoreline.config.settings import EstimatorName
+from scoreline.config.model import EstimatorName
 from scoreline.models.artifacts import ESTIMATORS
 from scoreline.models.estimator import Estimator
 from scoreline.models.item_neighbours import ItemNeighbours

@@ -30,7 +30,7 @@ folder, way = sys.argv[1:]
 if way == "batch":
     from scoreline.scoring.loaded_model import load_model
     outputs = pa.schema([("item_ids", pa.list_(pa.int64())), ("scores", pa.list_(pa.float32()))])
-    found = load_model(folder, outputs, 1).call(batch, {"k": 2}).column("item_ids").to_pylist()
+    found = load_model(folder, outputs, 1)(batch, {"k": 2}).column("item_ids").to_pylist()
     assert "mlflow" not in sys.modules
 else:
     import mlflow

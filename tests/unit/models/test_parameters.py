@@ -10,13 +10,13 @@ import yaml
 
 from scoreline.cli import main as cli
 from scoreline.config.loading import load_settings
-from scoreline.config.settings import EstimatorName
+from scoreline.config.model import EstimatorName
 from scoreline.errors import ConfigurationError, InputError
 from scoreline.models.artifacts import ESTIMATORS
 from scoreline.models.estimator import Estimator
 from scoreline.models.item_neighbours import ItemNeighbours
 from scoreline.models.latent_factors import LatentFactors
-from scoreline.models.parameters import as_text
+from scoreline.models.parameters import as_text, described
 from scoreline.training.experiment import make_estimator
 from unit.models.fitted import matrix
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from scoreline.config.settings import EstimatorName
+from scoreline.config.model import EstimatorName
 from scoreline.errors import InputError
 from scoreline.models import artifacts
 from scoreline.models.artifacts import load, save
