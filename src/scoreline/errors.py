@@ -78,6 +78,14 @@ class RunFailed(ScorelineError):
     """The work was begun and failed; the tables keep their last good state."""
 
 
+class WorkerEnded(RunFailed):
+    """A worker process of ours died before it answered."""
+
+
+class WorkerFailed(RunFailed):
+    """What Python raised in a worker process of ours; the text is its traceback."""
+
+
 class RunInProgress(RunFailed):
     """Another process holds the lock of these tables."""
 

@@ -63,10 +63,15 @@ def test_what_runs_in_workers_needs_no_spark() -> None:
     assert [p.name for p in workers if any(name.startswith("pyspark") for name in imports(p))] == []
 
 
-def test_one_module_builds_the_session_and_one_touches_the_environment_of_java() -> None:
+def test_one_module_an_engine_builds_the_session_and_one_touches_the_environment_of_java() -> None:
     text = {p.name: p.read_text(encoding="utf-8") for p in SOURCE.rglob("*.py")}
-    assert [name for name, code in text.items() if "SparkSession.builder" in code] == ["session.py"]
+    assert [name for name, code in sorted(text.items()) if "SparkSession.builder" in code] == ["sail.py", "session.py"]
     assert [name for name, code in text.items() if '"JAVA_HOME"] =' in code] == ["java.py"]
+
+
+def test_three_seams_ask_which_engine_it_is_and_nothing_else() -> None:
+    asking = {p.relative_to(PACKAGE).as_posix() for p in PACKAGE.rglob("*.py") if '== "embedded"' in p.read_text()}
+    assert asking == {"context.py", "pipeline/distribute.py", "sources/text_files.py", "tables/delta.py"}
 
 
 def test_every_function_that_a_command_gives_a_context_is_a_step() -> None:

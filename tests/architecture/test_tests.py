@@ -29,6 +29,9 @@ THROUGH = {
     "unit/test_stored_values.py": ["pipeline/manifest"],
     # a session, and what is asked of it
     "integration/engine/test_borrowed_session.py": ["engine/session", "engine/session_settings"],
+    "integration/engine/test_embedded.py": ["engine/choice", "engine/engine", "engine/thrown", "engine/embedded/sail",
+                                            "pipeline/pooled", "scoring/pool", "sources/arrow_csv", "tables/embedded",
+                                            "tables/added_files"],
     "integration/tables/test_catalog.py": ["tables/delta", "engine/sql"],
     "integration/test_every_key.py": ["tables/schema"],
     "integration/sources/test_files.py": ["sources/reader", "sources/heads", "sources/text_files", "sources/parquet",

@@ -102,6 +102,7 @@ KEYS: dict[str, Differs | Shown | Rows | Columns] = {
     "events.kinds": Rows({"play": 3}, _KINDS, (*_KINDS, ("events.kinds", {"play": 7}))),
     "events.not_before": Rows(2024),
     "events.future_tolerance": Rows("9000d"),
+    "engine": Shown("scoreline/context", "integration/engine/test_embedded.py"),
     "events.query": Shown("scoreline/ingest/ingest", "integration/ingest/test_ingest.py"),
     "events.table": Shown("scoreline/ingest/ingest", "integration/databases/test_postgres_ingest.py"),
     "events.partitions": Shown("scoreline/ingest/ingest", "integration/databases/test_postgres_mark.py"),

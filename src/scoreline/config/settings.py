@@ -5,7 +5,7 @@ sections have modules of their own.
 """
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
@@ -71,6 +71,8 @@ class Settings(Section):
 
     name: Name
     """of the pipeline; stands in commits, MLflow runs and the lock"""
+    engine: Literal["spark", "embedded"] = "spark"
+    """`embedded` computes in this process, without Java: for tables that fit this machine (docs/engines.md)"""
     tables: TablesSettings
     mlflow: MlflowSettings = MlflowSettings()
     keys: KeysSettings = KeysSettings()

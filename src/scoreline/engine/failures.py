@@ -5,10 +5,10 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from py4j.protocol import Py4JJavaError
-from pyspark.errors import AnalysisException, PySparkException
+from pyspark.errors import AnalysisException
 
-from scoreline.errors import InputError, RunFailed, ScorelineError, told
+from scoreline.engine.thrown import engine_errors
+from scoreline.errors import InputError, RunFailed, ScorelineError, WorkerEnded, WorkerFailed, told
 
 __all__ = ["WorkerDied", "explained", "worker_explained"]
 
@@ -36,7 +36,7 @@ def explained(action: str, *, otherwise: type[ScorelineError] = RunFailed) -> It
     except AnalysisException as error:
         log.debug("analysis failed", exc_info=True)
         raise InputError(f"{action}: {told(error)}") from None
-    except (PySparkException, Py4JJavaError) as error:
+    except engine_errors() as error:
         # a full disk, a storage that refuses: Java's own errors, which PySpark does not translate
         log.debug("spark failed", exc_info=True)
         raise otherwise(f"{action}: {told(error)}") from None
@@ -51,7 +51,11 @@ def worker_explained(action: str) -> Iterator[None]:
     with explained(action):
         try:
             yield
-        except (PySparkException, Py4JJavaError) as error:
+        except WorkerEnded as error:
+            raise WorkerDied(f"{action}: {error}") from None
+        except WorkerFailed as error:
+            raise _from_worker(action, error) from None
+        except engine_errors() as error:
             has_ended = "exited unexpectedly" in str(error) or "Traceback (most recent call last)" not in str(error)
             if has_ended and (sign := next((sign for sign in _DEATHS if sign in str(error)), None)):
                 raise WorkerDied(f"{action}: a Python worker died ({sign})") from None

@@ -112,6 +112,8 @@ def _arrow(location: str) -> "tuple[pyarrow.fs.FileSystem, str]":
 
     # Arrow knows Amazon's store as s3, Hadoop as s3a
     known = location.replace("s3a://", "s3://", 1) if location.startswith("s3a://") else location
+    if "://" not in known and not known.startswith("file:"):
+        known = str(Path(known).absolute())
     found: tuple[pyarrow.fs.FileSystem, str] = pyarrow.fs.FileSystem.from_uri(known)
     return found
 

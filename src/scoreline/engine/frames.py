@@ -8,7 +8,9 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
-__all__ = ["collected", "count", "one_row"]
+from scoreline.engine.sql import quoted
+
+__all__ = ["collected", "count", "one_row", "united"]
 
 
 def collected(rows: DataFrame) -> pa.Table:
@@ -22,6 +24,21 @@ def collected(rows: DataFrame) -> pa.Table:
 def count(rows: DataFrame) -> int:
     """How many rows, as a column of an aggregate so that it also runs where `count` is not offered."""
     return int(rows.agg(F.count(F.lit(1))).first()[0])  # type: ignore[index]
+
+
+def united(left: DataFrame, right: DataFrame) -> DataFrame:
+    """Rows of both by the names of their columns; what one lacks is null in its rows, and of the other's type.
+
+    Spark's `allowMissingColumns`, spelled out: Sail takes such nulls for a type of their own.
+    """
+    kinds = {field.name: field.dataType for field in [*right.schema, *left.schema]}
+    names = [*left.columns, *(name for name in right.columns if name not in left.columns)]
+
+    def whole(rows: DataFrame) -> DataFrame:
+        there = set(rows.columns)
+        return rows.select(*[F.col(quoted(n)) if n in there else F.lit(None).cast(kinds[n]).alias(n) for n in names])
+
+    return whole(left).unionByName(whole(right))
 
 
 def one_row(spark: SparkSession, values: Sequence[object], schema: T.StructType) -> DataFrame:

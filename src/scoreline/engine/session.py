@@ -10,14 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from py4j.java_gateway import JavaPackage
-from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from scoreline.engine.jars import delta_coordinate, delta_jars
 from scoreline.engine.java import ensure_java
 from scoreline.engine.session_settings import modifiable
+from scoreline.engine.thrown import engine_errors
 from scoreline.errors import ConfigurationError, told
 
 # Settings of a running session. Each has its reason in docs/architecture.md, "The session".
@@ -105,7 +104,7 @@ def _build(app_name: str, wanted: Mapping[str, str]) -> SparkSession:
         builder = builder.config(key, value)
     try:
         return builder.getOrCreate()
-    except (PySparkException, Py4JJavaError) as error:
+    except engine_errors() as error:
         raise ConfigurationError(
             f"Spark could not be started: {told(error).rstrip('.')}. The lines above may say why; "
             "look at the spark settings of the configuration, JAVA_HOME, and the memory of this machine."
@@ -170,7 +169,7 @@ def _require_whole_files(session: SparkSession, wanted: Mapping[str, str]) -> No
 def _has_jars(session: SparkSession) -> bool:
     # Spark only warns of an extension that it cannot load; a session of Spark Connect has no JVM here to ask
     jvm: Any = getattr(session, "_jvm", None)
-    return jvm is None or not isinstance(jvm.io.delta.tables.DeltaTable, JavaPackage)
+    return jvm is None or type(jvm.io.delta.tables.DeltaTable).__name__ != "JavaPackage"
 
 
 def _text(value: object) -> str:

@@ -10,12 +10,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 
-from py4j.protocol import Py4JJavaError
-from pyspark.errors import PySparkException
 from pyspark.sql import functions as F
 
 from scoreline.context import Context, step
 from scoreline.engine.failures import explained
+from scoreline.engine.thrown import engine_errors
 from scoreline.errors import ConfigurationError, Superseded
 from scoreline.export.destinations import Change, Destination, Sent, Shown, open_destination
 from scoreline.report import Report
@@ -118,7 +117,7 @@ def _sent(
         with _explained(destination):
             try:
                 return destination.apply(_difference(source, previous, wanted, check, commits)), None
-            except (PySparkException, Py4JJavaError) as error:
+            except engine_errors() as error:
                 if not any(sign in str(error) for sign in _VANISHED):
                     raise
         why = f"version {previous.version}, which the database showed, can't be read any more"

@@ -14,6 +14,8 @@ from pyspark.sql import functions as F
 
 from scoreline.tables.schema import ADDED_AT, BUCKET, HISTORY_HASH, OLDER, SINCE_FIRST, UPDATED_AT, USER_ID
 
+_NEVER = -(2**63)  # before all times: of an item whose time is not known
+
 
 def bucket_of(user_id: Column, buckets: int) -> Column:
     """The bucket of a user: 0 to buckets - 1, by Spark's xxhash64 of the id, the same on every cluster."""
@@ -35,13 +37,19 @@ def histories(
     """
     greatest = [F.max(name).alias(name) for name in carried]
     first_at = F.min("first_at" if "first_at" in events.columns else "event_at")
+    # no null in what is compared: Sail's greatest struct of those with nulls is any of them
+    last = F.struct(
+        F.coalesce(F.unix_micros("event_at"), F.lit(_NEVER)).alias("micros"),
+        F.coalesce("weight", F.lit(0.0).cast("float")).alias("weight"),
+    )
+    at = F.when(F.col("last.micros") != _NEVER, F.timestamp_micros("last.micros"))
     newest = (
         events.repartition(partitions, USER_ID)
         .groupBy(USER_ID, "item_id")
-        .agg(F.max(F.struct("event_at", "weight")).alias("last"), first_at.alias("first_at"), *greatest)
+        .agg(F.max(last).alias("last"), first_at.alias("first_at"), *greatest)
         .select(
             USER_ID,
-            F.struct(F.col("last.event_at"), F.col("item_id"), F.col("last.weight"), F.col("first_at")).alias("event"),
+            F.struct(at.alias("event_at"), F.col("item_id"), F.col("last.weight"), F.col("first_at")).alias("event"),
             *carried,
         )
     )
@@ -49,7 +57,7 @@ def histories(
         F.sort_array(F.collect_list("event")).alias("events"), F.count("event.event_at").alias("timed"), *greatest
     )
     length, kept = F.size("events"), F.least("timed", F.lit(max_items)).cast("int")
-    older = F.when(length > kept, F.sort_array(F.slice("events", 1, length - kept).getField("item_id")))
+    older = F.when(length > kept, F.sort_array(F.slice(F.col("events.item_id"), 1, length - kept)))
     window = F.when(length > kept, F.slice("events", length - kept + 1, kept)).otherwise(F.col("events"))
     known_since = F.when(length > kept, window[0]["event_at"]).alias("known_since")
     rows = by_time.select(USER_ID, window.alias("events"), older.alias(OLDER), known_since, *carried)

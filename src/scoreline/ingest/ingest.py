@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from pyspark import StorageLevel
-from pyspark.sql import Observation, SparkSession
+from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from scoreline.config.settings import EventsSettings
 from scoreline.context import Context, step
+from scoreline.engine.engine import engine_of
 from scoreline.engine.failures import explained
 from scoreline.engine.filesystem import is_remote
 from scoreline.engine.frames import count
@@ -111,20 +111,19 @@ def _ingested(context: Context, source: str, settings: EventsSettings, scratch: 
     columns = [name for name in rows.columns if name not in (SOURCE, RAW, MALFORMED)]
     drift = _drift(columns, before)
     checked = checked_events(rows, settings, context.keys, now=now)
-    seen = Observation(f"ingest {uuid4().hex[:8]}")
+    engine = engine_of(context.spark)
     counts = [F.count(F.lit(1)).alias("read"), F.count(F.when(F.size("reasons") == 0, 1)).alias("good")]
     # the client of Spark Connect cannot have an observed frame on both sides of a union: there a pass of its own counts
-    observed = checked if is_remote(context.spark) else checked.observe(seen, *counts)
+    observed, seen = (checked, None) if is_remote(context.spark) else engine.observed(checked, *counts)
     grouped = histories(
         good(observed), max_items=shape.max_items, buckets=shape.buckets, now=now, partitions=context.partitions
     )
-    incoming = grouped.select(*schema.user_history(context.keys).names).persist(StorageLevel.MEMORY_AND_DISK)
-    try:
+    with engine.kept(grouped.select(*schema.user_history(context.keys).names)) as incoming:
         with explained(f"{name} could not be read"):
             users = count(incoming)
             # where nothing comes through, Spark optimises the observation away
-            told = users and observed is not checked
-            found: Any = seen.get if told else checked.agg(*counts).first().asDict()  # type: ignore[union-attr]
+            told = seen() if users and seen else None
+            found: Any = told or checked.agg(*counts).first().asDict()  # type: ignore[union-attr]
         rows_read, rows_good = int(found["read"]), int(found["good"])
         reasons, example = quarantine_bad(quarantine, checked, now=now) if rows_good < rows_read else ({}, "")
         if rows_read or not news:
@@ -141,8 +140,6 @@ def _ingested(context: Context, source: str, settings: EventsSettings, scratch: 
             # after the merge: a crash between the two reads these rows again, and loses none
             history.set_property(news.key, news.mark)
             version = history.version()
-    finally:
-        incoming.unpersist()
     read = (name, rows_read, rows_good, rows_read - rows_good)
     return IngestReport(*read, users, changed, version, reasons, drift, *beyond)
 

@@ -4,18 +4,18 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from py4j.protocol import Py4JJavaError
-from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from scoreline.config.settings import HistoriesSettings
+from scoreline.engine.engine import engine_of
 from scoreline.engine.frames import count
+from scoreline.engine.thrown import engine_errors
 from scoreline.errors import ConfigurationError
 from scoreline.ingest.histories import merged
 from scoreline.tables import schema
 from scoreline.tables.commit_note import Ingested
-from scoreline.tables.delta import Table, Tables, commit_settings, is_conflict
+from scoreline.tables.delta import Table, Tables, is_conflict
 from scoreline.tables.history import HISTORY_LIMIT, Commit, find_attempt
 from scoreline.tables.schema import BUCKET, OLDER, UPDATED_AT, USER_ID
 
@@ -53,17 +53,18 @@ def merge_histories(
     """Merge in one commit, none if nothing changes; returns how many histories did, and the version after it."""
     if before[0].version == 0 and (version := _first(history, incoming, note, partitions=partitions)) is not None:
         return count(incoming), version
-    known = history.read()
-    changed = merged(
-        known.select(*[name for name in incoming.columns if name in known.columns]),
-        incoming,
-        max_items=shape.max_items,
-        buckets=shape.buckets,
-        now=now,
-        partitions=partitions,
-    )
-    with commit_settings(history.spark, note=note):
-        history.upsert(changed, USER_ID)
+
+    def changed(known: DataFrame) -> DataFrame:
+        return merged(
+            known.select(*[name for name in incoming.columns if name in known.columns]),
+            incoming,
+            max_items=shape.max_items,
+            buckets=shape.buckets,
+            now=now,
+            partitions=partitions,
+        )
+
+    history.upsert(changed, USER_ID, note=note)
     commits = history.commits(limit=HISTORY_LIMIT)
     ours = find_attempt(commits, note.attempt)
     counted = ours.metrics if ours else {}
@@ -77,11 +78,11 @@ def _first(history: Table, incoming: DataFrame, note: Ingested, *, partitions: i
     The transaction's number makes sure of it: Delta takes it once.
     """
     # sorted by bucket, so that a slice reads only the files, and in them the row groups, of its buckets
-    files = incoming.repartitionByRange(partitions, BUCKET).sortWithinPartitions(BUCKET, USER_ID)
+    files = engine_of(history.spark).ranged(incoming, partitions, BUCKET, USER_ID)
     options = {"txnAppId": "scoreline/first ingest", "txnVersion": "1", "userMetadata": note.text()}
     try:
         history.write(files, "append", options)
-    except (PySparkException, Py4JJavaError) as error:
+    except engine_errors() as error:
         if not is_conflict(error):
             raise
     ours = find_attempt(history.commits(limit=HISTORY_LIMIT), note.attempt)

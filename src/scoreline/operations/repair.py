@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from scoreline.context import Context, step
+from scoreline.engine.engine import engine_of
 from scoreline.engine.failures import explained
 from scoreline.engine.frames import count
 from scoreline.ingest.histories import merged
@@ -47,8 +47,7 @@ def repair_histories(context: Context) -> RepairReport:
         table = history_table(context.tables, context.keys, buckets=shape.buckets)  # with the columns it has today
         version = table.version()
         rows = table.read(version)
-        users = doubled(rows).persist(StorageLevel.MEMORY_AND_DISK)
-        try:
+        with engine_of(context.spark).kept(doubled(rows)) as users:
             if not (found := count(users)):
                 return RepairReport(0, version)
             many = rows.join(F.broadcast(users), on=USER_ID, how="left_semi")
@@ -62,6 +61,4 @@ def repair_histories(context: Context) -> RepairReport:
             )
             whole = rows.join(F.broadcast(users), on=USER_ID, how="left_anti").unionByName(mended)
             table.write(whole, "overwrite", {"userMetadata": Repaired(users=found).text()})
-        finally:
-            users.unpersist()
         return RepairReport(found, table.version())

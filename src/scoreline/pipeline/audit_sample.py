@@ -101,8 +101,8 @@ def _different_of(staged: DataFrame) -> int:
 def _columns(new: DataFrame, old: DataFrame) -> list[Column]:
     """Of lists `item_ids, scores`; of other outputs those that are floating-point."""
     if RECOMMENDATIONS in new.columns:
-        made = F.col(RECOMMENDATIONS)
-        return [made["item_id"].alias("item_ids"), made["score"].alias("scores")]
+        # by path: Sail takes an item of a list for an index
+        return [F.col(f"{RECOMMENDATIONS}.{name}").alias(f"{name}s") for name in ("item_id", "score")]
     floating = [field.name for field in new.schema if isinstance(field.dataType, T.DoubleType | T.FloatType)]
     return [F.col(quoted(name)) for name in floating if name in old.columns]
 

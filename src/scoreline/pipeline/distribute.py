@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from pyspark import SparkFiles
+import pyarrow as pa
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from scoreline import __version__
+from scoreline.engine.engine import engine_of
 from scoreline.engine.filesystem import is_remote
 from scoreline.engine.sql import quoted
 from scoreline.errors import ConfigurationError, told
@@ -31,6 +32,8 @@ _MOST_PROBES = 64
 
 def on_one_machine(spark: SparkSession) -> bool:
     """Whether driver and workers share a file system because they are one process."""
+    if engine_of(spark).name == "embedded":
+        return True
     master = spark.conf.get("spark.master", "") or ""
     return master.startswith("local") and not master.startswith("local-cluster") and not is_remote(spark)
 
@@ -51,12 +54,20 @@ def ship(spark: SparkSession, folder: Path, *, shared: bool) -> node.Shipment:
     return node.Shipment(str(folder), archive.name)
 
 
-def scored(rows: DataFrame, shipment: node.Shipment, task: ScoringTask, schema: T.StructType) -> DataFrame:
+def scored(
+    rows: DataFrame, shipment: node.Shipment, task: ScoringTask, schema: T.StructType
+) -> DataFrame | pa.RecordBatchReader:
     """The task's columns of the rows mapped through the model, in the workers.
 
     They go there by number: `mapInArrow` does not find a column with a dot in its name.
     """
     numbered = [F.col(quoted(name)).alias(f"c{place}") for place, name in enumerate(task.columns)]
+    if engine_of(rows.sparkSession).name == "embedded":
+        from scoreline.pipeline.pooled import pooled
+
+        return pooled(rows.select(*numbered), shipment, task)
+    from pyspark import SparkFiles
+
     return rows.select(*numbered).mapInArrow(partial(node.score_shipped, shipment, task, SparkFiles.get), schema)
 
 

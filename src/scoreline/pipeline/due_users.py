@@ -5,11 +5,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from scoreline.config.settings import Settings
+from scoreline.engine.engine import engine_of
 from scoreline.engine.frames import count
 from scoreline.pipeline.inputs import require_unique
 from scoreline.pipeline.plan import Plan, all_new, choose_buckets, due_by_changes, due_users, make_plan
@@ -57,11 +57,8 @@ def find_due(snapshot: RunSnapshot) -> Iterator[Due]:
         yield _due_rows(by_logs)
         return
     keys = due_users(rows.select(USER_ID, BUCKET, HISTORY_HASH), snapshot.published(), snapshot.wanted)
-    keys = keys.persist(StorageLevel.MEMORY_AND_DISK)  # compared once, used by the plan and each slice
-    try:
-        yield replace(_due_keys(keys, rows), verification=None if by_logs is None else _verified(keys, by_logs))
-    finally:
-        keys.unpersist()
+    with engine_of(keys.sparkSession).kept(keys) as kept:  # compared once, used by the plan and each slice
+        yield replace(_due_keys(kept, rows), verification=None if by_logs is None else _verified(kept, by_logs))
 
 
 def _due_rows(rows: DataFrame) -> Due:

@@ -8,15 +8,13 @@ after publishing we look whether the commit is ours. The sequence is drawn from 
 import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from urllib.parse import unquote
 
 from pyspark.sql import DataFrame
 
 from scoreline.engine.filesystem import folders
-from scoreline.engine.sql import quoted
 from scoreline.errors import InputError, Superseded
 from scoreline.tables.commit_note import Publication, Rollback, Verified
-from scoreline.tables.delta import Table, Tables, commit_settings, committed
+from scoreline.tables.delta import Table, Tables, committed
 from scoreline.tables.history import HISTORY_LIMIT, Commit, find_attempt, published_commit
 from scoreline.tables.schema import PUBLISHED, USER_ID
 
@@ -50,21 +48,8 @@ def replace_all(table: Table, rows: DataFrame, note: Publication | Rollback) -> 
 
 def replace_some(table: Table, rows: DataFrame, note: Publication) -> int:
     """Replace or add the users of `rows`, and remove those whose `_left` is true; as `replace_all` otherwise."""
-    columns = [quoted(c) for c in rows.columns if c != "_left"]
-    values = [f"new.{c}" for c in columns]
-    assignments = ", ".join(f"{column} = {value}" for column, value in zip(columns, values, strict=True))
-
-    def merge() -> None:
-        with commit_settings(table.spark, note=note, transaction=(APP, note.sequence)):
-            table.merge(
-                rows,
-                f"old.{USER_ID} = new.{USER_ID}",
-                "WHEN MATCHED AND new._left THEN DELETE",
-                f"WHEN MATCHED THEN UPDATE SET {assignments}",
-                f"WHEN NOT MATCHED AND NOT new._left THEN INSERT ({', '.join(columns)}) VALUES ({', '.join(values)})",
-            )
-
-    return _published(table, note, merge)
+    options = {"txnAppId": APP, "txnVersion": str(note.sequence), "userMetadata": note.text()}
+    return _published(table, note, lambda: table.change(rows, USER_ID, options))
 
 
 def _published(table: Table, note: Publication | Rollback, commit: Callable[[], None]) -> int:
@@ -114,7 +99,7 @@ def rollback(table: Table, *, run_id: str | None = None) -> tuple[Publication, i
         to_run=publication.run_id,
     )
     rows = table.read(target.version)
-    _require_files(table, rows, target)
+    _require_files(table, target)
     return publication, target.version, replace_all(table, rows, note)
 
 
@@ -123,11 +108,10 @@ def run_of(commit: Commit) -> str | None:
     return commit.published.run_id if commit.published else None
 
 
-def _require_files(table: Table, rows: DataFrame, target: Commit) -> None:
+def _require_files(table: Table, target: Commit) -> None:
     """Raise InputError unless the files of an older version are there."""
     place = table.detail()["location"].rstrip("/")
-    parts = [unquote(file).rsplit("/", 2)[-2:] for file in rows.inputFiles()]
-    needed = {name for folder, name in parts if folder == place.rsplit("/", 1)[-1]}
+    needed = {file.rsplit("/", 1)[-1] for file in table.files(target.version)}
     if missing := needed - set(folders(table.spark, place)):
         raise InputError(
             f"{len(missing)} of the {len(needed)} files that version {target.version} of {table.location} needs "

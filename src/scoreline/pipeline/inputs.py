@@ -23,7 +23,7 @@ from scoreline.sources.heads import looked_at
 from scoreline.sources.parquet import read_parquet
 from scoreline.sources.values import key
 from scoreline.tables import schema
-from scoreline.tables.delta import Table, Tables
+from scoreline.tables.delta import Tables, table_at
 from scoreline.tables.history import HISTORY_LIMIT, Commit
 from scoreline.tables.quarantine import quarantine_bad, quarantine_table
 from scoreline.tables.row_hash import row_hash
@@ -122,7 +122,7 @@ def _opened(spark: SparkSession, given: InputSettings, name: str) -> tuple[int |
         return None, files.rows, files.problems
     if given.format == "parquet":
         return None, spark.read.table(quoted_name(source)), {}
-    table = Table(spark, source, source, in_catalog=given.table is not None)
+    table = table_at(spark, source, source, in_catalog=given.table is not None)
     if not table.exists():
         raise InputError(f"{name}: there is no Delta table here.")
     version = table.version()

@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 from scoreline.config.settings import AuditSettings
 from scoreline.context import Context
 from scoreline.engine.failures import explained
+from scoreline.engine.frames import united
 from scoreline.engine.sql import quoted
 from scoreline.errors import AuditRefused, NotUnique, RunFailed, ScorelineError, Superseded
 from scoreline.pipeline.audit import AuditMetrics, Gate, evaluate_gates
@@ -199,10 +200,10 @@ def publish_staged(target: Table, staging: Staging, metrics: AuditMetrics, note:
     rows = _finished(target, manifest, staged.where(F.col("outcome") == "scored"))
     if manifest.whole_table:
         kept = _kept(target, lineage, staged) if metrics.failed else None
-        return replace_all(target, rows if kept is None else rows.unionByName(kept, allowMissingColumns=True), note)
+        return replace_all(target, rows if kept is None else united(rows, kept), note)
     if manifest.reasons.get("doubled"):
         others = _others(target, lineage, staged)
-        return replace_all(target, rows.unionByName(others, allowMissingColumns=True), note)
+        return replace_all(target, united(rows, others), note)
     some = rows.withColumn("_left", F.lit(False))
     if metrics.left:
         leaving = _finished(target, manifest, staged.where(F.col("outcome") == "left"))

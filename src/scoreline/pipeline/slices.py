@@ -3,13 +3,15 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from uuid import uuid4
+from typing import TypeAlias
 
-from pyspark.sql import Column, DataFrame, Observation
+import pyarrow as pa
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from scoreline.context import Context
+from scoreline.engine.engine import Figures, engine_of
 from scoreline.engine.failures import WorkerDied, worker_explained
 from scoreline.engine.sql import quoted
 from scoreline.errors import AuditRefused
@@ -25,6 +27,8 @@ from scoreline.scoring.task import WorkerLimits
 from scoreline.tables.schema import BUCKET, USER_ID
 
 log = logging.getLogger(__name__)
+
+Staged: TypeAlias = DataFrame | pa.RecordBatchReader  # of Spark, or of our own workers
 
 
 def stage_slices(
@@ -78,7 +82,7 @@ def _scored_and_staged(
     return _staged(staging, rows, part.number, _inside(part), first=first)
 
 
-def scored_slice(snapshot: RunSnapshot, part: Slice, due: Due, *, whole_table: bool, guard: WorkerLimits) -> DataFrame:
+def scored_slice(snapshot: RunSnapshot, part: Slice, due: Due, *, whole_table: bool, guard: WorkerLimits) -> Staged:
     """The staged rows of one slice."""
     inside, pinned = _inside(part), snapshot.pinned
     rows = snapshot.inputs.rows.where(inside) if whole_table else due.rows(inside)
@@ -97,23 +101,18 @@ def _inside(part: Slice) -> Column:
     return F.col(BUCKET).isin(list(part.buckets))
 
 
-def _staged(staging: Staging, rows: DataFrame, number: int, inside: Column, *, first: bool) -> Mapping[str, int]:
+def _staged(staging: Staging, rows: Staged, number: int, inside: Column, *, first: bool) -> Mapping[str, int]:
     manifest = staging.manifest if first else None
-    seen = Observation(f"slice {number} {uuid4().hex[:8]}")
+    engine = engine_of(staging.table.spark)
     with worker_explained(f"slice {number} of run {staging.manifest.run_id} could not be scored"):
-        observed = rows.observe(seen, *audit.figures(rows, k=staging.manifest.lineage.k))
-        stage(staging.table, observed, number=number, manifest=manifest)
+        seen: Figures | None = None
+        if isinstance(rows, DataFrame):
+            rows, seen = engine.observed(rows, *audit.figures(rows, k=staging.manifest.lineage.k))
+        stage(staging.table, rows, number=number, manifest=manifest)
         # a write that creates a catalogue's table does not hand its observations on (Spark 4.1)
-        figures = _observed(seen) or counted(staging, inside)
+        figures = (seen() if seen is not None else None) or counted(staging, inside)
     log.info("staged run_id=%s slice=%d figures=%s", staging.manifest.run_id, number, figures)
     return figures
-
-
-def _observed(seen: Observation) -> Mapping[str, int] | None:
-    try:
-        return seen.get
-    except Exception:  # py4j's, for an observation that is empty
-        return None
 
 
 def counted(staging: Staging, rows: Column | None = None) -> Mapping[str, int]:

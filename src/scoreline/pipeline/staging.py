@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
+import pyarrow as pa
 from pyspark.sql import DataFrame
 
 from scoreline.engine.failures import explained
@@ -71,7 +72,7 @@ def _table(tables: Tables, dependencies: Mapping[str, object]) -> Table:
     return tables.table(PREFIX + fingerprint(dependencies))
 
 
-def stage(table: Table, rows: DataFrame, *, number: int, manifest: Manifest | None) -> None:
+def stage(table: Table, rows: DataFrame | pa.RecordBatchReader, *, number: int, manifest: Manifest | None) -> None:
     """Append one slice; doing it twice appends once.
 
     The first slice of a run brings the `manifest`. In each commit it would make a log that grows with the square of the

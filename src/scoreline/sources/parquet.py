@@ -11,8 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from py4j.protocol import Py4JJavaError
-from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -21,6 +19,7 @@ from scoreline.engine.failures import explained
 from scoreline.engine.filesystem import hadoop_path, is_remote, shown
 from scoreline.engine.session_settings import session_settings
 from scoreline.engine.sql import quoted
+from scoreline.engine.thrown import engine_errors
 from scoreline.errors import InputError
 
 _NANOS = "spark.sql.legacy.parquet.nanosAsLong"
@@ -134,7 +133,7 @@ def _kind(spark: SparkSession, field: Any, written: str) -> T.DataType | None:
     converter = jvm.org.apache.spark.sql.execution.datasources.parquet.ParquetToSparkSchemaConverter(settings)
     try:
         kind = T.StructType.fromJson(json.loads(converter.convert(schema).json()))[0].dataType
-    except (PySparkException, Py4JJavaError):
+    except engine_errors():
         return None
     return None if _text(kind).startswith("time(") else kind  # Spark 4.1 knows of a time of day, and reads none
 

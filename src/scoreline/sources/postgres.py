@@ -14,10 +14,9 @@ from itertools import pairwise
 from typing import Any
 
 import sqlalchemy as sa
-from py4j.protocol import Py4JJavaError
-from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
+from scoreline.engine.thrown import engine_errors
 from scoreline.errors import InputError, told
 from scoreline.hashing import fingerprint
 
@@ -98,7 +97,7 @@ class PostgresTable:
         reader = spark.read.format("jdbc").options(url=self._jdbc, query=self.looking, **self._properties)
         try:
             found: Any = reader.load().first()
-        except (PySparkException, Py4JJavaError) as error:  # PySpark does not translate what a driver throws
+        except engine_errors() as error:  # PySpark does not translate what a driver throws
             raise InputError(f"{self.shown} could not be read: {_reason(error)}") from None
         return Position(found["relation"], found["mark"], found["following"], found["pages"])
 

@@ -21,7 +21,7 @@ from scoreline.sources.heads import ONE_A_LINE, Head, is_one_document, looked_at
 from scoreline.sources.parquet import read_parquet
 from scoreline.sources.text_files import Layout, read_csv
 from scoreline.sources.values import require_kinds, valid_text
-from scoreline.tables.delta import Table
+from scoreline.tables.delta import table_at
 from scoreline.tables.schema import MALFORMED, RAW, SOURCE
 
 _URL = re.compile(r"^[a-z][a-z0-9+]*://", re.IGNORECASE)
@@ -82,7 +82,7 @@ def _read_files(spark: SparkSession, path: str, layout: Layout, wanted: list[str
     _require_file(path)
     with explained(f"{path} could not be read as {layout.format}", otherwise=InputError):
         if layout.format == "delta":
-            if not Table(spark, path, path, in_catalog=False).exists():
+            if not table_at(spark, path, path, in_catalog=False).exists():
                 raise InputError(f"{path}: there is no Delta table here.")
             return spark.read.format("delta").load(path).withColumn(SOURCE, _file_name())
         heads = looked_at(spark, path, layout.format, layout.encoding if layout.format == "csv" else "UTF-8")

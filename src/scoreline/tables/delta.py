@@ -6,21 +6,23 @@ A table in a folder is `<root>/<name>`; in a catalogue `<catalog.schema>.<name>`
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from urllib.parse import unquote
 from uuid import uuid4
 
-from py4j.protocol import Py4JJavaError
-from pyspark.errors import AnalysisException, PySparkException
+import pyarrow as pa
+from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import types as T
 
 from scoreline.config.settings import TablesSettings
 from scoreline.engine import filesystem
+from scoreline.engine.engine import engine_of
 from scoreline.engine.session_settings import session_settings
 from scoreline.engine.sql import literal, quoted, quoted_name
+from scoreline.engine.thrown import engine_errors
 from scoreline.errors import InputError, RunFailed
 from scoreline.tables.commit_note import Note, read_note
 from scoreline.tables.history import Commit
@@ -31,6 +33,11 @@ _ATTEMPTS = 4
 _CONFLICT = ("DELTA_CONCURRENT", "ConcurrentModification", "DELTA_PROTOCOL_CHANGED", "DELTA_METADATA_CHANGED")
 _ABANDONED = timedelta(minutes=10)  # far above what the slowest store takes for a first commit
 _RETENTION = "delta.deletedFileRetentionDuration"
+_SETTING = {  # a MERGE takes no options; these are the session's words for them
+    "userMetadata": "spark.databricks.delta.commitInfo.userMetadata",
+    "txnAppId": "spark.databricks.delta.write.txnAppId",
+    "txnVersion": "spark.databricks.delta.write.txnVersion",
+}
 _PROPERTIES = {"delta.enableDeletionVectors": "true", "delta.dataSkippingNumIndexedCols": "2"}
 
 
@@ -123,7 +130,13 @@ class Table:
             reader = reader.option("versionAsOf", version)
         return reader.table(self.identifier) if self.in_catalog else reader.load(self.location)
 
-    def write(self, rows: DataFrame, mode: str, options: Mapping[str, str] | None = None) -> None:
+    def write(
+        self, rows: DataFrame | pa.RecordBatchReader, mode: str, options: Mapping[str, str] | None = None
+    ) -> None:
+        """Append or overwrite in one commit. `options` stamp it (`userMetadata`, and `txnAppId` with `txnVersion`: a
+        number that is not above the last of the application is passed over), and are properties of a new table.
+        """
+        assert isinstance(rows, DataFrame)  # batches come from workers of our own, which Spark has no need of
         writer = rows.write.format("delta").mode(mode).options(**(options or {}))
         if self.in_catalog:
             writer.saveAsTable(self.identifier)
@@ -140,15 +153,47 @@ class Table:
         finally:
             self.spark.catalog.dropTempView(view)
 
-    def upsert(self, rows: DataFrame, key: str, *, update: bool = True) -> None:
-        """Insert rows whose `key` is not there and, if `update`, replace those that are: the columns of `rows` only."""
+    def change(self, rows: DataFrame, key: str, options: Mapping[str, str]) -> None:
+        """Replace or add rows by `key`, remove those whose `_left` is true: one commit, stamped with `options`."""
+        columns = [quoted(c) for c in rows.columns if c != "_left"]
+        values = [f"new.{c}" for c in columns]
+        assignments = ", ".join(f"{column} = {value}" for column, value in zip(columns, values, strict=True))
+        with session_settings(self.spark, {_SETTING[name]: value for name, value in options.items()}):
+            self.merge(
+                rows,
+                f"old.{quoted(key)} = new.{quoted(key)}",
+                "WHEN MATCHED AND new._left THEN DELETE",
+                f"WHEN MATCHED THEN UPDATE SET {assignments}",
+                f"WHEN NOT MATCHED AND NOT new._left THEN INSERT ({', '.join(columns)}) VALUES ({', '.join(values)})",
+            )
+
+    def files(self, version: int) -> set[str]:
+        """The files that a version is made of, by their paths; of a clone those of its own only."""
+        place = self.detail()["location"].rstrip("/")
+        parts = [unquote(file).rsplit("/", 2)[-2:] for file in self.read(version).inputFiles()]
+        return {f"{place}/{name}" for folder, name in parts if folder == place.rsplit("/", 1)[-1]}
+
+    def upsert(
+        self,
+        rows: DataFrame | Callable[[DataFrame], DataFrame],
+        key: str,
+        *,
+        update: bool = True,
+        note: Note | None = None,
+    ) -> None:
+        """Insert rows whose `key` is not there and, if `update`, replace those that are: the columns of `rows` only.
+
+        A function makes the rows of the table's own: of the version that the commit is checked against, each time.
+        """
+        rows = rows(self.read()) if callable(rows) else rows
         columns = [quoted(name) for name in rows.columns]
         assignments = ", ".join(f"{column} = new.{column}" for column in columns)
         values = ", ".join(f"new.{column}" for column in columns)
         clauses = [f"WHEN MATCHED THEN UPDATE SET {assignments}"] if update else []
         clauses += [f"WHEN NOT MATCHED THEN INSERT ({', '.join(columns)}) VALUES ({values})"]
         # rows that are made of this table are made of its newest version each time
-        committed(lambda: self.merge(rows, f"old.{quoted(key)} = new.{quoted(key)}", *clauses))
+        with session_settings(self.spark, {_SETTING["userMetadata"]: note.text()} if note else {}):
+            committed(lambda: self.merge(rows, f"old.{quoted(key)} = new.{quoted(key)}", *clauses))
 
     def delete(self, where: str) -> None:
         self.spark.sql(f"DELETE FROM {self.identifier} WHERE {where}")
@@ -198,6 +243,15 @@ class Table:
         filesystem.remove(self.spark, self.location)
 
 
+def table_at(spark: SparkSession, name: str, location: str, *, in_catalog: bool) -> Table:
+    """The table in a place, as the session's engine handles it."""
+    if engine_of(spark).name == "embedded":
+        from scoreline.tables.embedded import EmbeddedTable
+
+        return EmbeddedTable(spark, name, location, in_catalog)
+    return Table(spark, name, location, in_catalog)
+
+
 @dataclass(frozen=True)
 class Tables:
     """The tables of one pipeline."""
@@ -207,10 +261,10 @@ class Tables:
 
     def table(self, name: str) -> Table:
         if self.settings.catalog:
-            return Table(self.spark, name, f"{self.settings.catalog}.{name}", in_catalog=True)
+            return table_at(self.spark, name, f"{self.settings.catalog}.{name}", in_catalog=True)
         root = str(self.settings.root)
         base = root if "://" in root else str(_absolute(root))
-        return Table(self.spark, name, f"{base.rstrip('/')}/{name}", in_catalog=False)
+        return table_at(self.spark, name, f"{base.rstrip('/')}/{name}", in_catalog=False)
 
     def keeps_writers_apart(self) -> bool:
         """Whether of two commits at once exactly one wins: S3's default log store does not see to that."""
@@ -238,7 +292,7 @@ class Tables:
 
 def is_conflict(error: Exception) -> bool:
     """Whether a commit failed since another writer's was faster; a MERGE says it in Java's words."""
-    return any(sign in str(error) for sign in _CONFLICT)
+    return type(error).__name__ == "CommitFailedError" or any(sign in str(error) for sign in _CONFLICT)
 
 
 def committed(commit: Callable[[], object]) -> None:
@@ -247,7 +301,7 @@ def committed(commit: Callable[[], object]) -> None:
         try:
             commit()
             break
-        except (PySparkException, Py4JJavaError) as error:
+        except engine_errors() as error:
             if attempt == _ATTEMPTS or not is_conflict(error):
                 raise
             log.warning("another commit was faster, attempt=%d", attempt)
@@ -279,22 +333,3 @@ def _interval(text: str) -> timedelta:
     """
     parts = re.findall(r"(\d+)\s+(week|day|hour|minute|second)s?", text, re.IGNORECASE)
     return timedelta(**{f"{unit.lower()}s": int(count) for count, unit in parts})
-
-
-@contextmanager
-def commit_settings(
-    spark: SparkSession, *, note: Note, transaction: tuple[str, int | None] | None = None
-) -> Iterator[None]:
-    """Stamp the commits of a MERGE, which takes no options, through the session; restored afterwards.
-
-    `transaction`: application id and number; a number that is not above the last one of the application is skipped.
-    """
-    settings = {"spark.databricks.delta.commitInfo.userMetadata": note.text()}
-    if transaction is not None:
-        app, number = transaction
-        settings |= {
-            "spark.databricks.delta.write.txnAppId": app,
-            "spark.databricks.delta.write.txnVersion": str(number),
-        }
-    with session_settings(spark, settings):
-        yield

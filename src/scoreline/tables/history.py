@@ -10,8 +10,8 @@ HISTORY_LIMIT = 200  # so far back logs are read for news; what lies behind make
 # Operations that leave the rows as they are, whoever did them.
 NON_DATA_OPERATIONS = frozenset(
     {
-        "ADD COLUMNS", "ADD CONSTRAINT", "CHANGE COLUMN", "CLUSTER BY", "DROP CONSTRAINT", "OPTIMIZE", "REORG",
-        "SET TBLPROPERTIES", "UNSET TBLPROPERTIES", "UPGRADE PROTOCOL", "VACUUM END", "VACUUM START",
+        "ADD COLUMN", "ADD COLUMNS", "ADD CONSTRAINT", "CHANGE COLUMN", "CLUSTER BY", "DROP CONSTRAINT", "OPTIMIZE",
+        "REORG", "SET TBLPROPERTIES", "UNSET TBLPROPERTIES", "UPGRADE PROTOCOL", "VACUUM END", "VACUUM START",
     }
 )  # fmt: skip
 

@@ -2,10 +2,10 @@
 
 from datetime import datetime
 
-from pyspark import StorageLevel
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
+from scoreline.engine.engine import engine_of
 from scoreline.errors import plain
 from scoreline.tables import schema
 from scoreline.tables.delta import Table, Tables
@@ -21,14 +21,11 @@ def quarantine_table(tables: Tables) -> Table:
 
 def quarantine_bad(table: Table, checked: DataFrame, *, now: datetime) -> tuple[dict[str, int], str]:
     """Keep the rows that have `reasons`, each once; returns how many rows broke each rule, and one of the most."""
-    rows = _bad(checked, now=now).persist(StorageLevel.MEMORY_AND_DISK)
-    try:
+    with engine_of(table.spark).kept(_bad(checked, now=now)) as rows:
         table.upsert(rows, "row_hash", update=False)
         reasons = rows.select(F.explode("reasons").alias("reason"), "row_count", "raw_row").groupBy("reason")
         one = F.substring(F.min(F.coalesce("raw_row", F.lit(""))), 1, 200).alias("one")
         found: list[Row] = reasons.agg(F.sum("row_count").alias("rows"), one).collect()
-    finally:
-        rows.unpersist()
     found.sort(key=lambda row: (-row["rows"], row["reason"]))
     return {row["reason"]: int(row["rows"]) for row in found}, plain(found[0]["one"]) if found else ""
 

@@ -1,0 +1,41 @@
+"""Which engine a pipeline works with: decided here and nowhere else."""
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+from scoreline.config.settings import Settings
+from scoreline.errors import ConfigurationError
+
+__all__ = ["require_embeddable"]
+
+_PACKAGES = ("pysail", "deltalake")
+
+
+def require_embeddable(settings: Settings) -> None:
+    """Raise ConfigurationError for a pipeline that the embedded engine cannot do, with all that stands in the way."""
+    if missing := [name for name in _PACKAGES if find_spec(name) is None]:
+        raise ConfigurationError(
+            f"engine: embedded needs the package {' and '.join(missing)}: pip install 'scoreline[embedded]', or "
+            "engine: spark."
+        )
+    if found := list(_beyond(settings)):
+        raise ConfigurationError(
+            f"engine: embedded does not do this yet: {'; '.join(found)}. Say engine: spark, which does."
+        )
+
+
+def _beyond(settings: Settings) -> Iterator[str]:
+    root, events, given = settings.tables.root or "", settings.events, settings.input
+    if settings.tables.catalog:
+        yield f"tables.catalog is {settings.tables.catalog} (it has tables in a folder: tables.root)"
+    if "://" in root.removeprefix("file://"):
+        yield f"tables.root is {root} (it has tables on this machine)"
+    if settings.spark:
+        yield f"spark has {next(iter(settings.spark))} (there is no Spark to set it in)"
+    if events is not None and (events.query or events.table or events.format not in ("csv", "delta")):
+        source = "a database" if events.query or events.table else events.format
+        yield f"events come from {source} (it reads csv, delta)"
+    if settings.items is not None and settings.items.format not in ("csv", "delta"):
+        yield f"items.format is {settings.items.format} (it reads csv, delta)"
+    if given is not None and (given.table or given.format != "delta"):
+        yield f"input is {given.table or given.format} (it reads delta in a folder)"

@@ -1,0 +1,1 @@
+"""The engine without a JVM: Sail computes, delta-rs keeps the tables' logs."""

@@ -1,0 +1,115 @@
+"""A Sail server in this process, and what Spark does that it does not."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache, lru_cache, reduce
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import types as T
+
+from scoreline.engine.engine import Figures
+
+__all__ = ["SailEngine", "embedded_session", "scratch"]
+
+_BATCH = "65536"  # rows of a batch on the wire: each costs milliseconds, whatever is in it
+
+
+class SailEngine:
+    """Sail by Spark Connect on the loopback; nothing of it outlives the process."""
+
+    name: Literal["embedded"] = "embedded"
+
+    def __init__(self, session: SparkSession, server: Any) -> None:
+        self.session = session
+        self._server = server
+
+    @contextmanager
+    def kept(self, rows: DataFrame) -> Iterator[DataFrame]:
+        """Written once: Sail takes `persist` for a word and computes again each time."""
+        folder = scratch("kept")
+        try:
+            yield read_files(self.session, rows.schema, [str(file) for file in written(rows, folder / "rows")])
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def ranged(self, rows: DataFrame, partitions: int, *by: str) -> DataFrame:
+        """Sail has no ranges: its `repartitionByRange` puts any row into any file."""
+        return rows.orderBy(*by)
+
+    def observed(self, rows: DataFrame, *figures: Column) -> tuple[DataFrame, Figures]:
+        """Sail has no observations: whoever asks looks at what was written."""
+        nothing: Mapping[str, Any] | None = None
+        return rows, lambda: nothing
+
+
+def read_files(session: SparkSession, schema: T.StructType, files: list[str]) -> DataFrame:
+    """Rows of Parquet files; a column that a file lacks is null in its rows."""
+    # without comments: where two columns of a union differ in them, Sail refuses its own plan
+    bare = T.StructType([T.StructField(field.name, field.dataType) for field in schema])
+    if not files:
+        return session.createDataFrame([], bare)
+    groups: dict[bool, list[str]] = {}
+    for file in files:
+        groups.setdefault(_has_int96(file), []).append(file)
+    return reduce(DataFrame.unionAll, (session.read.schema(bare).parquet(*group) for group in groups.values()))
+
+
+@lru_cache(4096)
+def _has_int96(file: str) -> bool:
+    """Whether times in a file are as Spark writes them by default: Sail cannot read such a file beside another."""
+    schema = pq.read_metadata(file.removeprefix("file://")).schema
+    return any(schema.column(place).physical_type == "INT96" for place in range(len(schema)))
+
+
+def batches(rows: DataFrame) -> Iterator[pa.RecordBatch]:
+    """The rows as they come, never all of them in memory: by files, as the wire takes four times the CPU seconds."""
+    folder = scratch("batches")
+    try:
+        for file in written(rows, folder / "rows"):
+            yield from pq.ParquetFile(file).iter_batches(65_536)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def written(rows: DataFrame, folder: Path) -> list[Path]:
+    """The Parquet files that Sail makes of the rows in a folder of its own, in their order."""
+    rows.write.mode("overwrite").option("compression", "snappy").parquet(str(folder))
+    return sorted(folder.glob("*.parquet"))
+
+
+@cache
+def embedded_session() -> SparkSession:
+    """The session of this process's own server, started by whoever asks first."""
+    os.environ.setdefault("SAIL_EXECUTION__BATCH_SIZE", _BATCH)
+    os.environ.setdefault("RUST_LOG", "error")
+    from pysail.spark import SparkConnectServer
+
+    server = SparkConnectServer(ip="127.0.0.1", port=0)
+    server.start(background=True)
+    _, port = server.listening_address
+    session: SparkSession = SparkSession.builder.remote(f"sc://127.0.0.1:{port}").getOrCreate()
+    session.conf.set("spark.sql.session.timeZone", "UTC")
+    session.conf.set("spark.sql.ansi.enabled", "true")
+    session._scoreline_engine = SailEngine(session, server)  # type: ignore[attr-defined]
+    return session
+
+
+@cache
+def _scratch_root() -> Path:
+    import atexit
+
+    root = Path(tempfile.mkdtemp(prefix="scoreline-"))
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    return root
+
+
+def scratch(what: str) -> Path:
+    """A folder of this process's own."""
+    return Path(tempfile.mkdtemp(prefix=f"{what}-", dir=_scratch_root()))

@@ -1,0 +1,73 @@
+"""The seam: what an engine has to do besides running DataFrame code, and which one a session belongs to.
+
+Two more parts of the seam stand where their words are known: `scoreline.tables` (the log, versions, commits) and
+`scoreline.pipeline.distribute` (how batches reach Python workers). Nothing else asks which engine it is.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Literal, Protocol
+from uuid import uuid4
+
+from pyspark import StorageLevel
+from pyspark.sql import Column, DataFrame, Observation, SparkSession
+
+__all__ = ["Engine", "Figures", "engine_of"]
+
+Figures = Callable[[], Mapping[str, Any] | None]  # what was counted on the way; None: look at what was written
+
+
+class Engine(Protocol):
+    """One engine; `session` makes its DataFrames."""
+
+    @property
+    def name(self) -> Literal["spark", "embedded"]: ...
+
+    def kept(self, rows: DataFrame) -> AbstractContextManager[DataFrame]:
+        """The same rows, computed once however often they are used inside."""
+        ...
+
+    def observed(self, rows: DataFrame, *figures: Column) -> tuple[DataFrame, Figures]:
+        """Rows that are counted while something else reads them."""
+        ...
+
+    def ranged(self, rows: DataFrame, partitions: int, *by: str) -> DataFrame:
+        """The rows sorted, each file having its own range of the first column."""
+        ...
+
+
+class SparkEngine:
+    """Spark, classic or by Spark Connect."""
+
+    name: Literal["spark"] = "spark"
+
+    def __init__(self, session: SparkSession) -> None:
+        self.session = session
+
+    @contextmanager
+    def kept(self, rows: DataFrame) -> Iterator[DataFrame]:
+        persisted = rows.persist(StorageLevel.MEMORY_AND_DISK)
+        try:
+            yield persisted
+        finally:
+            persisted.unpersist()
+
+    def observed(self, rows: DataFrame, *figures: Column) -> tuple[DataFrame, Figures]:
+        seen = Observation(f"scoreline {uuid4().hex[:8]}")
+
+        def found() -> Mapping[str, Any] | None:
+            try:
+                return seen.get
+            except Exception:  # py4j's, for an observation that is empty
+                return None
+
+        return rows.observe(seen, *figures), found
+
+    def ranged(self, rows: DataFrame, partitions: int, *by: str) -> DataFrame:
+        return rows.repartitionByRange(partitions, by[0]).sortWithinPartitions(*by)
+
+
+def engine_of(session: SparkSession) -> Engine:
+    """The engine that a session belongs to."""
+    known: Engine | None = getattr(session, "_scoreline_engine", None)
+    return SparkEngine(session) if known is None else known

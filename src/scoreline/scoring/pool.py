@@ -1,0 +1,192 @@
+"""Worker processes of our own for an engine that has none, forked from a small process that has imported it all.
+
+`python -m scoreline.scoring.pool FD` is that process. It has one thread, so forking it is safe, whatever the process
+that asks runs. A worker scores in its main thread, so its time limits hold, and dies alone: whoever waits for it reads
+the end of its socket.
+"""
+
+import contextlib
+import ctypes
+import os
+import pickle
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import traceback
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import Any
+
+import pyarrow as pa
+
+from scoreline.errors import WorkerEnded, WorkerFailed
+
+__all__ = ["Pool"]
+
+_SIZE = struct.Struct("q")
+
+
+class Pool:
+    """As many workers as asked for, started when they are needed, until `close`."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._server = ours
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "scoreline.scoring.pool", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        )
+        theirs.close()
+
+    def scored(self, job: Any, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """`job` is `(shipment, task)`; the batches' answers in their order. Raises WorkerEnded or WorkerFailed."""
+        idle: SimpleQueue[socket.socket] = SimpleQueue()
+        sockets = [self._worker(job) for _ in range(self.workers)]
+        for one in sockets:
+            idle.put(one)
+
+        def ask(batch: pa.RecordBatch) -> pa.RecordBatch:
+            worker = idle.get()
+            try:
+                _send(worker, _packed(batch))
+                return _answer(worker)
+            finally:
+                idle.put(worker)
+
+        waiting: deque[Future[pa.RecordBatch]] = deque()
+        threads = ThreadPoolExecutor(self.workers, thread_name_prefix="scoring")
+        try:
+            for batch in batches:
+                if not batch.num_rows:
+                    continue
+                waiting.append(threads.submit(ask, batch))
+                if len(waiting) > 2 * self.workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for one in sockets:
+                with contextlib.suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
+            threads.shutdown(cancel_futures=True)
+            for one in sockets:
+                one.close()
+
+    def _worker(self, job: Any) -> socket.socket:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        socket.send_fds(self._server, [b"w"], [theirs.fileno()])
+        theirs.close()
+        _send(ours, pickle.dumps(job))
+        return ours
+
+    def close(self) -> None:
+        self._server.close()
+        self._process.wait(timeout=10)
+
+
+def _packed(batch: pa.RecordBatch) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as stream:
+        stream.write_batch(batch)
+    return memoryview(sink.getvalue())  # type: ignore[return-value]
+
+
+def _answer(worker: socket.socket) -> pa.RecordBatch:
+    kind, body = _receive(worker), _receive(worker)
+    if kind is None or body is None:
+        raise WorkerEnded("a Python worker exited unexpectedly")
+    if kind == b"E":
+        raise WorkerFailed(bytes(body).decode("utf-8", "replace"))
+    return pa.ipc.open_stream(pa.py_buffer(body)).read_next_batch()
+
+
+def _send(to: socket.socket, what: Any) -> None:
+    try:
+        to.sendall(_SIZE.pack(len(what)))
+        to.sendall(what)
+    except (BrokenPipeError, ConnectionResetError):
+        raise WorkerEnded("a Python worker exited unexpectedly") from None
+
+
+def _receive(source: socket.socket) -> bytearray | None:
+    """A message; None at the end."""
+    head = _exactly(source, _SIZE.size)
+    return None if head is None else _exactly(source, _SIZE.unpack(head)[0])
+
+
+def _exactly(source: socket.socket, size: int) -> bytearray | None:
+    data = bytearray(size)
+    left = memoryview(data)
+    while left:
+        try:
+            got = source.recv_into(left)
+        except ConnectionResetError:
+            return None
+        if not got:
+            return None
+        left = left[got:]
+    return data
+
+
+def _serve(fd: int) -> None:
+    """Fork a worker for each socket that comes, until the asking process is gone."""
+    _die_with_parent()
+    import threadpoolctl  # noqa: F401
+
+    import scoreline.models.scoring
+    import scoreline.scoring.node  # noqa: F401
+
+    assert threading.active_count() == 1
+    server = socket.socket(fileno=fd)
+    while True:
+        word, fds, _, _ = socket.recv_fds(server, 1, 1)
+        with contextlib.suppress(ChildProcessError):  # waited for, so that their CPU seconds count as this process's
+            while os.waitpid(-1, os.WNOHANG if word else 0)[0]:
+                pass
+        if not word:
+            return
+        if os.fork() == 0:
+            server.close()
+            _die_with_parent()
+            _work(socket.socket(fileno=fds[0]))
+            os._exit(0)
+        os.close(fds[0])
+
+
+def _die_with_parent() -> None:
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG; Linux only
+
+
+def _work(asking: socket.socket) -> None:
+    from scoreline.scoring.node import score_shipped
+
+    job = _receive(asking)
+    if job is None:
+        return
+
+    def incoming() -> Iterator[pa.RecordBatch]:
+        while (message := _receive(asking)) is not None:
+            yield pa.ipc.open_stream(pa.py_buffer(message)).read_next_batch()
+
+    try:
+        shipment, task = pickle.loads(job)
+        for answer in score_shipped(shipment, task, str, incoming()):
+            _send(asking, b"R")
+            _send(asking, _packed(answer))
+    except WorkerEnded:
+        return
+    except BaseException:
+        _send(asking, b"E")
+        _send(asking, traceback.format_exc().encode())
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]))

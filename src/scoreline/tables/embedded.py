@@ -1,0 +1,353 @@
+"""Tables without a JVM: delta-rs reads and writes the log, Sail reads the files that it names.
+
+What a reader of Spark's must find stands as Spark writes it: the first commit is made here, word for word, since
+delta-rs would ask for features that older readers do not know.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import CommitProperties, DeltaTable, Field, QueryBuilder, Transaction, WriterProperties, write_deltalake
+from deltalake.exceptions import DeltaError
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+from pyspark.sql.pandas.types import to_arrow_schema
+
+from scoreline.engine.embedded.sail import batches, read_files, scratch, written
+from scoreline.engine.sql import quoted
+from scoreline.tables.added_files import added, stats_columns
+from scoreline.tables.commit_note import Note, read_note
+from scoreline.tables.delta import _PROPERTIES, _RETENTION, Table, _interval, committed
+from scoreline.tables.history import Commit
+
+_METRICS = {"num_target_rows_inserted": "numTargetRowsInserted", "num_target_rows_updated": "numTargetRowsUpdated"}
+_OPERATIONS = {"ADD COLUMN": "ADD COLUMNS"}
+
+
+@dataclass(frozen=True)
+class EmbeddedTable(Table):
+    """A table in a folder, by delta-rs."""
+
+    def _log(self, version: int | None = None) -> DeltaTable:
+        return DeltaTable(self.location, version=version)
+
+    def create(self, schema: T.StructType, properties: Mapping[str, str] | None = None) -> None:
+        if self.exists():
+            self._check_schema(schema)
+            return
+        _first_commit(self.location, schema, {**_PROPERTIES, **(properties or {})})
+
+    def add_column(self, field: T.StructField) -> None:
+        if field.name in self._schema().names:
+            return
+        wanted = Field.from_json(json.dumps(field.jsonValue()))
+        try:
+            self._log().alter.add_columns([wanted])
+        except DeltaError:
+            if field.name not in self._schema().names:
+                raise
+
+    def _schema(self, log: DeltaTable | None = None) -> T.StructType:
+        return T.StructType.fromJson(json.loads((log or self._log()).schema().to_json()))
+
+    def read(self, version: int | None = None) -> DataFrame:
+        return self._rows(self._log(version))
+
+    def _rows(self, log: DeltaTable) -> DataFrame:
+        schema = self._schema(log)
+        if _has_deletions(log):
+            return read_files(self.spark, schema, [_copied(log, schema)])
+        return read_files(self.spark, schema, sorted(unquote(file) for file in log.file_uris()))
+
+    def files(self, version: int) -> set[str]:
+        return {unquote(file) for file in self._log(version).file_uris()}
+
+    def write(
+        self, rows: DataFrame | pa.RecordBatchReader, mode: str, options: Mapping[str, str] | None = None
+    ) -> None:
+        given = dict(options or {})
+        stamp = _stamp(given)
+        if not self.exists():
+            schema = rows.schema if isinstance(rows, DataFrame) else _spark_schema(rows.schema)
+            _first_commit(self.location, schema, {**_PROPERTIES, **given})
+        log = self._log()
+        if _is_behind(log, stamp):
+            return
+        if isinstance(rows, DataFrame):
+            self._add(log, rows, mode, stamp)
+            return
+        with _Stream(rows, to_arrow_schema(self._schema(log))) as stream:
+            write_deltalake(log, stream, mode=mode, commit_properties=_properties(stamp), writer_properties=_WRITER)
+
+    def _add(self, log: DeltaTable, rows: DataFrame, mode: str, stamp: "_Stamp") -> None:
+        """Commit files that Sail writes into the table's folder: no row passes through Python, or is written twice."""
+        schema = self._schema(log)
+        there = set(rows.columns)
+        cast = [
+            (F.col(quoted(f.name)) if f.name in there else F.lit(None)).cast(f.dataType).alias(f.name) for f in schema
+        ]
+        fresh = Path(self.location, f"_fresh-{uuid4().hex}")
+        try:
+            files = written(rows.select(*cast), fresh)
+            stats = stats_columns(schema, self.properties())
+            adds = [added(file, Path(self.location, f"part-{uuid4()}.parquet"), schema, stats) for file in files]
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+        kept = [add for add in adds if add is not None]
+        log.create_write_transaction(kept, mode, log.schema(), commit_properties=_properties(stamp))
+
+    def change(self, rows: DataFrame, key: str, options: Mapping[str, str]) -> None:
+        stamp, log = _stamp(dict(options)), self._log()
+        if _is_behind(log, stamp):
+            return
+        named = {name: _new(name) for name in rows.columns if name != "_left"}
+        with self._merge(log, rows, key, stamp) as merge:
+            merge.when_matched_delete("new._left").when_matched_update(named).when_not_matched_insert(
+                named, predicate="NOT new._left"
+            ).execute()
+
+    def upsert(
+        self,
+        rows: DataFrame | Callable[[DataFrame], DataFrame],
+        key: str,
+        *,
+        update: bool = True,
+        note: Note | None = None,
+    ) -> None:
+        def once() -> None:
+            log = self._log()
+            made = rows(self._rows(log)) if callable(rows) else rows
+            named = {name: _new(name) for name in made.columns}
+            stamp = _stamp({"userMetadata": note.text()} if note else {})
+            with self._merge(log, made, key, stamp) as merge:
+                if update:
+                    merge.when_matched_update(named)
+                merge.when_not_matched_insert(named).execute()
+
+        committed(once)
+
+    @contextmanager
+    def _merge(self, log: DeltaTable, rows: DataFrame, key: str, stamp: "_Stamp") -> Iterator[Any]:
+        schema = to_arrow_schema(self._schema(log))
+        wanted = pa.schema(
+            [schema.field(name) if name in schema.names else pa.field(name, pa.bool_()) for name in rows.columns]
+        )
+        with _Stream(rows, wanted) as stream:
+            yield log.merge(
+                stream,
+                f'old."{key}" = new."{key}"',
+                source_alias="new",
+                target_alias="old",
+                commit_properties=_properties(stamp),
+                writer_properties=_WRITER,
+            )
+
+    def delete(self, where: str) -> None:
+        self._log().delete(where)
+
+    def set_property(self, key: str, value: str) -> None:
+        self._log().alter.set_table_properties({key: value}, raise_if_not_exists=False)
+
+    def properties(self) -> dict[str, str]:
+        return {key: str(value) for key, value in self._log().metadata().configuration.items()}
+
+    def version(self) -> int:
+        return int(self._log().version())
+
+    def commits(self, limit: int | None = None) -> list[Commit]:
+        found = self._log().history(limit)
+        moments = self._moments([int(commit["version"]) for commit in found])
+        return [self._commit(commit, moments) for commit in found]
+
+    def _moments(self, versions: Sequence[int]) -> dict[int, datetime]:
+        """When each commit was made, as Spark says it: by its file, and later than the one before."""
+        found: dict[int, datetime] = {}
+        before = 0
+        for version in sorted(versions):
+            file = Path(self.location, "_delta_log", f"{version:020d}.json")
+            millis = int(file.stat().st_mtime * 1000) if file.exists() else before + 1
+            before = max(millis, before + 1)
+            found[version] = datetime.fromtimestamp(before / 1000, UTC)
+        return found
+
+    def _commit(self, said: Mapping[str, Any], moments: Mapping[int, datetime]) -> Commit:
+        metrics = {_METRICS.get(key, key): str(value) for key, value in (said.get("operationMetrics") or {}).items()}
+        operation = str(said.get("operation"))
+        return Commit(
+            int(said["version"]),
+            moments[int(said["version"])],
+            _OPERATIONS.get(operation, operation),
+            read_note(said.get("userMetadata")),
+            metrics,
+            said.get("operationParameters") or {},
+        )
+
+    def detail(self) -> Any:
+        log = self._log()
+        sizes = pa.table(log.get_add_actions(flatten=True))["size_bytes"].to_pylist()
+        about = log.metadata()
+        return {"location": self.location, "numFiles": len(sizes), "sizeInBytes": sum(sizes), "id": str(about.id)}
+
+    def vacuum(self, retain: timedelta) -> None:
+        kept = max(retain, _interval(self.properties().get(_RETENTION, "")))
+        self._log().vacuum(retention_hours=int(kept.total_seconds() // 3600), dry_run=False)
+
+    def optimize(self) -> None:
+        self._log().optimize.compact()
+
+    def drop(self) -> None:
+        shutil.rmtree(self.location, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class _Stamp:
+    note: str | None
+    app: str | None
+    number: int
+
+
+_WRITER = WriterProperties(compression="SNAPPY")
+
+
+def _stamp(options: dict[str, str]) -> _Stamp:
+    """What a commit says of itself, taken out of the options."""
+    app, number = options.pop("txnAppId", None), options.pop("txnVersion", "0")
+    return _Stamp(options.pop("userMetadata", None), app, int(number))
+
+
+def _properties(stamp: _Stamp) -> CommitProperties:
+    # a fenced commit is made from the snapshot that was looked at, or not at all: delta-rs refuses it if another of the
+    # same application came between
+    return CommitProperties(
+        custom_metadata={"userMetadata": stamp.note} if stamp.note else None,
+        app_transactions=[Transaction(stamp.app, stamp.number)] if stamp.app else None,
+    )
+
+
+def _is_behind(log: DeltaTable, stamp: _Stamp) -> bool:
+    """Whether the application has written this number or a later one: Spark passes over such a commit, so do we."""
+    if stamp.app is None:
+        return False
+    last = log.transaction_version(stamp.app)
+    return last is not None and last >= stamp.number
+
+
+def _new(name: str) -> str:
+    return 'new."' + name.replace('"', '""') + '"'
+
+
+def _first_commit(location: str, schema: T.StructType, properties: Mapping[str, str]) -> None:
+    """Make the table's first commit unless somebody else just does; what is written is what Spark would write."""
+    log = Path(location, "_delta_log")
+    log.mkdir(parents=True, exist_ok=True)
+    now = int(datetime.now(UTC).timestamp() * 1000)
+    features = ["appendOnly", "deletionVectors", "invariants"]
+    actions: list[dict[str, Any]] = [
+        {
+            "commitInfo": {
+                "timestamp": now,
+                "operation": "CREATE TABLE",
+                "operationParameters": {},
+                "engineInfo": "scoreline",
+            }
+        },
+        {
+            "protocol": {
+                "minReaderVersion": 3,
+                "minWriterVersion": 7,
+                "readerFeatures": ["deletionVectors"],
+                "writerFeatures": features,
+            }
+        },
+        {
+            "metaData": {
+                "id": str(uuid4()),
+                "format": {"provider": "parquet", "options": {}},
+                "schemaString": schema.json(),
+                "partitionColumns": [],
+                "configuration": dict(properties),
+                "createdTime": now,
+            }
+        },
+    ]
+    fresh = log / f".{uuid4().hex}.tmp"
+    with fresh.open("w", encoding="utf-8") as file:
+        file.write("".join(json.dumps(action) + "\n" for action in actions))
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(fresh, log / f"{0:020d}.json")
+    except FileExistsError:
+        pass
+    finally:
+        fresh.unlink()
+
+
+def _has_deletions(log: DeltaTable) -> bool:
+    if "deletionVectors" not in (log.protocol().reader_features or []):
+        return False
+    return any(batch.num_rows for batch in pa.RecordBatchReader.from_stream(log.deletion_vectors()))
+
+
+def _copied(log: DeltaTable, schema: T.StructType) -> str:
+    """The rows of a version as a file of our own: Sail is not asked to mind deletion vectors."""
+    file = scratch("version") / "rows.parquet"
+    arrow = to_arrow_schema(schema)
+    with pq.ParquetWriter(file, arrow, compression="lz4") as writer:
+        for batch in QueryBuilder().register("t", log).execute("SELECT * FROM t"):
+            writer.write_batch(_cast(pa.record_batch(batch), arrow))
+    return str(file)
+
+
+def _spark_schema(schema: pa.Schema) -> T.StructType:
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    return from_arrow_schema(schema)
+
+
+class _Stream:
+    """Rows as a stream of batches of a schema; an error of ours comes out as it went in."""
+
+    def __init__(self, rows: DataFrame | pa.RecordBatchReader, schema: pa.Schema) -> None:
+        self._error: BaseException | None = None
+        source = batches(rows) if isinstance(rows, DataFrame) else rows
+        self._stream = pa.RecordBatchReader.from_batches(schema, self._cast(source, schema))
+
+    def _cast(self, source: Any, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        try:
+            for batch in source:
+                yield _cast(batch, schema)
+        except BaseException as error:
+            self._error = error
+            raise
+
+    def __enter__(self) -> pa.RecordBatchReader:
+        return self._stream
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is not None and self._error is not None:
+            raise self._error from None
+
+
+def _cast(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    names = batch.schema.names
+    columns = []
+    for field in schema:
+        if field.name not in names:
+            columns.append(pa.nulls(batch.num_rows, field.type))
+            continue
+        column = batch.column(names.index(field.name))
+        columns.append(column if column.type.equals(field.type) else column.cast(field.type))
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
