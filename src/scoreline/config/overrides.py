@@ -21,7 +21,7 @@ __all__ = ["ALWAYS", "UNGUARDED", "apply"]
 GUARDS = ("allow", "require_digest", "sha256")
 # what a run asks for, how much of it at once, and what it tolerates; `model.uri` is what the guards look at
 ALWAYS = (
-    "engine", "scoring.*", "audit.*", "model.uri", "model.train.*", "events.max_bad_share",
+    "scoring.*", "audit.*", "engine", "model.uri", "model.train.*", "events.max_bad_share",
     "spark.sql.shuffle.partitions", "spark.default.parallelism", "spark.sql.files.maxPartitionBytes",
     "spark.sql.autoBroadcastJoinThreshold", "spark.task.cpus",
     "spark.driver.memory", "spark.driver.memoryOverhead", "spark.driver.cores", "spark.driver.maxResultSize",
