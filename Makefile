@@ -30,9 +30,7 @@ test: lint docs $(STAMP) ## Lint, types, docs and all tests
 	$(BIN)/python -m pytest -m 'alone and not slow'  # servers and time limits: with nothing beside them
 
 coverage: $(STAMP) ## Branches that unit and integration tests pass; fails below the floor in pyproject.toml (20 minutes)
-	$(BIN)/python -m pytest tests/unit tests/integration -n 2 --dist worksteal -m 'not slow and not alone' \
-		--cov --cov-report= --cov-fail-under=0
-	$(BIN)/python -m pytest tests/unit tests/integration -m 'alone and not slow' --cov --cov-append
+	$(BIN)/python -m pytest tests/unit tests/integration -n 2 --dist worksteal -m 'not slow and not alone' --cov
 
 FAULTS := $(CURDIR)/.faults.jsonl
 
