@@ -29,6 +29,9 @@ test: lint docs $(STAMP) ## Lint, types, docs and all tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not alone'
 	$(BIN)/python -m pytest -m 'alone and not slow'  # servers and time limits: with nothing beside them
 
+coverage: $(STAMP) ## Branches that unit and integration tests pass; fails below the floor in pyproject.toml (20 minutes)
+	$(BIN)/python -m pytest tests/unit tests/integration -n 2 --dist worksteal -m 'not slow and not alone' --cov
+
 FAULTS := $(CURDIR)/.faults.jsonl
 
 faults: $(STAMP) ## The whole fault suite, with a line of counts per fault (up to an hour)
@@ -120,9 +123,9 @@ requirements: ## Pin every dependency by hash (needs uv)
 		--extra dev --extra dev-deploy --extra dev-online --extra embedded --extra java --extra online --extra postgres pyproject.toml -o requirements.txt
 
 clean: ## Remove what demo and tests left behind
-	rm -rf data/demo site .faults.jsonl .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf data/demo site .faults.jsonl .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 -include online.mk
 
-.PHONY: help setup demo test flavors faults .faults-shared .faults-storage mutate audit-dependencies lint docs format bench bench-quick package bench-export compat scale \
-	clusters requirements clean
+.PHONY: help setup demo test coverage flavors faults .faults-shared .faults-storage mutate audit-dependencies lint docs format bench bench-quick package \
+	bench-export compat scale clusters requirements clean

@@ -96,7 +96,7 @@ def test_a_merge_that_fails_leaves_its_rows_to_the_next_ingest(
     def fail() -> None:
         raise RunFailed("the disk is full")
 
-    just_before(monkeypatch, ingest, "_merge", fail)
+    just_before(monkeypatch, ingest, "merge_histories", fail)
     with pytest.raises(RunFailed, match="the disk is full"):
         ingest_events(pipeline(1), url)
     assert ingest_events(pipeline(2), url).rows_read == 1
