@@ -21,7 +21,7 @@ COMMANDS = {
     "status": ["status"],
     "plan": ["plan"],
     "run, nothing due": ["run"],
-    "ingest of 30 events": ["ingest", "--events", "data/demo/more-events.csv"],
+    "ingest of 30 events": ["ingest", "--events", "data/demo/events-next-day.csv"],
     "run of the users due": ["run"],
     "run of everyone": ["run", "--full-refresh"],
 }
