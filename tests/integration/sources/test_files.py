@@ -71,7 +71,7 @@ def test_what_a_folders_name_says_stays_text(spark: SparkSession, tmp_path: Path
         assert (found.count(None), sorted(s for s in found if s is not None)) == (1, wanted), kind
     keys = {"user_id": "string", "item_id": "string"}
     features = {"path": str(tmp_path / "parquet"), "key": "shop", "format": "parquet"}
-    opened = open_inputs(context(spark, tmp_path / "t", input=features, keys=keys))
+    opened = _opened(context(spark, tmp_path / "t", input=features, keys=keys))
     assert sorted(row["user_id"] for row in opened.rows.collect()) == wanted
     assert spark.sql("SET").collect() == before
     events = {"format": "parquet", "columns": COLUMNS | {"item_id": "shop"}, "max_bad_share": 0.5}
@@ -359,3 +359,7 @@ def test_values_of_a_database_are_those_of_a_file(spark: SparkSession, tmp_path:
     for said, wrong in refused.items():
         with pytest.raises(InputError, match=re.escape(said)):
             ingest_events(wrong, source)
+
+
+def _opened(made: Any) -> Any:
+    return open_inputs(made.tables, made.settings, made.keys)
