@@ -45,7 +45,11 @@ class FittedModel:
 def save(model: FittedModel, folder: Path) -> None:
     """Write `model` into `folder`, which is made if need be. No pickle."""
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = {**model.catalogue.arrays(), **model.popularity.arrays(), **model.estimator.arrays()}
+    shared = {**model.catalogue.arrays(), **model.popularity.arrays()}
+    own = model.estimator.arrays()
+    if other := sorted(name for name in shared.keys() & own.keys() if not np.array_equal(shared[name], own[name])):
+        raise ValueError(f"{model.name}: arrays() has another {', '.join(other)} than every model keeps by that name")
+    arrays = {**shared, **own}
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array, allow_pickle=False)
     meta = {

@@ -178,6 +178,16 @@ def test_saved_model_has_no_pickle_and_is_mapped(tmp_path: Path) -> None:
     assert isinstance(vectors.base, np.memmap)
 
 
+def test_an_estimator_does_not_overwrite_the_fallback_by_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = fitted_model("latent_factors")
+    theirs = {"popularity_order": model.popularity.order_[::-1]}
+    monkeypatch.setattr(type(model.estimator), "arrays", lambda _: theirs)
+    with pytest.raises(ValueError, match="latent_factors: arrays\\(\\) has another popularity_order"):
+        save(model, tmp_path)
+
+
 LOAD = """
 import sys
 import mlflow, pandas as pd, pyarrow as pa
