@@ -12,7 +12,7 @@ from pyspark.sql import types as T
 
 from scoreline.config.settings import Settings
 from scoreline.engine.batch_size import batch_limits
-from scoreline.engine.choice import require_embeddable
+from scoreline.engine.choice import is_embedded
 from scoreline.engine.failures import explained
 from scoreline.engine.session import get_session, settings_of
 from scoreline.engine.session_settings import modifiable, session_settings
@@ -77,8 +77,7 @@ def open_context(settings: Settings, *, now: datetime | None = None, spark: Spar
 
 
 def _session(settings: Settings, given: SparkSession | None) -> SparkSession:
-    if given is None and settings.engine == "embedded":
-        require_embeddable(settings)
+    if given is None and is_embedded(settings):
         from scoreline.engine.embedded.sail import embedded_session
 
         return embedded_session()

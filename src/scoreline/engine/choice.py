@@ -4,24 +4,42 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 
 from scoreline.config.settings import Settings
+from scoreline.engine.engine import engine_of
+from scoreline.engine.session import existing_session, submitted
 from scoreline.errors import ConfigurationError
 
-__all__ = ["require_embeddable"]
+__all__ = ["is_embedded"]
 
 _PACKAGES = ("pysail", "deltalake")
 
 
-def require_embeddable(settings: Settings) -> None:
-    """Raise ConfigurationError for a pipeline that the embedded engine cannot do, with all that stands in the way."""
-    if missing := [name for name in _PACKAGES if find_spec(name) is None]:
+def is_embedded(settings: Settings) -> bool:
+    """Whether a pipeline computes without Spark.
+
+    `auto`: where the packages are here and nothing needs Spark: no session that exists already, no `spark-submit` or
+    platform that started this process. Raises ConfigurationError for `embedded` where that cannot be, with all that
+    stands in the way.
+    """
+    if settings.engine == "spark":
+        return False
+    missing, beyond = [name for name in _PACKAGES if find_spec(name) is None], list(_beyond(settings))
+    if settings.engine == "auto":
+        return not (missing or beyond or submitted() or _has_spark())
+    if missing:
         raise ConfigurationError(
             f"engine: embedded needs the package {' and '.join(missing)}: pip install 'scoreline[embedded]', or "
             "engine: spark."
         )
-    if found := list(_beyond(settings)):
+    if beyond:
         raise ConfigurationError(
-            f"engine: embedded does not do this yet: {'; '.join(found)}. Say engine: spark, which does."
+            f"engine: embedded does not do this yet: {'; '.join(beyond)}. Say engine: spark, which does."
         )
+    return True
+
+
+def _has_spark() -> bool:
+    session = existing_session()
+    return session is not None and engine_of(session).name == "spark"
 
 
 def _beyond(settings: Settings) -> Iterator[str]:

@@ -23,6 +23,10 @@ class Engine(Protocol):
     @property
     def name(self) -> Literal["spark", "embedded"]: ...
 
+    def described(self) -> str:
+        """What computes, with versions, for people."""
+        ...
+
     def kept(self, rows: DataFrame) -> AbstractContextManager[DataFrame]:
         """The same rows, computed once however often they are used inside."""
         ...
@@ -43,6 +47,11 @@ class SparkEngine:
 
     def __init__(self, session: SparkSession) -> None:
         self.session = session
+
+    def described(self) -> str:
+        version = self.session.sql("SELECT java_method('java.lang.System', 'getProperty', 'java.version') AS v").first()
+        java = "unknown" if version is None else version["v"]
+        return f"Spark {self.session.version} with Delta, on Java {java}"
 
     @contextmanager
     def kept(self, rows: DataFrame) -> Iterator[DataFrame]:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from scoreline.config.settings import Settings
 from scoreline.context import Context, open_context, step
+from scoreline.engine.engine import engine_of
 from scoreline.engine.frames import count
 from scoreline.errors import ScorelineError, told
 from scoreline.hashing import verify
@@ -71,7 +72,7 @@ def examine(settings: Settings) -> DoctorReport:
     """Every check, in the order in which things depend on each other; a check that fails does not stop the others."""
     checks = [_python(), *_guarded("space", lambda: [_space(settings)])]
     context: list[Context] = []
-    checks += _guarded("Java, Delta and Spark", lambda: _session(settings, context))
+    checks += _guarded("engine", lambda: _session(settings, context))
     checks += _guarded("registry", lambda: _model(settings))
     for made in context:
         checks += _tables(made)
@@ -115,9 +116,7 @@ def _space(settings: Settings) -> Check:
 def _session(settings: Settings, context: list[Context]) -> list[Check]:
     made = open_context(settings)
     context.append(made)
-    version = made.spark.sql("SELECT java_method('java.lang.System', 'getProperty', 'java.version') AS v").first()
-    java = "unknown" if version is None else version["v"]
-    return [Check("Java, Delta and Spark", "ok", f"Spark {made.spark.version} with Delta, on Java {java}")]
+    return [Check("engine", "ok", engine_of(made.spark).described())]
 
 
 def _model(settings: Settings) -> list[Check]:

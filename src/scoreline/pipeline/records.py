@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from scoreline.config.settings import Settings
+from scoreline.engine.engine import engine_of
 from scoreline.engine.frames import one_row
 from scoreline.errors import told
 from scoreline.pipeline.audit import AuditMetrics
@@ -64,7 +65,7 @@ def record_run(
         started_at=started_at,
         users=metrics.scored if metrics else 0,
         model=model,
-        figures={**known, "input_version": lineage.input_version, "version": version},
+        figures={**known, "input_version": lineage.input_version, "version": version, "engine": _engine(tables)},
     )
     read = {"input": (lineage.input, lineage.input_version)}
     written = {} if version is None else {"output": (tables.table(lineage.target).location, version)}
@@ -76,6 +77,10 @@ def record_run(
         figures=known,
         tables={**read, **written},
     )
+
+
+def _engine(tables: Tables) -> str:
+    return engine_of(tables.spark).name
 
 
 def record(

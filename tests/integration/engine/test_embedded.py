@@ -17,6 +17,7 @@ from builders import NOW, context, settings, write_events
 from faults.poison import kinds, save
 from integration.conftest import events_of
 from scoreline.context import Context, open_context
+from scoreline.engine.choice import is_embedded
 from scoreline.errors import ConfigurationError
 from scoreline.ingest.ingest import ingest_events
 from scoreline.pipeline.rollback import roll_back
@@ -167,6 +168,11 @@ def test_what_the_engine_cannot_do_is_said_before_anything_is_done() -> None:
     said = r"tables.catalog is main.films .*; spark has spark.master .*; events come from json"
     with pytest.raises(ConfigurationError, match=said):
         open_context(beyond)
+    assert not is_embedded(beyond.model_copy(update={"engine": "auto"}))
+
+
+def test_auto_takes_the_session_that_exists(spark: SparkSession, tmp_path: Path) -> None:
+    assert open_context(settings(tmp_path, engine="auto")).spark is spark
 
 
 def test_a_model_that_kills_its_workers_does_not_take_the_engine_along(spark: SparkSession, tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_an_installation_that_is_well_one_that_is_not_and_what_vacuum_does_about
     assert as_told(well.out, tmp_path) == [
         "ok    Python                 N",
         "ok    space                  N GiB free at ROOT/tables",
-        "ok    Java, Delta and Spark  N",
+        "ok    engine                 N",
         "ok    model                  models:/films/1 is films version 1; its files have the recorded digest",
         "ok    storage                a table can be written, read and removed in ROOT/tables",
         "ok    table user_history     60 rows in N files, 0.0 MiB, version 1",

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, lru_cache, reduce
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +30,9 @@ class SailEngine:
     def __init__(self, session: SparkSession, server: Any) -> None:
         self.session = session
         self._server = server
+
+    def described(self) -> str:
+        return f"embedded, without Java: pysail {version('pysail')}, deltalake {version('deltalake')}"
 
     @contextmanager
     def kept(self, rows: DataFrame) -> Iterator[DataFrame]:
