@@ -21,7 +21,7 @@ from scoreline.pipeline import slices
 from scoreline.pipeline.fence import published_table
 from scoreline.pipeline.run import run
 from scoreline.tables.commit_note import Repaired
-from scoreline.tables.delta import commit_settings
+from scoreline.tables.delta import Table
 
 ARROW = "spark.sql.execution.arrow"
 THEIRS = {
@@ -97,15 +97,18 @@ def test_settings_that_are_refused_are_not_left_in_the_session(spark: SparkSessi
     assert settings_of(spark) == theirs
 
 
-def test_a_commit_leaves_what_others_stamp_theirs_with(spark: SparkSession, theirs: Mapping[str, str]) -> None:
-    def fails() -> None:
-        note = Repaired(users=1)
-        with commit_settings(spark, note=note, transaction=("us", 9)):
-            assert spark.conf.get("spark.databricks.delta.commitInfo.userMetadata") == note.text()
-            raise ZeroDivisionError
+def test_a_commit_leaves_what_others_stamp_theirs_with(
+    spark: SparkSession, theirs: Mapping[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stamp = {"userMetadata": Repaired(users=1).text(), "txnAppId": "us", "txnVersion": "9"}
 
+    def fails(*_: Any) -> None:
+        assert spark.conf.get("spark.databricks.delta.commitInfo.userMetadata") == stamp["userMetadata"]
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Table, "merge", fails)
     with pytest.raises(ZeroDivisionError):
-        fails()
+        Table(spark, "t", str(tmp_path), in_catalog=False).change(spark.range(1), "id", stamp)
     assert settings_of(spark) == theirs
 
 
