@@ -25,6 +25,9 @@ $(STAMP): pyproject.toml requirements.txt
 demo: $(STAMP) ## Generate a streaming service and run the whole pipeline on it
 	@$(BIN)/scoreline demo
 
+demo-spark: $(STAMP) ## The same on Spark
+	@$(BIN)/scoreline demo --set engine=spark
+
 test: lint docs $(STAMP) ## Lint, types, docs and all tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not alone'
 	$(BIN)/python -m pytest -m 'alone and not slow'  # servers and time limits: with nothing beside them
@@ -127,5 +130,5 @@ clean: ## Remove what demo and tests left behind
 
 -include online.mk
 
-.PHONY: help setup demo test coverage flavors faults .faults-shared .faults-storage mutate audit-dependencies lint docs format bench bench-quick package \
+.PHONY: help setup demo demo-spark test coverage flavors faults .faults-shared .faults-storage mutate audit-dependencies lint docs format bench bench-quick package \
 	bench-export compat scale clusters requirements clean
