@@ -43,17 +43,19 @@ def _has_spark() -> bool:
 
 
 def _beyond(settings: Settings) -> Iterator[str]:
-    root, events, given = settings.tables.root or "", settings.events, settings.input
+    root, events = settings.tables.root or "", settings.events
     if settings.tables.catalog:
         yield f"tables.catalog is {settings.tables.catalog} (it has tables in a folder: tables.root)"
     if "://" in root.removeprefix("file://"):
         yield f"tables.root is {root} (it has tables on this machine)"
     if settings.spark:
         yield f"spark has {next(iter(settings.spark))} (there is no Spark to set it in)"
-    if events is not None and (events.query or events.table or events.format not in ("csv", "delta")):
-        source = "a database" if events.query or events.table else events.format
-        yield f"events come from {source} (it reads csv, delta)"
-    if settings.items is not None and settings.items.format not in ("csv", "delta"):
-        yield f"items.format is {settings.items.format} (it reads csv, delta)"
-    if given is not None and (given.table or given.format != "delta"):
-        yield f"input is {given.table or given.format} (it reads delta in a folder)"
+    if settings.input is not None:
+        yield "there is an input section (it scores histories)"
+    if events is not None and (events.query or events.table):
+        yield "events come from a database (it reads csv)"
+    for section, layout in (("events", events), ("items", settings.items)):
+        if layout is not None and layout.format != "csv":
+            yield f"{section}.format is {layout.format} (it reads csv)"
+        if layout is not None and len(layout.separator) > 1:
+            yield f"{section}.separator is {layout.separator!r} (it takes one character)"

@@ -16,6 +16,7 @@ from pyspark.sql import types as T
 
 from scoreline.engine.embedded.sail import read_files, scratch
 from scoreline.engine.filesystem import shown
+from scoreline.errors import InputError, told
 from scoreline.tables.schema import MALFORMED, SOURCE
 
 _PACKED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
@@ -33,7 +34,15 @@ class Layout(Protocol):
 
 
 def read_lines(spark: SparkSession, path: str, layout: Layout, names: Sequence[str], *, checked: bool) -> DataFrame:
-    """The columns `names`, SOURCE and MALFORMED (the line, where it has too few fields or too many)."""
+    """The columns `names`, SOURCE and MALFORMED (the line, where it has too few fields or too many).
+
+    Raises InputError for what Arrow cannot read, and where not every header was looked at (`checked`).
+    """
+    if not checked:
+        raise InputError(
+            f"{path}: there are more files than headers are looked at, and the embedded engine would take all of them "
+            "in the order of the first. Name the columns (events.fields), or say engine: spark."
+        )
     files = sorted(spark.read.schema("_ string").text(path).inputFiles())
     numbered = [f"c{place}" for place in range(len(names))]
     fields = [pa.field(name, pa.string()) for name in (*numbered, "source", "malformed")]
@@ -41,12 +50,18 @@ def read_lines(spark: SparkSession, path: str, layout: Layout, names: Sequence[s
     folder = scratch("csv")
     with pq.ParquetWriter(folder / "lines.parquet", schema, compression="lz4", use_dictionary=["source"]) as writer:
         for file in files:
-            for batch in _batches(file, layout, numbered):
-                writer.write_batch(_with_source(batch, schema, file))
+            try:
+                for batch in _batches(file, layout, numbered):
+                    writer.write_batch(_with_source(batch, schema, file))
+            except (pa.ArrowException, UnicodeError) as error:
+                raise InputError(
+                    f"{shown(file)} could not be read as {layout.encoding}: {told(error)}. Correct the file or its "
+                    "encoding, or say engine: spark, which reads around such a place."
+                ) from None
     kinds = T.StructType([T.StructField(field.name, T.StringType()) for field in schema])
     rows = read_files(spark, kinds, [str(folder / "lines.parquet")])
-    told = [F.col(number).alias(name) for number, name in zip(numbered, names, strict=True)]
-    return rows.select(*told, F.col("malformed").alias(MALFORMED), F.col("source").alias(SOURCE))
+    columns = [F.col(number).alias(name) for number, name in zip(numbered, names, strict=True)]
+    return rows.select(*columns, F.col("malformed").alias(MALFORMED), F.col("source").alias(SOURCE))
 
 
 def _batches(file: str, layout: Layout, numbered: Sequence[str]) -> Iterator[pa.RecordBatch]:

@@ -7,6 +7,7 @@ delta-rs would ask for features that older readers do not know.
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from scoreline.tables.delta import _PROPERTIES, _RETENTION, Table, _interval, co
 from scoreline.tables.history import Commit
 
 _METRICS = {"num_target_rows_inserted": "numTargetRowsInserted", "num_target_rows_updated": "numTargetRowsUpdated"}
+_FRESH = "_fresh-"  # readers and VACUUM pass over names that begin with _
 _OPERATIONS = {"ADD COLUMN": "ADD COLUMNS"}
 
 
@@ -98,7 +100,7 @@ class EmbeddedTable(Table):
         cast = [
             (F.col(quoted(f.name)) if f.name in there else F.lit(None)).cast(f.dataType).alias(f.name) for f in schema
         ]
-        fresh = Path(self.location, f"_fresh-{uuid4().hex}")
+        fresh = Path(self.location, f"{_FRESH}{uuid4().hex}")
         try:
             files = written(rows.select(*cast), fresh)
             stats = stats_columns(schema, self.properties())
@@ -203,6 +205,9 @@ class EmbeddedTable(Table):
     def vacuum(self, retain: timedelta) -> None:
         kept = max(retain, _interval(self.properties().get(_RETENTION, "")))
         self._log().vacuum(retention_hours=int(kept.total_seconds() // 3600), dry_run=False)
+        for folder in Path(self.location).glob(f"{_FRESH}*"):  # of a writer that was killed before its commit
+            if time.time() - folder.stat().st_mtime > kept.total_seconds():
+                shutil.rmtree(folder, ignore_errors=True)
 
     def optimize(self) -> None:
         self._log().optimize.compact()

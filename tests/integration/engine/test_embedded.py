@@ -4,9 +4,6 @@ A process has one engine, so the embedded one works in a process of its own and 
 """
 
 import json
-import subprocess
-import sys
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +11,10 @@ import pytest
 from pyspark.sql import SparkSession
 
 from builders import NOW, context, settings, write_events
+from embedded import HOUR, embedded, rows
 from faults.poison import kinds, save
 from integration.conftest import events_of
-from scoreline.context import Context, open_context
+from scoreline.context import open_context
 from scoreline.engine.choice import is_embedded
 from scoreline.errors import ConfigurationError
 from scoreline.ingest.ingest import ingest_events
@@ -24,53 +22,6 @@ from scoreline.pipeline.rollback import roll_back
 from scoreline.pipeline.run import plan_run, run
 
 pytest.importorskip("pysail")
-HOUR = timedelta(hours=1)
-STEPS = """
-import json, sys
-from dataclasses import replace
-from datetime import datetime
-from scoreline.config.settings import Settings
-from scoreline.context import open_context
-from scoreline.errors import ScorelineError
-from scoreline.export.export import export
-from scoreline.ingest.ingest import ingest_events
-from scoreline.operations.maintenance import optimize
-from scoreline.operations.repair import repair_histories
-from scoreline.operations.show import show_users
-from scoreline.pipeline.rollback import roll_back
-from scoreline.pipeline.run import plan_run, run
-
-does = {"ingest": ingest_events, "run": run, "plan": plan_run, "export": export, "rollback": roll_back,
-        "show": lambda made, user: show_users(made, [user])[0], "optimize": optimize, "repair": repair_histories}
-made = open_context(Settings.model_validate({**json.loads(sys.argv[1]), "engine": "embedded"}))
-for step, at, given in json.loads(sys.argv[2]):
-    arguments, named = ([given], {}) if isinstance(given, str) else ([], given)
-    try:
-        report = does[step](replace(made, now=datetime.fromisoformat(at)), *arguments, **named)
-        print(report.to_json())
-    except ScorelineError as error:
-        print(json.dumps({"error": f"{type(error).__name__}: {error}"}))
-"""
-
-
-def embedded(made: Context, *steps: tuple[str, Any], hours: int = 0) -> list[dict[str, Any]]:
-    """The reports of steps that are done without a JVM, over the tables of `made`."""
-    settings = made.settings.model_dump(mode="json", exclude_unset=True)
-    settings["export"] = {"url": made.settings.export.url.get_secret_value()} if made.settings.export else None
-    at = (NOW + hours * HOUR).isoformat()
-    asked = json.dumps([(step, at, given) for step, given in steps])
-    command = [sys.executable, "-c", STEPS, json.dumps(settings), asked]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
-    return [json.loads(line) for line in done.stdout.splitlines()]
-
-
-def rows(made: Context, table: str, *, without: tuple[str, ...] = ()) -> list[tuple[Any, ...]]:
-    """A whole table, sorted; nothing in it is left out but what names a run or a moment."""
-    found = made.tables.table(table).read().drop(*without)
-    return sorted((tuple(map(repr, row)) for row in found.collect()), key=str)
-
-
 OF_A_RUN = ("run_id", "scored_at")
 OF_AN_INGEST = ("ingested_at",)
 
@@ -165,10 +116,18 @@ def test_what_the_engine_cannot_do_is_said_before_anything_is_done() -> None:
         spark={"spark.master": "local[1]"},
         events=_events(format="json"),
     )
-    said = r"tables.catalog is main.films .*; spark has spark.master .*; events come from json"
+    said = r"tables.catalog is main.films .*; spark has spark.master .*; events.format is json"
     with pytest.raises(ConfigurationError, match=said):
         open_context(beyond)
     assert not is_embedded(beyond.model_copy(update={"engine": "auto"}))
+
+
+def test_a_file_that_arrow_cannot_read_is_refused_in_words(pipeline: Any, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.csv"
+    damaged.write_bytes(b"user,item,rating,at\n1,2,3,1700000000\n1,\xff\xfe,3,1700000000\n")
+    (ingested,) = embedded(pipeline(events=_events(encoding="UTF-8")), ("ingest", str(damaged)))
+    assert ingested["error"].startswith(f"InputError: {damaged} could not be read as UTF-8: ")
+    assert "engine: spark" in ingested["error"]
 
 
 def test_auto_takes_the_session_that_exists(spark: SparkSession, tmp_path: Path) -> None:
