@@ -124,7 +124,8 @@ def test_what_the_engine_cannot_do_is_said_before_anything_is_done() -> None:
 
 def test_a_file_that_arrow_cannot_read_is_refused_in_words(pipeline: Any, tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.csv"
-    damaged.write_bytes(b"user,item,rating,at\n1,2,3,1700000000\n1,\xff\xfe,3,1700000000\n")
+    good = b"1,2,3,1700000000\n" * 200_000  # the first bytes of a file are looked at before it is read
+    damaged.write_bytes(b"user,item,rating,at\n" + good + b"1,\xff\xfe,3,1700000000\n")
     (ingested,) = embedded(pipeline(events=_events(encoding="UTF-8")), ("ingest", str(damaged)))
     assert ingested["error"].startswith(f"InputError: {damaged} could not be read as UTF-8: ")
     assert "engine: spark" in ingested["error"]
