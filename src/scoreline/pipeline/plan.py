@@ -180,7 +180,7 @@ def due_by_changes(histories: DataFrame, news: Changes, wanted: DesiredState) ->
 
 
 def all_new(histories: DataFrame) -> DataFrame:
-    """As `due_by_news` where nothing is published yet."""
+    """As `due_by_changes` where nothing is published yet."""
     return histories.withColumn("reason", F.lit("new"))
 
 

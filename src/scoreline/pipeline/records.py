@@ -65,7 +65,12 @@ def record_run(
         started_at=started_at,
         users=metrics.scored if metrics else 0,
         model=model,
-        figures={**known, "input_version": lineage.input_version, "version": version, "engine": _engine(tables)},
+        figures={
+            **known,
+            "input_version": lineage.input_version,
+            "version": version,
+            "engine": engine_of(tables.spark).name,
+        },
     )
     read = {"input": (lineage.input, lineage.input_version)}
     written = {} if version is None else {"output": (tables.table(lineage.target).location, version)}
@@ -77,10 +82,6 @@ def record_run(
         figures=known,
         tables={**read, **written},
     )
-
-
-def _engine(tables: Tables) -> str:
-    return engine_of(tables.spark).name
 
 
 def record(

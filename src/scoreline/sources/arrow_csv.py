@@ -5,7 +5,7 @@ Written to Parquet on the way, a block at a time: what is larger than memory pas
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.csv as pc
@@ -19,21 +19,13 @@ from scoreline.engine.filesystem import shown
 from scoreline.errors import InputError, told
 from scoreline.tables.schema import MALFORMED, SOURCE
 
+if TYPE_CHECKING:
+    from scoreline.sources.text_files import Layout
+
 _PACKED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 
 
-class Layout(Protocol):
-    @property
-    def separator(self) -> str: ...
-    @property
-    def quote(self) -> str: ...
-    @property
-    def encoding(self) -> str: ...
-    @property
-    def fields(self) -> list[str] | None: ...
-
-
-def read_lines(spark: SparkSession, path: str, layout: Layout, names: Sequence[str], *, checked: bool) -> DataFrame:
+def read_lines(spark: SparkSession, path: str, layout: "Layout", names: Sequence[str], *, checked: bool) -> DataFrame:
     """The columns `names`, SOURCE and MALFORMED (the line, where it has too few fields or too many).
 
     Raises InputError for what Arrow cannot read, and where not every header was looked at (`checked`).
@@ -64,7 +56,7 @@ def read_lines(spark: SparkSession, path: str, layout: Layout, names: Sequence[s
     return rows.select(*columns, F.col("malformed").alias(MALFORMED), F.col("source").alias(SOURCE))
 
 
-def _batches(file: str, layout: Layout, numbered: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def _batches(file: str, layout: "Layout", numbered: Sequence[str]) -> Iterator[pa.RecordBatch]:
     misfits: list[str] = []
 
     def keep(row: Any) -> str:

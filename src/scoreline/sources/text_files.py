@@ -17,7 +17,6 @@ from scoreline.engine.filesystem import is_remote
 from scoreline.engine.session_settings import session_settings
 from scoreline.engine.sql import quoted
 from scoreline.errors import InputError
-from scoreline.sources.arrow_csv import read_lines
 from scoreline.sources.heads import FILES_LOOKED_AT, Head, header
 from scoreline.sources.parquet import with_folders
 from scoreline.tables.schema import MALFORMED, SOURCE
@@ -72,6 +71,8 @@ def read_csv(spark: SparkSession, path: str, layout: Layout, heads: Sequence[Hea
         "multiLine": str((native or "").startswith(("UTF-16", "UTF-32"))).lower(),
     }
     if engine_of(spark).name == "embedded":
+        from scoreline.sources.arrow_csv import read_lines
+
         return read_lines(spark, path, layout, [*names], checked=checked)
     rows = with_folders(lambda schema: spark.read.schema(schema).options(**options).csv(path), text)
     rows = rows.withColumn(SOURCE, F.col("_metadata.file_path"))

@@ -13,8 +13,6 @@ from pyspark.sql import types as T
 
 from scoreline.config.sources import KeyType
 
-TableName = Literal["user_history", "recommendations", "quarantine", "scoring_errors", "runs", "items"]
-
 USER_ID = "user_id"
 BUCKET = "bucket"
 HISTORY_HASH = "history_hash"
