@@ -30,8 +30,9 @@ def serving_command(model: Path) -> tuple[list[str], dict[str, str]]:
 
     The application is the one in the model's own `code/`: a model is served by the code it was logged with.
     """
-    command = [sys.executable, "-m", "uvicorn", "--factory", f"{__name__}:app", "--app-dir", str(model / "code")]
-    return command, {_MODEL_PATH: str(model)}
+    here = __name__.removesuffix(".application")
+    command = [sys.executable, "-m", "uvicorn", "--factory", f"{__name__}:app", "--http", f"{here}.connections:Patient"]
+    return [*command, "--app-dir", str(model / "code")], {_MODEL_PATH: str(model)}
 
 
 def app() -> Any:
