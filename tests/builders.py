@@ -10,6 +10,7 @@ from scoreline.config.settings import Settings
 from scoreline.context import Context
 from scoreline.tables.delta import Tables
 
+ENGINE = "spark"  # set by pytest's --engine before a module of tests is imported
 NOW = datetime(2026, 7, 1, 3, 0, tzinfo=UTC)
 
 
@@ -17,6 +18,7 @@ def settings(root: Path | str = "unused", **changes: Any) -> Settings:
     """A pipeline with numeric ids over `root`; `changes` replace whole sections."""
     given: dict[str, Any] = {
         "name": "test",
+        "engine": ENGINE,
         "tables": {"root": str(root)},
         "events": {
             "columns": {"user_id": "user", "item_id": "item", "weight": "rating", "time": "at"},

@@ -77,7 +77,7 @@ def open_context(settings: Settings, *, now: datetime | None = None, spark: Spar
 
 
 def _session(settings: Settings, given: SparkSession | None) -> SparkSession:
-    if given is None and is_embedded(settings):
+    if is_embedded(settings, given):
         from scoreline.engine.embedded.sail import embedded_session
 
         return embedded_session()

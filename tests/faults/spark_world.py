@@ -28,6 +28,7 @@ from scoreline.pipeline.slices import departures
 from scoreline.pipeline.snapshot import open_run
 from scoreline.pipeline.staging import LEFT, Staging, stage
 from scoreline.tables import schema
+from strangers import restore, update
 
 
 class Both(World):
@@ -96,7 +97,7 @@ class Both(World):
     # what strangers do
 
     def restore(self, log: Log, to: int, *, by_time: bool = False) -> None:
-        self.spark.sql(f"RESTORE TABLE {self.tables[id(log)].identifier} TO VERSION AS OF {to}")
+        restore(self.tables[id(log)], to)
         super().restore(log, to)
 
     def harmless(self, log: Log, operation: str) -> None:
@@ -120,7 +121,7 @@ class Both(World):
         super().delete(users)
 
     def update(self, users: frozenset[int]) -> None:
-        self.spark.sql(f"UPDATE {self.real_target.identifier} SET history_hash = -1 WHERE {_in(users)}")
+        update(self.real_target, {"history_hash": "-1"}, _in(users))
         super().update(users)
 
     def forget(self, users: frozenset[int]) -> None:
@@ -128,8 +129,7 @@ class Both(World):
         super().forget(users)
 
     def rewrite(self, users: frozenset[int]) -> None:
-        changed = f"UPDATE {self.real_history.identifier} SET history_hash = history_hash + 1 WHERE {_in(users)}"
-        self.spark.sql(changed)
+        update(self.real_history, {"history_hash": "history_hash + 1"}, _in(users))
         super().rewrite(users)
 
     # whether both agree

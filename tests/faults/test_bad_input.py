@@ -188,6 +188,7 @@ def test_a_damaged_parquet_file_loses_nothing_silently(spark: SparkSession, tmp_
     tally(FAULT, "a damaged parquet file")
 
 
+@pytest.mark.spark
 @pytest.mark.parametrize("key", ["spark.sql.files.ignoreCorruptFiles", "spark.sql.files.ignoreMissingFiles"])
 def test_settings_that_make_rows_vanish_are_refused(key: str, spark: SparkSession, tally: Tally) -> None:
     try:

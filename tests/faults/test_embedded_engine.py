@@ -22,7 +22,7 @@ from scoreline.pipeline.run import run
 from scoreline.tables.delta import Tables
 
 pytest.importorskip("pysail")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(1800)]
 ROUNDS = int(os.environ.get("SCORELINE_FAULT_ROUNDS", "100")) // 5
 RACES = 100
 APPENDS = """

@@ -52,6 +52,7 @@ SECOND_NIGHT: dict[str, Deaths] = {
 INGEST: list[Deaths] = [[("after", "quarantine", 1), ("after", "merge", 1)], [("before", "merge", 1)]]
 ROLLBACK: Deaths = [("after", "fence", 1), ("before", "bring back", 1)]
 pytestmark = [
+    pytest.mark.spark,  # its drivers share a JVM
     pytest.mark.long,
     pytest.mark.timeout(900),
     pytest.mark.parametrize("deaths", ["each point", pytest.param("before and after", marks=pytest.mark.slow)]),

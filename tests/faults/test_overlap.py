@@ -27,6 +27,7 @@ from scoreline.pipeline.fence import next_sequence, replace_all, replace_some
 from scoreline.pipeline.rollback import roll_back
 from scoreline.pipeline.run import run
 from scoreline.tables.delta import Table, Tables
+from strangers import another
 
 HOUR = timedelta(hours=1)
 FAULT = "overlapping runs with readers"
@@ -156,7 +157,7 @@ def test_racing_publishers_one_winner_and_whole_tables(races: int, filled: Any, 
 
 def _elsewhere(made: Context) -> Table:
     """The table in a session of its own, as another process has it."""
-    return Tables(made.spark.newSession(), made.settings.tables).table("recommendations")
+    return Tables(another(made.spark), made.settings.tables).table("recommendations")
 
 
 def _publish(made: Context, rows: Any, sequence: int, *, merge: bool) -> str:

@@ -116,6 +116,7 @@ def started() -> Iterator[Callable[[Path, Path, str], Driver]]:
             driver.kill()
 
 
+@pytest.mark.spark  # its drivers share a JVM; test_embedded_engine.py does it without
 @pytest.mark.slow
 @pytest.mark.timeout(3_600)
 def test_a_driver_killed_at_any_time_the_tables_end_the_same(spark: Any, tmp_path: Path, tally: Tally) -> None:
@@ -165,6 +166,7 @@ def _give_up(spark: Any) -> None:
         idle = 0 if spark.sparkContext.statusTracker().getActiveJobsIds() else idle + 1
 
 
+@pytest.mark.spark  # its drivers share a JVM; test_embedded_engine.py does it without
 @pytest.mark.slow
 @pytest.mark.timeout(3_600)
 def test_a_driver_killed_with_its_jvm_the_tables_end_the_same(

@@ -10,6 +10,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from builders import ENGINE
 from integration.truth import expected, published
 from scoreline.config.loading import load_settings
 from scoreline.context import Context, open_context
@@ -53,7 +54,7 @@ class Done:
 
 
 def first_night(name: str, events: Path, root: Path) -> Done:
-    overrides = [f"tables.root={root}", f"export.url=sqlite:///{root}/serving.db"]
+    overrides = [f"engine={ENGINE}", f"tables.root={root}", f"export.url=sqlite:///{root}/serving.db"]
     config = CONF / f"{name}.yaml"
     made = open_context(load_settings(config, overrides), now=NIGHT)
     ingested = ingest_events(made, str(events))

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from importlib.util import find_spec
 
+from pyspark.sql import SparkSession
+
 from scoreline.config.settings import Settings
 from scoreline.engine.engine import engine_of
 from scoreline.engine.session import existing_session, submitted
@@ -13,18 +15,26 @@ __all__ = ["is_embedded"]
 _PACKAGES = ("pysail", "deltalake")
 
 
-def is_embedded(settings: Settings) -> bool:
+def is_embedded(settings: Settings, given: SparkSession | None = None) -> bool:
     """Whether a pipeline computes without Spark.
 
-    `auto`: where the packages are here and nothing needs Spark: no session that exists already, no `spark-submit` or
+    A session that is given, or that this process has already, says it. `auto`: where the packages are here and nothing needs Spark: no session that exists already, no `spark-submit` or
     platform that started this process. Raises ConfigurationError for `embedded` where that cannot be, with all that
     stands in the way.
     """
+    session = given or existing_session()
+    here = None if session is None else engine_of(session).name
+    if given is not None:
+        return here == "embedded"
+    if settings.engine == "spark" and here == "embedded":
+        raise ConfigurationError(
+            "engine is spark, and this process has begun without it: a process has one engine. Start another process."
+        )
     if settings.engine == "spark":
         return False
     missing, beyond = [name for name in _PACKAGES if find_spec(name) is None], list(_beyond(settings))
     if settings.engine == "auto":
-        return not (missing or beyond or submitted() or _has_spark())
+        return not (missing or beyond or submitted() or here == "spark")
     if missing:
         raise ConfigurationError(
             f"engine: embedded needs the package {' and '.join(missing)}: pip install 'scoreline[embedded]', or "
@@ -35,11 +45,6 @@ def is_embedded(settings: Settings) -> bool:
             f"engine: embedded does not do this yet: {'; '.join(beyond)}. Say engine: spark, which does."
         )
     return True
-
-
-def _has_spark() -> bool:
-    session = existing_session()
-    return session is not None and engine_of(session).name == "spark"
 
 
 def _beyond(settings: Settings) -> Iterator[str]:

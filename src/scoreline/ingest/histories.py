@@ -59,16 +59,18 @@ def histories(
     length, kept = F.size("events"), F.least("timed", F.lit(max_items)).cast("int")
     older = F.when(length > kept, F.sort_array(F.slice(F.col("events.item_id"), 1, length - kept)))
     window = F.when(length > kept, F.slice("events", length - kept + 1, kept)).otherwise(F.col("events"))
-    known_since = F.when(length > kept, window[0]["event_at"]).alias("known_since")
+    # once for each event: Sail copies what a lambda takes from outside of its array, and with it what that is made of
+    known_since = F.array_repeat(F.when(length > kept, window[0]["event_at"]), kept).alias("known_since")
     rows = by_time.select(USER_ID, window.alias("events"), older.alias(OLDER), known_since, *carried)
     return rows.transform(_as_arrays, buckets=buckets, now=now, carried=carried)
 
 
 def _as_arrays(rows: DataFrame, *, buckets: int, now: datetime, carried: Sequence[str]) -> DataFrame:
     spans = F.transform(
-        "events",
-        lambda event: (
-            F.unix_micros(event["event_at"]) - F.unix_micros(F.greatest(event["first_at"], F.col("known_since")))
+        F.arrays_zip("events", "known_since"),
+        lambda both: (
+            F.unix_micros(both["events"]["event_at"])
+            - F.unix_micros(F.greatest(both["events"]["first_at"], both["known_since"]))
         ),
     )
     arrays = rows.select(
@@ -89,7 +91,7 @@ def _as_arrays(rows: DataFrame, *, buckets: int, now: datetime, carried: Sequenc
         F.xxhash64("item_ids", "weights", "event_times", OLDER).alias(HISTORY_HASH),
         F.lit(now).cast("timestamp").alias(ADDED_AT),
         F.lit(now).cast("timestamp").alias(UPDATED_AT),
-        F.when(F.exists("spans", lambda span: span > 0), F.col("spans")).alias(SINCE_FIRST),
+        F.when(F.array_max("spans") > 0, F.col("spans")).alias(SINCE_FIRST),
     )
 
 

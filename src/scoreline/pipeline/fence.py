@@ -98,9 +98,8 @@ def rollback(table: Table, *, run_id: str | None = None) -> tuple[Publication, i
         to_version=target.version,
         to_run=publication.run_id,
     )
-    rows = table.read(target.version)
     _require_files(table, target)
-    return publication, target.version, replace_all(table, rows, note)
+    return publication, target.version, replace_all(table, table.read(target.version), note)
 
 
 def run_of(commit: Commit) -> str | None:
@@ -123,7 +122,7 @@ def _require_files(table: Table, target: Commit) -> None:
 def published_table(tables: Tables, pipeline: str, *, run_id: str | None = None) -> Table:
     """The table that a pipeline publishes to: the one with the run, or that of its newest publication.
 
-    What kind of table it is a model's signature decides when a run opens (`pinning`), and the commit says afterwards.
+    What kind of table it is a model's signature decides when a run opens (`pinned_model`), and the commit says afterwards.
     Raises InputError if the pipeline has published to none.
     """
     newest: tuple[datetime, Table] | None = None

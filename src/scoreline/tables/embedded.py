@@ -83,7 +83,9 @@ class EmbeddedTable(Table):
         stamp = _stamp(given)
         if not self.exists():
             schema = rows.schema if isinstance(rows, DataFrame) else _spark_schema(rows.schema)
-            _first_commit(self.location, schema, {**_PROPERTIES, **given})
+            # as Spark does: what a first write happens to have no null in may get one later
+            fields = [T.StructField(field.name, field.dataType, True, field.metadata) for field in schema]
+            _first_commit(self.location, T.StructType(fields), {**_PROPERTIES, **given})
         log = self._log()
         if _is_behind(log, stamp):
             return
@@ -204,7 +206,7 @@ class EmbeddedTable(Table):
 
     def vacuum(self, retain: timedelta) -> None:
         kept = max(retain, _interval(self.properties().get(_RETENTION, "")))
-        self._log().vacuum(retention_hours=int(kept.total_seconds() // 3600), dry_run=False)
+        self._log().vacuum(retention_hours=int(kept.total_seconds() // 3600), dry_run=False, full=True)
         for folder in Path(self.location).glob(f"{_FRESH}*"):  # of a writer that was killed before its commit
             if time.time() - folder.stat().st_mtime > kept.total_seconds():
                 shutil.rmtree(folder, ignore_errors=True)

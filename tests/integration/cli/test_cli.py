@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from builders import write_events
+from builders import ENGINE, write_events
 from integration.conftest import copied, events_of
 from integration.terminal import Terminal
 from scoreline.config.loading import load_settings
@@ -30,7 +30,7 @@ def terminal(spark: Any, tmp_path: Path, capsys: Any, monkeypatch: pytest.Monkey
     serving = {"url": f"sqlite:///{tmp_path / 'serving.db'}"}
     tables = {"root": str(tmp_path / "tables")}
     config = tmp_path / "test.yaml"
-    config.write_text(yaml.safe_dump({**CONFIG, "tables": tables, "export": serving}))
+    config.write_text(yaml.safe_dump({**CONFIG, "engine": ENGINE, "tables": tables, "export": serving}))
     return Terminal(str(config), capsys, monkeypatch)
 
 

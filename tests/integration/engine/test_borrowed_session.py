@@ -23,6 +23,8 @@ from scoreline.pipeline.run import run
 from scoreline.tables.commit_note import Repaired
 from scoreline.tables.delta import Table
 
+pytestmark = pytest.mark.spark  # what a step leaves in a session of somebody else
+
 ARROW = "spark.sql.execution.arrow"
 THEIRS = {
     "spark.sql.session.timeZone": "Europe/Berlin",

@@ -20,7 +20,7 @@ from integration.truth import expected, published
 from scoreline.engine.jars import delta_jars
 from scoreline.engine.session import STATIC
 
-pytestmark = pytest.mark.slow  # starts a server of its own: `make clusters`
+pytestmark = [pytest.mark.spark, pytest.mark.slow]  # starts a server of its own: `make clusters`
 
 ROOT = Path(__file__).parents[3]
 SETTINGS = {

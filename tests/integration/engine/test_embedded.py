@@ -22,6 +22,7 @@ from scoreline.pipeline.rollback import roll_back
 from scoreline.pipeline.run import plan_run, run
 
 pytest.importorskip("pysail")
+pytestmark = pytest.mark.spark  # it compares with it
 OF_A_RUN = ("run_id", "scored_at")
 OF_AN_INGEST = ("ingested_at",)
 

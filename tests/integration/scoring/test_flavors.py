@@ -112,6 +112,7 @@ def scoring(spark: SparkSession, registry: Any, tmp_path: Path) -> Any:
     return made
 
 
+@pytest.mark.spark  # columns of intervals
 def test_each_type_of_column_is_handed_over_and_each_output_stored(scoring: Any, tmp_path: Path, table: str) -> None:
     signature = ModelSignature(
         Schema([ColSpec(kind, name) for name, (kind, _, _) in INPUTS.items()]),
@@ -142,6 +143,7 @@ def test_each_type_of_column_is_handed_over_and_each_output_stored(scoring: Any,
     }
 
 
+@pytest.mark.spark  # columns of intervals
 def test_inputs_without_names_are_said_by_the_configuration(scoring: Any, tmp_path: Path, table: str) -> None:
     """A column of a type that Arrow does not have is in nobody's way."""
     signature = infer_signature(np.zeros((1, 2)), np.zeros(1))

@@ -24,6 +24,7 @@ from scoreline.pipeline.run import plan_run, run
 from scoreline.registry.client import quiet_mlflow
 from scoreline.registry.files import download
 from scoreline.registry.versions import pin
+from strangers import held, remake
 
 HOUR = timedelta(hours=1)
 SHORT = {"buckets": 8, "max_items": 3}
@@ -114,7 +115,6 @@ def test_a_model_that_takes_the_users_id_has_its_seen_items_counted(pipeline: An
 def test_a_table_made_before_is_scored_as_it_is(filled: Any, registry: Any) -> None:
     made = filled()
     table = made.tables.table("user_history")
-    before = table.read().drop("older_item_ids").localCheckpoint()
-    before.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(table.location)
+    remake(table, held(table.read().drop("older_item_ids")))
     run(made)
     assert published(made) == expected(made, registry.films["1"], k=5)

@@ -11,6 +11,8 @@ from scoreline.ingest.ingest import ingest_events
 from scoreline.pipeline.rollback import roll_back
 from scoreline.pipeline.run import run
 
+pytestmark = pytest.mark.spark  # a catalogue needs it
+
 
 @pytest.mark.long
 def test_a_schema_of_a_catalogue_serves_like_a_folder(pipeline: Any, registry: Any, spark: Any, tmp_path: Any) -> None:
