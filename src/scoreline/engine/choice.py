@@ -18,9 +18,9 @@ _PACKAGES = ("pysail", "deltalake")
 def is_embedded(settings: Settings, given: SparkSession | None = None) -> bool:
     """Whether a pipeline computes without Spark.
 
-    A session that is given, or that this process has already, says it. `auto`: where the packages are here and nothing needs Spark: no session that exists already, no `spark-submit` or
-    platform that started this process. Raises ConfigurationError for `embedded` where that cannot be, with all that
-    stands in the way.
+    A session that is given, or that this process has already, says it. `auto`: where the packages are here and nothing
+    needs Spark: no `spark-submit` or platform that started this process. Raises ConfigurationError for `embedded` where
+    that cannot be, with all that stands in the way.
     """
     session = given or existing_session()
     here = None if session is None else engine_of(session).name

@@ -122,7 +122,8 @@ def _require_files(table: Table, target: Commit) -> None:
 def published_table(tables: Tables, pipeline: str, *, run_id: str | None = None) -> Table:
     """The table that a pipeline publishes to: the one with the run, or that of its newest publication.
 
-    What kind of table it is a model's signature decides when a run opens (`pinned_model`), and the commit says afterwards.
+    What kind of table it is a model's signature decides when a run opens (`pinned_model`), and the commit says
+    afterwards.
     Raises InputError if the pipeline has published to none.
     """
     newest: tuple[datetime, Table] | None = None

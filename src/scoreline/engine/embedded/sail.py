@@ -59,7 +59,7 @@ def read_files(session: SparkSession, schema: T.StructType, files: list[str]) ->
 
     Raises RunFailed for a file that is not there: Sail would pass over it without a word.
     """
-    if lost := next((file for file in files if not os.path.exists(file.removeprefix("file://"))), None):
+    if lost := next((file for file in files if not Path(file.removeprefix("file://")).exists()), None):
         raise RunFailed(f"{lost} does not exist any more, and the table's log names it.")
     # without comments: where two columns of a union differ in them, Sail refuses its own plan
     bare = T.StructType([T.StructField(field.name, field.dataType) for field in schema])
