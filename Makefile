@@ -28,9 +28,13 @@ demo: $(STAMP) ## Generate a streaming service and run the whole pipeline on it
 demo-spark: $(STAMP) ## The same on Spark
 	@$(BIN)/scoreline demo --set engine=spark
 
-test: lint docs $(STAMP) ## Lint, types, docs and all tests
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not alone'
+test: lint docs $(STAMP) ## Lint, types, docs and all tests: what tests logic without Java, one of each kind on Spark
+	$(BIN)/python -m pytest -n 2 --dist worksteal --engine embedded -m 'not slow and not alone'
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m '(spark or both) and not slow and not alone'
 	$(BIN)/python -m pytest -m 'alone and not slow'  # servers and time limits: with nothing beside them
+
+test-spark: $(STAMP) ## All tests on Spark (20 minutes)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not alone'
 
 coverage: $(STAMP) ## Branches that unit and integration tests pass; fails below the floor in pyproject.toml (20 minutes)
 	$(BIN)/python -m pytest tests/unit tests/integration -n 2 --dist worksteal -m 'not slow and not alone' --cov
@@ -45,6 +49,8 @@ faults: $(STAMP) ## The whole fault suite, with a line of counts per fault (up t
 
 # two halves that take about as long as each other
 .faults-shared:
+	SCORELINE_FAULTS=$(FAULTS) $(BIN)/python -m pytest tests/faults --ignore=tests/faults/alone --engine embedded \
+		-m "slow or not slow"
 	SCORELINE_FAULTS=$(FAULTS) $(BIN)/python -m pytest tests/faults --ignore=tests/faults/alone -k "not killed_at_any_time" \
 		-m "slow or not slow"
 
@@ -130,5 +136,5 @@ clean: ## Remove what demo and tests left behind
 
 -include online.mk
 
-.PHONY: help setup demo demo-spark test coverage flavors faults .faults-shared .faults-storage mutate audit-dependencies lint docs format bench bench-quick package \
+.PHONY: help setup demo demo-spark test test-spark coverage flavors faults .faults-shared .faults-storage mutate audit-dependencies lint docs format bench bench-quick package \
 	bench-export compat scale clusters requirements clean

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+import builders
 from faults import tally as counts
 from integration.conftest import *  # noqa: F403  # pipelines over a registry with models
 
@@ -16,6 +17,6 @@ def tally() -> counts.Tally:
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     if counts.COUNTS:
         terminalreporter.section("faults")
-        for line in counts.lines():
+        for line in counts.lines({builders.ENGINE: counts.COUNTS}):
             terminalreporter.write_line(line)
     counts.keep()

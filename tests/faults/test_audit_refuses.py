@@ -55,6 +55,7 @@ def test_each_gate_refuses_and_readers_see_what_they_saw(second: Any, tally: Tal
     assert published(second()) != before
 
 
+@pytest.mark.both
 def test_a_person_publishes_what_the_audit_refused_and_it_is_recorded(second: Any) -> None:
     made = second(min_overlap=1.0)
     with pytest.raises(AuditRefused) as refused:

@@ -56,6 +56,7 @@ LINES: dict[str, str | None] = {
 }
 
 
+@pytest.mark.both
 def test_each_bad_line_is_quarantined_with_its_reason(spark: SparkSession, tmp_path: Path, tally: Tally) -> None:
     path = tmp_path / "e.csv"
     path.write_text("user,item,rating,at\n" + "\n".join(LINES) + "\n", encoding="utf-8")
@@ -115,6 +116,7 @@ def test_a_file_that_is_something_else_changes_nothing(
     tally(FAULT, what)
 
 
+@pytest.mark.both
 def test_files_of_a_folder_that_differ_are_refused(spark: SparkSession, tmp_path: Path, tally: Tally) -> None:
     folder = tmp_path / "events"
     folder.mkdir()
@@ -154,6 +156,7 @@ def _typed(text: str) -> list[T.StructField]:
     return [T.StructField(name, kinds[kind]) for name, kind in (part.split(":") for part in text.split())]
 
 
+@pytest.mark.both
 def test_parquet_files_that_do_not_go_together(spark: SparkSession, tmp_path: Path, tally: Tally) -> None:
     """A retyped column is refused, and so is one that is missing from a file, before a row is read."""
     one = spark.createDataFrame([(1, 10, 5.0, T0)], T.StructType(_typed("user:long item:long rating:float at:long")))
@@ -173,6 +176,7 @@ def test_parquet_files_that_do_not_go_together(spark: SparkSession, tmp_path: Pa
     tally(FAULT, "parquet: missing in one file")
 
 
+@pytest.mark.both
 def test_a_damaged_parquet_file_loses_nothing_silently(spark: SparkSession, tmp_path: Path, tally: Tally) -> None:
     good = T.StructType(_typed("user:long item:long rating:float at:long"))
     spark.createDataFrame([(1, 10, 5.0, T0)], good).coalesce(1).write.parquet(str(tmp_path / "events"))
@@ -205,6 +209,7 @@ IDS = [
 ]  # fmt: skip
 
 
+@pytest.mark.both
 def test_ids_are_what_they_are_to_the_byte(spark: SparkSession, tmp_path: Path, tally: Tally) -> None:
     """Two normal forms of a letter are two users, nothing is trimmed but blanks, quotes are only characters."""
     path = tmp_path / "it's; DROP `x`.json"
@@ -227,6 +232,7 @@ def test_ids_are_what_they_are_to_the_byte(spark: SparkSession, tmp_path: Path, 
         tally(FAULT, f"id {one!r}")
 
 
+@pytest.mark.both
 def test_times_without_a_zone_are_utc_wherever_the_machine_is(
     spark: SparkSession, tmp_path: Path, tally: Tally, monkeypatch: pytest.MonkeyPatch
 ) -> None:

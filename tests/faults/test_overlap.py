@@ -69,6 +69,7 @@ def test_an_old_merge_that_wakes_up_late_is_superseded(
     tally(FAULT, "an old merge that wakes up late")
 
 
+@pytest.mark.both
 def test_a_rollback_during_a_run_wins(ran: Any, registry: Any, monkeypatch: Any, tally: Tally) -> None:
     run(ran("films/2", now=NOW + HOUR), full_refresh=True)
     waking_up_late(monkeypatch, lambda: roll_back(ran(now=NOW + 3 * HOUR)))
@@ -113,6 +114,7 @@ def test_an_export_during_a_publish_sends_one_of_the_two(ran: Any, monkeypatch: 
     tally(FAULT, "export during publish")
 
 
+@pytest.mark.both
 @pytest.mark.parametrize("races", [2, pytest.param(50, marks=[pytest.mark.slow, pytest.mark.timeout(1_800)])])
 def test_racing_publishers_one_winner_and_whole_tables(races: int, filled: Any, tally: Tally) -> None:
     """Two writers with another number each, at once; readers look all the time: each sees the rows of one writer."""

@@ -23,7 +23,10 @@ from scoreline.tables.history import Commit, origin
 from scoreline.tables.schema import RECOMMENDATIONS, USER_ID
 
 _LISTS = (USER_ID, RECOMMENDATIONS, "source")
-_VANISHED = ("DELTA_VERSION_NOT_FOUND", "DELTA_TIMESTAMP", "FILE_NOT_EXIST", "DELTA_FILE_NOT_FOUND", "time travel")
+_VANISHED = (
+    "DELTA_VERSION_NOT_FOUND", "DELTA_TIMESTAMP", "FILE_NOT_EXIST", "DELTA_FILE_NOT_FOUND", "time travel",
+    "the table's log names it", "Invalid table version",
+)  # fmt: skip
 _ATTEMPTS = 3
 
 

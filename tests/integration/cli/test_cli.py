@@ -45,6 +45,7 @@ def with_model(terminal: Terminal, registry: Any, ingested: Path, tmp_path: Path
     return terminal
 
 
+@pytest.mark.both
 @pytest.mark.long
 def test_the_whole_way_from_events_to_rollback(terminal: Terminal, tmp_path: Path) -> None:
     events = write_events(tmp_path / "events.csv", events_of())

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from pyspark.sql.pandas.types import from_arrow_schema
 
 from builders import NOW, context
 from logs import publication
@@ -97,6 +98,7 @@ def change(
         {"user_id": user, "recommendations": [{"item_id": i, "score": s} for i, s in scored(items)], "source": "model"}
         for user, items in lists.items()
     ]
-    left = spark.createDataFrame(pa.table({"user_id": pa.array(gone or [], key)})).coalesce(1)
-    made = spark.createDataFrame(pa.Table.from_pylist(said, schema=rows)).coalesce(2)
+    nobody = pa.table({"user_id": pa.array(gone or [], key)})
+    left = spark.createDataFrame(nobody, from_arrow_schema(nobody.schema)).coalesce(1)
+    made = spark.createDataFrame(pa.Table.from_pylist(said, schema=rows), from_arrow_schema(rows)).coalesce(2)
     return Change(made, left, gone is None, previous, wanted, **more)

@@ -13,7 +13,7 @@ import pytest
 from psycopg import sql
 from pyspark.sql import SparkSession
 
-from builders import NOW, context
+from builders import ENGINE, NOW, context
 from integration.databases.server import postgres
 from integration.races import just_before
 from scoreline.errors import InputError, RunFailed
@@ -26,7 +26,9 @@ CACHE = Path.home() / ".cache" / "scoreline" / "postgres"
 
 @pytest.fixture(scope="module")
 def driver(spark: SparkSession) -> None:
-    """The JDBC driver, in the session."""
+    """The JDBC driver, in the session of an engine that needs one."""
+    if ENGINE == "embedded":
+        return
     if not list(CACHE.glob("*.jar")):
         if shutil.which("mvn") is None:
             pytest.skip(f"needs {DRIVER} in {CACHE}, and there is no mvn to fetch it")

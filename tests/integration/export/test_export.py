@@ -51,6 +51,7 @@ def test_the_first_export_sends_everything_and_the_second_nothing(ran: Any, data
     assert database() == in_table(ran())
 
 
+@pytest.mark.both
 def test_only_users_that_were_scored_again_are_replaced(exported: Any, database: Any, tmp_path: Path) -> None:
     lines = "SELECT rowid, * FROM recommendations WHERE user_id NOT IN (7, 500) ORDER BY 1"
     before = database(lines)
@@ -71,6 +72,7 @@ def test_users_who_left_are_removed(exported: Any, database: Any) -> None:
     assert database("SELECT DISTINCT user_id FROM recommendations WHERE user_id IN (9, 11)") == []
 
 
+@pytest.mark.both
 def test_after_a_rollback_the_database_follows(exported: Any, database: Any) -> None:
     first = database()
     run(exported("films/2", now=NOW + HOUR))

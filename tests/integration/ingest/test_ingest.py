@@ -32,6 +32,7 @@ def quarantined(made: Any) -> list[tuple[str, list[str], int]]:
     return sorted((row["raw_row"], row["reasons"], row["row_count"]) for row in rows)
 
 
+@pytest.mark.both
 def test_a_history_is_in_order_of_time_each_item_once(spark: SparkSession, tmp_path: Path) -> None:
     made = context(spark, tmp_path / "t")
     rows = [(1, 10, 3, T0 + 5), (1, 20, 4, T0 + 1), (1, 10, 5, T0 + 9), (1, 30, 1, T0 + 2), (2, 10, 2, T0)]
@@ -41,6 +42,7 @@ def test_a_history_is_in_order_of_time_each_item_once(spark: SparkSession, tmp_p
     assert (report.rows_read, report.rows_good, report.users_changed) == (5, 5, 2)
 
 
+@pytest.mark.both
 def test_pieces_in_any_order_give_what_one_ordered_ingest_gives(spark: SparkSession, tmp_path: Path) -> None:
     """Overlapping pieces, shuffled, with truncation to four items: an in-memory replay is the truth.
 
@@ -96,6 +98,7 @@ def test_a_late_event_beyond_the_window_changes_the_history_that_is_wanted(spark
     assert (row["item_ids"], row["older_item_ids"], back.items_beyond) == ([20, 5], [10], 1)
 
 
+@pytest.mark.both
 def test_a_table_made_before_learns_what_was_cut_when_its_events_come_again(
     spark: SparkSession, tmp_path: Path
 ) -> None:
@@ -175,6 +178,7 @@ def test_columns_that_come_and_go_are_told(spark: SparkSession, tmp_path: Path) 
     assert told == ("column shop is new since the last ingest", "column device is gone since the last ingest")
 
 
+@pytest.mark.both
 def test_only_changed_histories_are_rewritten(spark: SparkSession, tmp_path: Path) -> None:
     made = context(spark, tmp_path / "t")
     ingest_events(made, write_events(tmp_path / "1.csv", [(u, 10, 3, T0) for u in range(1, 21)]))
@@ -191,6 +195,7 @@ def test_only_changed_histories_are_rewritten(spark: SparkSession, tmp_path: Pat
     assert_df_equality(after.where(same), before.where(same))
 
 
+@pytest.mark.both
 def test_every_bad_row_is_quarantined_with_its_reasons(spark: SparkSession, tmp_path: Path) -> None:
     future = int((NOW + timedelta(days=3)).timestamp())
     bad: dict[tuple[Any, ...], list[str]] = {
@@ -234,6 +239,7 @@ def test_too_many_bad_rows_change_no_history(spark: SparkSession, tmp_path: Path
 STRING_KEYS = {"user_id": "string", "item_id": "string"}
 
 
+@pytest.mark.both
 def test_string_ids_keep_zeros_quotes_and_unicode(spark: SparkSession, tmp_path: Path) -> None:
     made = context(spark, tmp_path / "t", keys=STRING_KEYS)
     lines = ["0110912", "'; DROP TABLE x", '"say ""hi"""', "żółw 🐢", "a`b"]
@@ -250,6 +256,7 @@ def test_string_ids_keep_zeros_quotes_and_unicode(spark: SparkSession, tmp_path:
     }
 
 
+@pytest.mark.both
 def test_json_parquet_database_and_folder_give_the_same_history(spark: SparkSession, tmp_path: Path) -> None:
     rows = [(1, 10, 3.0, T0), (1, 20, 4.0, T0 + 1), (2, 10, 5.0, T0)]
     folder = tmp_path / "folder"
@@ -302,6 +309,7 @@ def test_kinds_give_weights_and_iso_times_are_utc(spark: SparkSession, tmp_path:
     assert [reasons for _, reasons, _ in quarantined(made)] == [["weight is not a number"]]
 
 
+@pytest.mark.both
 def test_a_user_with_100000_events_keeps_the_newest(spark: SparkSession, tmp_path: Path) -> None:
     made = context(spark, tmp_path / "t", histories={"buckets": 8, "max_items": 500})
     ingest_events(made, write_events(tmp_path / "e.csv", [(1, i, 3, T0 + i) for i in range(100_000)] + [(2, 5, 1, T0)]))

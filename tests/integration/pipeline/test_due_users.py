@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Any
 
+import pytest
 from chispa import assert_df_equality
 from pyspark.sql import SparkSession
 
@@ -34,6 +35,7 @@ def reason_of(history: Any, row: Any, wanted: DesiredState) -> str | None:
     return "asked" if wanted.full_refresh else None
 
 
+@pytest.mark.both
 def test_each_reason_as_a_loop_would_give_it(spark: SparkSession) -> None:
     """Every combination of model, version, rules, hash and age, and users on one side only."""
     combinations = product(("films", "other"), ("3", "2"), ("rules", "old"), (7, 8), (1, 7, 30))
@@ -75,6 +77,7 @@ def test_everyone_is_new_where_nothing_is_published(spark: SparkSession) -> None
     assert sorted(map(tuple, all_new(keys).collect())) == [(1, 0, 7, "new"), (2, 1, 7, "new")]
 
 
+@pytest.mark.both
 def test_what_the_logs_prove_is_what_a_comparison_of_keys_finds(spark: SparkSession) -> None:
     """Users 3 and 4 came or changed since the publication; model, rules and --full-refresh are asked for in turn."""
     since, hour = NOW - timedelta(hours=1), timedelta(hours=1)

@@ -33,6 +33,7 @@ def table(made: Any) -> Any:
     return made.tables.table("recommendations")
 
 
+@pytest.mark.both
 def test_everybody_gets_the_lists_of_brute_force(filled: Any, registry: Any) -> None:
     made = filled()
     report = run(made)
@@ -48,6 +49,7 @@ def test_a_second_run_finds_nothing_due_and_commits_nothing(ran: Any) -> None:
     assert [c.version for c in table(ran()).commits()] == before
 
 
+@pytest.mark.both
 def test_only_users_with_news_are_scored_and_replaced(ran: Any, registry: Any, tmp_path: Path) -> None:
     before = table(ran()).read(version=1)  # a frame without a version shows what is newest when it is looked at
     later = ran(now=NOW + HOUR)
@@ -63,6 +65,7 @@ def test_only_users_with_news_are_scored_and_replaced(ran: Any, registry: Any, t
     assert published(later) == expected(later, registry.films["1"], k=5)
 
 
+@pytest.mark.both
 def test_another_version_makes_everyone_due_and_four_quarters_refresh_everyone_once(ran: Any, registry: Any) -> None:
     reached: list[Any] = []
     for quarter in range(4):
@@ -105,6 +108,7 @@ def test_allowed_items_are_the_only_ones(filled: Any, tmp_path: Path) -> None:
     assert all(len(items) == len({1, 2, 3} - seen[user]) for user, items in published(made).items())
 
 
+@pytest.mark.both
 def test_the_result_does_not_depend_on_slices_or_batches(ran: Any) -> None:
     whole = published(ran())
     report = run(ran(scoring={"k": 5, "slice_users": 7}, now=NOW + HOUR), full_refresh=True)
@@ -161,6 +165,7 @@ def test_every_user_cold_is_published_unless_the_limit_forbids(pipeline: Any, tm
     assert (report.audit.fallback, report.audit.scored) == (5, 5)
 
 
+@pytest.mark.both
 def test_a_refused_run_leaves_the_table_and_keeps_its_staged_rows(ran: Any) -> None:
     before = published(ran())
     with pytest.raises(AuditRefused, match="overlap with the lists replaced"):
@@ -175,6 +180,7 @@ def test_a_refused_run_leaves_the_table_and_keeps_its_staged_rows(ran: Any) -> N
     assert ran().tables.names("_staging_") == []
 
 
+@pytest.mark.both
 @pytest.mark.parametrize(("sample_users", "looked_at"), [(20_000, range(60, 61)), (20, range(5, 40))])
 def test_the_audit_looks_at_everybody_or_at_a_sample_of_many(ran: Any, sample_users: int, looked_at: range) -> None:
     report = run(ran(audit={"sample_users": sample_users}, now=NOW + HOUR), full_refresh=True)
@@ -184,6 +190,7 @@ def test_the_audit_looks_at_everybody_or_at_a_sample_of_many(ran: Any, sample_us
     assert report.audit.distinct_users == 60
 
 
+@pytest.mark.both
 def test_an_interrupted_run_is_taken_up_again(filled: Any, registry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The driver dies after the second of several slices; the next run scores the others only."""
     from scoreline.pipeline import slices
@@ -211,6 +218,7 @@ def test_an_interrupted_run_is_taken_up_again(filled: Any, registry: Any, monkey
     assert published(filled()) == expected(filled(), registry.films["1"], k=5)
 
 
+@pytest.mark.both
 def test_a_table_whose_maker_was_killed_before_its_first_commit_is_made(filled: Any) -> None:
     made = filled()
     opened = open_run(made, fraction=1.0, full_refresh=False, create=False)
@@ -238,6 +246,7 @@ def test_staged_slices_of_other_inputs_are_not_taken_up(
     assert published(filled()) == expected(filled(), registry.films["1"], k=5)
 
 
+@pytest.mark.both
 def test_rollback_brings_the_run_before_back_and_fences_older_runs(ran: Any) -> None:
     first = status(ran()).published
     assert first is not None
@@ -307,6 +316,7 @@ def test_input_that_a_newer_run_has_published_is_not_looked_at_as_it_was(
     assert plan_run(ran(now=NOW + 2 * HOUR)).reasons == {}
 
 
+@pytest.mark.both
 def test_runs_are_recorded_in_the_table_and_in_mlflow(filled: Any, registry: Any) -> None:
     from mlflow import MlflowClient
 

@@ -35,6 +35,8 @@ from scoreline.tables.delta import Table, Tables
 from scoreline.tables.history import Commit
 from strangers import another, forget, restore, update
 
+pytestmark = pytest.mark.both  # each engine commits in its own way
+
 HOUR = timedelta(hours=1)
 
 

@@ -89,6 +89,7 @@ def predictions(made: Any) -> pd.DataFrame:
     return frame.sort_values("user_id", ignore_index=True)
 
 
+@pytest.mark.both
 def test_predictions_are_those_of_the_model_row_for_row(shop: Any, churn: Any) -> None:
     report = run(shop())
     assert (report.state, report.audit.scored, report.audit.failed) == ("published", ROWS, 0)
@@ -105,6 +106,7 @@ def test_an_output_of_two_columns_becomes_two_columns(shop: Any, churn: Any) -> 
     np.testing.assert_allclose(found, churn.predict_proba(customers()[FEATURES]), rtol=1e-12)
 
 
+@pytest.mark.both
 def test_only_changed_rows_are_scored_again(shop: Any, churn: Any) -> None:
     run(shop())
     assert run(shop(now=NOW + HOUR)).state == "nothing_due"
@@ -163,6 +165,7 @@ def test_no_table_of_features_says_where_it_was_looked_for(shop: Any, tmp_path: 
         run(shop(input={"path": str(tmp_path / "elsewhere"), "key": "customer"}))
 
 
+@pytest.mark.both
 def test_files_without_versions_that_change_are_not_taken_up_and_not_published(
     shop: Any, churn: Any, spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

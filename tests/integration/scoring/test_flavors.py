@@ -160,6 +160,7 @@ def test_inputs_without_names_are_said_by_the_configuration(scoring: Any, tmp_pa
         plan_run(scoring(uri, features))
 
 
+@pytest.mark.both
 def test_a_refusal_says_why_users_failed(scoring: Any, spark: SparkSession, tmp_path: Path) -> None:
     place = str(tmp_path / "numbers")
     spark.range(9).selectExpr("id as customer", "cast(nullif(id, 8) as bigint) as n").write.parquet(place)

@@ -21,6 +21,8 @@ from scoreline.ingest.ingest import ingest_events
 from scoreline.pipeline.inputs import open_inputs, quarantine_unkeyed
 from scoreline.sources.reader import read_source
 
+pytestmark = pytest.mark.both  # each engine reads in its own way
+
 T0 = 1_700_000_000
 COLUMNS = {"user_id": "user", "item_id": "item", "time": "at"}
 WANTED = ["user", "item", "at"]

@@ -4,8 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from builders import context
 from scoreline.ingest.ingest import ingest_events
+
+pytestmark = pytest.mark.both  # each engine reads in its own way
 
 
 def test_ids_are_at_most_255_characters_without_control_characters(spark: Any, tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from builders import settings
 from scoreline.errors import InputError
 from scoreline.sources.values import instant, key, number, require_kinds
 
+pytestmark = pytest.mark.both  # each engine casts in its own way
+
 # text: the whole number and the number it is (None: it is none)
 NUMBERS: dict[str, tuple[int | None, float | None]] = {
     "5": (5, 5.0),

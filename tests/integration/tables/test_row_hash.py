@@ -13,6 +13,8 @@ from pyspark.sql import types as T
 from scoreline.ingest.histories import bucket_of
 from scoreline.tables.row_hash import row_hash
 
+pytestmark = pytest.mark.both  # a hash that differs makes everybody due
+
 NAN = float("nan")
 AT, LATER = (datetime(2026, 7, 1, 3, 0, 0, micros, tzinfo=UTC) for micros in (1, 2))
 

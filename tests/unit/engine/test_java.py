@@ -62,6 +62,7 @@ def test_without_a_place_for_the_script_the_machines_own_is_taken(machine: Path,
     assert ensure_java() == machine
 
 
+@pytest.mark.spark
 def test_a_session_that_does_not_start_is_one_message(machine: Path, tmp_path: Path) -> None:
     (tmp_path / "delta-spark.jar").touch()
     start = "from scoreline.errors import ScorelineError\nfrom scoreline.engine.session import get_session\n"

@@ -12,11 +12,11 @@ from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from deltalake.exceptions import DeltaError
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import types as T
 
 from scoreline.engine.engine import Figures
-from scoreline.errors import RunFailed
 
 __all__ = ["SailEngine", "embedded_session", "scratch"]
 
@@ -57,10 +57,10 @@ class SailEngine:
 def read_files(session: SparkSession, schema: T.StructType, files: list[str]) -> DataFrame:
     """Rows of Parquet files; a column that a file lacks is null in its rows.
 
-    Raises RunFailed for a file that is not there: Sail would pass over it without a word.
+    Raises DeltaError for a file that is not there: Sail would pass over it without a word.
     """
     if lost := next((file for file in files if not Path(file.removeprefix("file://")).exists()), None):
-        raise RunFailed(f"{lost} does not exist any more, and the table's log names it.")
+        raise DeltaError(f"{lost} does not exist, and the table's log names it")
     # without comments: where two columns of a union differ in them, Sail refuses its own plan
     bare = T.StructType([T.StructField(field.name, field.dataType) for field in schema])
     if not files:
