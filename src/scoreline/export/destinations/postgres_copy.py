@@ -6,6 +6,7 @@ by speculation, finds the number claimed and writes nothing.
 
 import io
 import json
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -41,7 +42,9 @@ def _copy_task(load: Load, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Rec
     from pyspark import TaskContext
 
     task = TaskContext.get()
-    yield copy_partition(load, task.partitionId() if task else 0, batches).batch()
+    # the embedded engine has no tasks, and none is tried twice: any number will do that no other part has
+    number = task.partitionId() if task else secrets.randbits(31)
+    yield copy_partition(load, number, batches).batch()
 
 
 def copy_partition(load: Load, number: int, batches: Iterator[pa.RecordBatch]) -> Sent:
