@@ -69,11 +69,11 @@ def test_one_module_an_engine_builds_the_session_and_one_touches_the_environment
     assert [name for name, code in text.items() if '"JAVA_HOME"] =' in code] == ["java.py"]
 
 
-def test_three_seams_ask_which_engine_it_is_and_nothing_else() -> None:
+def test_the_seams_ask_which_engine_it_is_and_nothing_else() -> None:
     asking = {
         p.relative_to(PACKAGE).as_posix() for p in PACKAGE.rglob("*.py") if '.name == "embedded"' in p.read_text()
     }
-    assert asking == {"pipeline/distribute.py", "sources/text_files.py", "tables/delta.py"}
+    assert asking == {"pipeline/distribute.py", "sources/parquet.py", "sources/text_files.py", "tables/delta.py"}
 
 
 def test_every_function_that_a_command_gives_a_context_is_a_step() -> None:

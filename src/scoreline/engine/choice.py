@@ -57,10 +57,8 @@ def _beyond(settings: Settings) -> Iterator[str]:
         yield f"spark has {next(iter(settings.spark))} (there is no Spark to set it in)"
     if settings.input is not None:
         yield "there is an input section (it scores histories)"
-    if events is not None and (events.query or events.table):
-        yield "events come from a database (it reads csv)"
+    if events is not None and events.table:
+        yield f"events.table is {events.table} (it reads databases by events.query)"
     for section, layout in (("events", events), ("items", settings.items)):
-        if layout is not None and layout.format != "csv":
-            yield f"{section}.format is {layout.format} (it reads csv)"
         if layout is not None and len(layout.separator) > 1:
             yield f"{section}.separator is {layout.separator!r} (it takes one character)"

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, Observation, SparkSession
+from pyspark.sql import types as T
 
 __all__ = ["Engine", "Figures", "engine_of"]
 
@@ -37,6 +38,14 @@ class Engine(Protocol):
 
     def ranged(self, rows: DataFrame, partitions: int, *by: str) -> DataFrame:
         """The rows sorted, each file having its own range of the first column."""
+        ...
+
+    def files(self, path: str) -> list[str]:
+        """The data files under a path, by their addresses."""
+        ...
+
+    def text(self, column: Column, kind: T.DataType) -> Column:
+        """A value of a type as Spark's cast to text writes it."""
         ...
 
 
@@ -74,6 +83,12 @@ class SparkEngine:
 
     def ranged(self, rows: DataFrame, partitions: int, *by: str) -> DataFrame:
         return rows.repartitionByRange(partitions, by[0]).sortWithinPartitions(*by)
+
+    def files(self, path: str) -> list[str]:
+        return sorted(self.session.read.schema("_ string").text(path).inputFiles())
+
+    def text(self, column: Column, kind: T.DataType) -> Column:
+        return column.cast("string")
 
 
 def engine_of(session: SparkSession) -> Engine:

@@ -1,21 +1,15 @@
-"""CSV files for an engine that refuses a file for one line: read by Arrow, every field as text, misfits kept whole.
+"""CSV files for an engine that refuses a file for one line: read by Arrow, every field as text, misfits kept whole."""
 
-Written to Parquet on the way, a block at a time: what is larger than memory passes through as well.
-"""
-
-import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.csv as pc
-import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
-from pyspark.sql import types as T
 
-from scoreline.engine.embedded.sail import read_files, scratch
-from scoreline.engine.filesystem import shown
+from scoreline.engine.embedded.files import DataFile, data_files
+from scoreline.engine.embedded.spool import spooled
 from scoreline.errors import InputError, told
 from scoreline.tables.schema import MALFORMED, SOURCE
 
@@ -26,7 +20,7 @@ _PACKED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 
 
 def read_lines(spark: SparkSession, path: str, layout: "Layout", names: Sequence[str], *, checked: bool) -> DataFrame:
-    """The columns `names`, SOURCE and MALFORMED (the line, where it has too few fields or too many).
+    """The columns `names`, SOURCE, MALFORMED (the line, if it has too few fields or too many), and those of folders.
 
     Raises InputError for what Arrow cannot read, and where not every header was looked at (`checked`).
     """
@@ -35,28 +29,23 @@ def read_lines(spark: SparkSession, path: str, layout: "Layout", names: Sequence
             f"{path}: there are more files than headers are looked at, and the embedded engine would take all of them "
             "in the order of the first. Name the columns (events.fields), or say engine: spark."
         )
-    files = sorted(spark.read.schema("_ string").text(path).inputFiles())
     numbered = [f"c{place}" for place in range(len(names))]
-    fields = [pa.field(name, pa.string()) for name in (*numbered, "source", "malformed")]
-    schema = pa.schema(fields)
-    folder = scratch("csv")
-    with pq.ParquetWriter(folder / "lines.parquet", schema, compression="lz4", use_dictionary=["source"]) as writer:
-        for file in files:
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for file in data_files(path):
             try:
-                for batch in _batches(file, layout, numbered):
-                    writer.write_batch(_with_source(batch, schema, file))
+                for batch in _batches(file.path, layout, numbered):
+                    yield _with_source(batch, names, file)
             except (pa.ArrowException, UnicodeError) as error:
                 raise InputError(
-                    f"{shown(file)} could not be read as {layout.encoding}: {told(error)}. Correct the file or its "
+                    f"{file.path} could not be read as {layout.encoding}: {told(error)}. Correct the file or its "
                     "encoding, or say engine: spark, which reads around such a place."
                 ) from None
-    kinds = T.StructType([T.StructField(field.name, T.StringType()) for field in schema])
-    rows = read_files(spark, kinds, [str(folder / "lines.parquet")])
-    columns = [F.col(number).alias(name) for number, name in zip(numbered, names, strict=True)]
-    return rows.select(*columns, F.col("malformed").alias(MALFORMED), F.col("source").alias(SOURCE))
+
+    return spooled(spark, batches(), pa.schema([(name, pa.string()) for name in (*names, SOURCE, MALFORMED)]))
 
 
-def _batches(file: str, layout: "Layout", numbered: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def _batches(file: Path, layout: "Layout", numbered: Sequence[str]) -> Iterator[pa.RecordBatch]:
     misfits: list[str] = []
 
     def keep(row: Any) -> str:
@@ -83,9 +72,7 @@ def _batches(file: str, layout: "Layout", numbered: Sequence[str]) -> Iterator[p
         quoted_strings_can_be_null=False,
         null_values=[""],
     )
-    local = shown(file)
-    packed = next((how for end, how in _PACKED.items() if local.lower().endswith(end)), None)
-    with pa.input_stream(local, compression=packed) as raw:
+    with unpacked(file) as raw:
         try:
             opened = pc.open_csv(raw, read_options=reading, parse_options=parsing, convert_options=text)
         except pa.ArrowInvalid as error:
@@ -103,16 +90,22 @@ def _batches(file: str, layout: "Layout", numbered: Sequence[str]) -> Iterator[p
 
 def _misfits(lines: list[str], numbered: Sequence[str]) -> pa.RecordBatch:
     nothing = [pa.nulls(len(lines), pa.string()) for _ in numbered]
-    return pa.RecordBatch.from_arrays([*nothing, pa.array(lines, pa.string())], names=[*numbered, "malformed"])
+    return pa.RecordBatch.from_arrays([*nothing, pa.array(lines, pa.string())], names=[*numbered, MALFORMED])
 
 
-def _with_source(batch: pa.RecordBatch, schema: pa.Schema, file: str) -> pa.RecordBatch:
-    source = pa.repeat(pa.scalar(_as_spark_says(file), pa.string()), batch.num_rows)
-    found = dict(zip(batch.schema.names, batch.columns, strict=True)) | {"source": source}
-    found.setdefault("malformed", pa.nulls(batch.num_rows, pa.string()))
-    return pa.RecordBatch.from_arrays([found[name] for name in schema.names], schema=schema)
+def _with_source(batch: pa.RecordBatch, names: Sequence[str], file: DataFile) -> pa.RecordBatch:
+    found = dict(zip([*names, MALFORMED], batch.columns, strict=False))
+    found.setdefault(MALFORMED, pa.nulls(batch.num_rows, pa.string()))
+    return pa.RecordBatch.from_pydict(found | of_file(file, batch.num_rows))
 
 
-def _as_spark_says(file: str) -> str:
-    """The address of a file as Spark writes it: `file:/path`, what no URI may have as %XX, and letters as they are."""
-    return "file:" + re.sub(r'[\x00-\x20"#%<>?\[\\\]^`{|}\x7f]', lambda found: f"%{ord(found[0]):02X}", shown(file))
+def of_file(file: DataFile, rows: int) -> dict[str, pa.Array]:
+    """What each row of a file has by the file's place: the columns of its folders, and SOURCE."""
+    said = {**file.folders, SOURCE: file.uri}
+    return {name: pa.repeat(pa.scalar(value, pa.string()), rows) for name, value in said.items()}
+
+
+def unpacked(file: Path) -> pa.NativeFile:
+    """The bytes of a file, unpacked if its name says that they are packed."""
+    packed = next((how for end, how in _PACKED.items() if file.name.lower().endswith(end)), None)
+    return pa.input_stream(str(file), compression=packed)

@@ -78,7 +78,8 @@ def _fetch(spark: SparkSession, url: str, source: str, database: Database, wante
             )
     rows = database.scratch.read().toDF(*names)
     times = [name for name, found in kinds.items() if found and all(issubclass(kind, date) for kind in found)]
-    return rows.withColumns({name: instant(name, T.StringType(), "iso") for name in times})
+    # the client of Spark Connect takes no empty set of columns
+    return rows.withColumns({name: instant(name, T.StringType(), "iso") for name in times}) if times else rows
 
 
 def _as_text(spark: SparkSession, names: list[str], rows: Sequence[Sequence[object]]) -> DataFrame:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from pyspark.sql import SparkSession
 
 from scoreline.engine import filesystem
+from scoreline.engine.engine import engine_of
 from scoreline.errors import InputError, told
 
 _BYTES = 1 << 16
@@ -67,7 +68,7 @@ class Head:
 def looked_at(spark: SparkSession, path: str, kind: str, encoding: str = "UTF-8") -> list[Head]:
     """The heads of the files that Spark reads there; raises InputError for one that is not what it is read as."""
     _require_no_table(spark, path)
-    files = sorted(spark.read.schema("_ string").text(path).inputFiles())
+    files = engine_of(spark).files(path)
     if not files:
         raise InputError(f"{path}: there is no file in it.")
     with ThreadPoolExecutor(_AT_ONCE) as pool:

@@ -6,15 +6,17 @@ for, and fills with nulls what one of the files lacks.
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from scoreline.engine.engine import engine_of
 from scoreline.engine.failures import explained
 from scoreline.engine.filesystem import hadoop_path, is_remote, shown
 from scoreline.engine.session_settings import session_settings
@@ -24,7 +26,7 @@ from scoreline.errors import InputError
 
 _NANOS = "spark.sql.legacy.parquet.nanosAsLong"
 _FOLDERS = "spark.sql.sources.partitionColumnTypeInference.enabled"
-_SPARK_SCHEMA = "org.apache.spark.sql.parquet.row.metadata"
+SPARK_SCHEMA = "org.apache.spark.sql.parquet.row.metadata"
 _AT_ONCE = 16  # footers; on a store each is a request or two
 
 
@@ -37,6 +39,7 @@ class Parquet:
 
     rows: DataFrame
     problems: Mapping[str, str]
+    files: Sequence[str]
 
     def require(self, columns: Sequence[str], source: str) -> None:
         """Raise InputError if one of the columns may not be asked for."""
@@ -46,7 +49,7 @@ class Parquet:
 
 
 @dataclass(frozen=True)
-class _Footer:
+class Footer:
     """What one file says of its columns: the type as Parquet writes it; and Spark's, None where it has none."""
 
     file: str
@@ -54,27 +57,44 @@ class _Footer:
     kinds: Mapping[str, T.DataType | None]
 
 
-def read_parquet(spark: SparkSession, path: str) -> Parquet:
+def read_parquet(spark: SparkSession, path: str, *, file: str | None = None) -> Parquet:
     """Read Parquet files; columns that their folders give (`shop=007`) are text, times in nanoseconds are times.
 
-    Raises InputError if there is no file, or if two of them disagree about a column's type.
+    `file`: a column more, which file a row is in. Raises InputError if there is no file, or if two of them disagree
+    about a column's type.
     """
-    files = sorted(spark.read.schema("_ string").parquet(path).inputFiles())
+    engine = engine_of(spark)
+    files = engine.files(path)
     if not files:
         raise InputError(f"{path}: there is no Parquet file in it.")
+    if engine.name == "embedded":
+        from scoreline.sources import arrow_parquet
+
+        schema, problems = _schema(path, files, arrow_parquet.footer)[:2]
+        return Parquet(arrow_parquet.rows(spark, path, schema, file), problems, files)
     if is_remote(spark):  # no JVM here that reads footers
         with session_settings(spark, {_FOLDERS: "false", _NANOS: "true"}):
             found = spark.read.option("mergeSchema", "true").parquet(path).schema
-        return Parquet(spark.read.schema(found).parquet(path), {})
+        return Parquet(_with_file(spark.read.schema(found).parquet(path), file), {}, files)
+    schema, problems, footers = _schema(path, files, partial(_footer, spark))
+    rows = with_folders(lambda wanted: spark.read.schema(wanted).parquet(path), schema)
+    return Parquet(_with_times(_with_file(rows, file), footers), problems, files)
+
+
+def _schema(
+    path: str, files: Sequence[str], look: Callable[[str], Footer]
+) -> tuple[T.StructType, Mapping[str, str], Sequence[Footer]]:
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        footers = list(pool.map(lambda file: _footer(spark, file), files))
+        footers = list(pool.map(look, files))
     problems = _problems(footers)
     for name, problem in problems.items():
         logging.getLogger(__name__).info("column=%s %s", name, problem)
     kinds = _kinds(path, footers)
-    schema = T.StructType([T.StructField(name, kind) for name, kind in kinds.items()])
-    rows = with_folders(lambda wanted: spark.read.schema(wanted).parquet(path), schema)
-    return Parquet(_with_times(rows, footers), problems)
+    return T.StructType([T.StructField(name, kind) for name, kind in kinds.items()]), problems, footers
+
+
+def _with_file(rows: DataFrame, file: str | None) -> DataFrame:
+    return rows.withColumn(file, F.col("_metadata.file_path")) if file else rows
 
 
 def with_folders(read: Any, schema: T.StructType) -> DataFrame:
@@ -87,7 +107,7 @@ def with_folders(read: Any, schema: T.StructType) -> DataFrame:
     return written
 
 
-def _footer(spark: SparkSession, file: str) -> _Footer:
+def _footer(spark: SparkSession, file: str) -> Footer:
     jvm: Any = spark._jvm
     hadoop = spark._jsparkSession.sessionState().newHadoopConf()
     name = shown(file)
@@ -100,9 +120,9 @@ def _footer(spark: SparkSession, file: str) -> _Footer:
             reader.close()
     fields = {field.getName(): field for field in about.getSchema().getFields()}
     written = {column: _written(column, field.toString()) for column, field in fields.items()}
-    known = _spark_schema(about.getKeyValueMetaData().get(_SPARK_SCHEMA))
+    known = spark_schema(about.getKeyValueMetaData().get(SPARK_SCHEMA))
     kinds = {column: known.get(column) or _kind(spark, field, written[column]) for column, field in fields.items()}
-    return _Footer(name, written, kinds)
+    return Footer(name, written, kinds)
 
 
 def _written(name: str, declared: str) -> str:
@@ -114,7 +134,7 @@ def _written(name: str, declared: str) -> str:
     return " ".join(" ".join(declared.split()[1:]).replace(f" {name}", "", 1).split())
 
 
-def _spark_schema(noted: str | None) -> dict[str, T.DataType]:
+def spark_schema(noted: str | None) -> dict[str, T.DataType]:
     """The types that Spark itself has noted in a file, such as an interval, which Parquet has as a number."""
     if noted is None or '"udt"' in noted:
         return {}
@@ -138,9 +158,9 @@ def _kind(spark: SparkSession, field: Any, written: str) -> T.DataType | None:
     return None if _text(kind).startswith("time(") else kind  # Spark 4.1 knows of a time of day, and reads none
 
 
-def _kinds(path: str, footers: Sequence[_Footer]) -> dict[str, T.DataType]:
+def _kinds(path: str, footers: Sequence[Footer]) -> dict[str, T.DataType]:
     """One type per column that can be read; raises InputError where two files disagree."""
-    first: dict[str, _Footer] = {}
+    first: dict[str, Footer] = {}
     for footer in footers:
         for name, kind in footer.kinds.items():
             before = first.setdefault(name, footer)
@@ -159,7 +179,7 @@ def _text(kind: T.DataType | None) -> str:
     return kind.simpleString() if kind else ""
 
 
-def _problems(footers: Sequence[_Footer]) -> dict[str, str]:
+def _problems(footers: Sequence[Footer]) -> dict[str, str]:
     """Why columns may not be asked for: no type, a name twice, not in every file."""
     found: dict[str, str] = {}
     everywhere = {name: footer for footer in footers for name in footer.kinds}
@@ -184,7 +204,7 @@ def _problems(footers: Sequence[_Footer]) -> dict[str, str]:
     return found
 
 
-def _with_times(rows: DataFrame, footers: Sequence[_Footer]) -> DataFrame:
+def _with_times(rows: DataFrame, footers: Sequence[Footer]) -> DataFrame:
     """Columns in nanoseconds, which were read as numbers, as Spark's times: in microseconds, the rest cut off."""
     written = {name: text for footer in footers for name, text in footer.written.items()}
     times = {name: _time(name, "true" in text) for name, text in written.items() if "(TIMESTAMP(NANOS" in text}

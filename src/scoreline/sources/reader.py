@@ -11,16 +11,16 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from scoreline.engine.engine import engine_of
 from scoreline.engine.failures import explained
-from scoreline.engine.filesystem import shown
 from scoreline.engine.sql import quoted, quoted_name
 from scoreline.errors import InputError
 from scoreline.redaction import without_credentials
 from scoreline.sources.database import Database, read_database
-from scoreline.sources.heads import ONE_A_LINE, Head, is_one_document, looked_at
+from scoreline.sources.heads import looked_at
 from scoreline.sources.parquet import read_parquet
-from scoreline.sources.text_files import Layout, read_csv
-from scoreline.sources.values import require_kinds, valid_text
+from scoreline.sources.text_files import Layout, read_csv, read_json
+from scoreline.sources.values import valid_text
 from scoreline.tables.delta import table_at
 from scoreline.tables.schema import MALFORMED, RAW, SOURCE
 
@@ -82,21 +82,18 @@ def _read_files(spark: SparkSession, path: str, layout: Layout, wanted: list[str
     _require_file(path)
     with explained(f"{path} could not be read as {layout.format}", otherwise=InputError):
         if layout.format == "delta":
-            if not table_at(spark, path, path, in_catalog=False).exists():
+            table = table_at(spark, path, path, in_catalog=False)
+            if not table.exists():
                 raise InputError(f"{path}: there is no Delta table here.")
-            return spark.read.format("delta").load(path).withColumn(SOURCE, _file_name())
+            return table.read_from(SOURCE)
         heads = looked_at(spark, path, layout.format, layout.encoding if layout.format == "csv" else "UTF-8")
         if layout.format == "csv":
             return read_csv(spark, path, layout, heads, wanted)
         if layout.format == "json":
-            return _read_json(spark, path, heads, wanted)
-        found = read_parquet(spark, path)
+            return read_json(spark, path, heads, wanted)
+        found = read_parquet(spark, path, file=SOURCE)
         found.require(wanted, path)
-        return found.rows.withColumn(SOURCE, _file_name())
-
-
-def _file_name() -> Column:
-    return F.col("_metadata.file_path")
+        return found.rows
 
 
 def _require_file(path: str) -> None:
@@ -113,30 +110,6 @@ def _require_file(path: str) -> None:
         raise InputError(f"{path}: the file is empty; expected at least a row.")
 
 
-def _read_json(spark: SparkSession, path: str, heads: list[Head], wanted: list[str]) -> DataFrame:
-    documents = True in [is_one_document(head) for head in heads]
-    if documents:
-        _require_one_document(spark, path)
-    given = spark.read.option("multiLine", str(documents).lower())
-    found = given.option("primitivesAsString", "true").json(path).schema
-    if documents and "_corrupt_record" in found.names:
-        raise InputError(f"{path} is no complete JSON document; {ONE_A_LINE}")
-    require_kinds(found, {name: name for name in wanted if name in found.names}, path)
-    names = [*(name for name in found.names if name != "_corrupt_record"), MALFORMED]
-    text = T.StructType([T.StructField(name, T.StringType()) for name in names])
-    reader = given.schema(text).option("mode", "PERMISSIVE").option("columnNameOfCorruptRecord", MALFORMED)
-    return reader.json(path).withColumn(SOURCE, _file_name())
-
-
-def _require_one_document(spark: SparkSession, path: str) -> None:
-    """Raise InputError where a file has more than one: Spark would read the first and say nothing of the rest."""
-    strings, ends = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', r"[\]}]\s*[\[{]"
-    bare = F.regexp_replace("value", strings, "")
-    several = spark.read.text(path, wholetext=True).where(bare.rlike(ends)).select(_file_name()).first()
-    if several is not None:
-        raise InputError(f"{shown(several[0])} has several JSON documents one after the other; {ONE_A_LINE}")
-
-
 def _require_columns(rows: DataFrame, wanted: list[str], source: str, layout: Layout) -> None:
     found = [c for c in rows.columns if c not in (SOURCE, MALFORMED)]
     missing = [c for c in wanted if c not in found]
@@ -151,19 +124,19 @@ def _require_columns(rows: DataFrame, wanted: list[str], source: str, layout: La
 
 def _written(rows: DataFrame, name: str) -> Column:
     """A value as the quarantine keeps it; bytes are no text, and are written as hexadecimal digits."""
-    column = F.col(quoted(name))
-    is_binary = isinstance(rows.schema[name].dataType, T.BinaryType)
-    return F.coalesce(F.hex(column) if is_binary else column.cast("string"), F.lit(""))
+    column, kind = F.col(quoted(name)), rows.schema[name].dataType
+    text = F.hex(column) if isinstance(kind, T.BinaryType) else engine_of(rows.sparkSession).text(column, kind)
+    return F.coalesce(text, F.lit(""))
 
 
 def _with_raw(rows: DataFrame, layout: Layout) -> DataFrame:
     fields = [c for c in rows.columns if c not in (SOURCE, MALFORMED)]
     separator = layout.separator if layout.format == "csv" else ","
-    joined = valid_text(F.concat_ws(separator, *[_written(rows, c) for c in fields]))
+    joined = F.concat_ws(separator, *[_written(rows, c) for c in fields])
     malformed = F.col(MALFORMED) if MALFORMED in rows.columns else F.lit(None).cast("string")
     return rows.select(
         *[F.col(quoted(c)) for c in fields],
         F.col(SOURCE),
-        F.coalesce(malformed, joined).alias(RAW),
+        valid_text(F.coalesce(malformed, joined)).alias(RAW),
         malformed.isNotNull().alias(MALFORMED),
     )

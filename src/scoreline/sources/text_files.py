@@ -1,4 +1,4 @@
-"""CSV files in any encoding: every field as text, every line that does not fit whole.
+"""CSV files in any encoding, and JSON: every field as text, every line that does not fit whole.
 
 What Spark reads natively it reads natively. Other encodings are read byte by byte, as ISO-8859-1 shows them, and each
 field is decoded: in all of them a separator, a quote or a line's end is no part of another character.
@@ -13,12 +13,13 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from scoreline.engine.engine import engine_of
-from scoreline.engine.filesystem import is_remote
+from scoreline.engine.filesystem import is_remote, shown
 from scoreline.engine.session_settings import session_settings
 from scoreline.engine.sql import quoted
 from scoreline.errors import InputError
-from scoreline.sources.heads import FILES_LOOKED_AT, Head, header
+from scoreline.sources.heads import FILES_LOOKED_AT, ONE_A_LINE, Head, header, is_one_document
 from scoreline.sources.parquet import with_folders
+from scoreline.sources.values import require_kinds
 from scoreline.tables.schema import MALFORMED, SOURCE
 
 
@@ -77,6 +78,41 @@ def read_csv(spark: SparkSession, path: str, layout: Layout, heads: Sequence[Hea
     rows = with_folders(lambda schema: spark.read.schema(schema).options(**options).csv(path), text)
     rows = rows.withColumn(SOURCE, F.col("_metadata.file_path"))
     return rows if native else _decoded(spark, rows, layout.encoding)
+
+
+def read_json(spark: SparkSession, path: str, heads: Sequence[Head], wanted: Sequence[str]) -> DataFrame:
+    """Every value as text; MALFORMED is the line that is none of an object. Raises InputError by the first bytes."""
+    documents = True in [is_one_document(head) for head in heads]
+    if engine_of(spark).name == "embedded":
+        from scoreline.sources.local_json import read_objects
+
+        rows, kinds = read_objects(spark, path, documents=documents)
+        _require_scalars(kinds, wanted, path)
+        return rows
+    if documents:
+        _require_one_document(spark, path)
+    given = spark.read.option("multiLine", str(documents).lower())
+    found = given.option("primitivesAsString", "true").json(path).schema
+    if documents and "_corrupt_record" in found.names:
+        raise InputError(f"{path} is no complete JSON document; {ONE_A_LINE}")
+    _require_scalars(found, wanted, path)
+    names = [*(name for name in found.names if name != "_corrupt_record"), MALFORMED]
+    text = T.StructType([T.StructField(name, T.StringType()) for name in names])
+    reader = given.schema(text).option("mode", "PERMISSIVE").option("columnNameOfCorruptRecord", MALFORMED)
+    return reader.json(path).withColumn(SOURCE, F.col("_metadata.file_path"))
+
+
+def _require_scalars(found: T.StructType, wanted: Sequence[str], path: str) -> None:
+    require_kinds(found, {name: name for name in wanted if name in found.names}, path)
+
+
+def _require_one_document(spark: SparkSession, path: str) -> None:
+    """Raise InputError where a file has more than one: Spark would read the first and say nothing of the rest."""
+    strings, ends = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', r"[\]}]\s*[\[{]"
+    bare = F.regexp_replace("value", strings, "")
+    several = spark.read.text(path, wholetext=True).where(bare.rlike(ends)).select(F.col("_metadata.file_path")).first()
+    if several is not None:
+        raise InputError(f"{shown(several[0])} has several JSON documents one after the other; {ONE_A_LINE}")
 
 
 def _names(path: str, layout: Layout, heads: Sequence[Head], wanted: Sequence[str]) -> tuple[list[str], bool]:

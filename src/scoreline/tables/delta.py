@@ -15,6 +15,7 @@ from uuid import uuid4
 import pyarrow as pa
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from scoreline.config.settings import TablesSettings
@@ -129,6 +130,10 @@ class Table:
         if version is not None:
             reader = reader.option("versionAsOf", version)
         return reader.table(self.identifier) if self.in_catalog else reader.load(self.location)
+
+    def read_from(self, file: str) -> DataFrame:
+        """The newest version, and in the column `file` which file a row is in."""
+        return self.read().withColumn(file, F.col("_metadata.file_path"))
 
     def write(
         self, rows: DataFrame | pa.RecordBatchReader, mode: str, options: Mapping[str, str] | None = None

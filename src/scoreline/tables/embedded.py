@@ -18,16 +18,18 @@ from urllib.parse import unquote
 from uuid import uuid4
 
 import pyarrow as pa
-import pyarrow.parquet as pq
-from deltalake import CommitProperties, DeltaTable, Field, QueryBuilder, Transaction, WriterProperties, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Field, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import DeltaError
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
-from scoreline.engine.embedded.sail import batches, read_files, scratch, written
+from scoreline.engine.embedded.files import uri
+from scoreline.engine.embedded.sail import batches, read_files, written
+from scoreline.engine.embedded.spool import parquet_batches, spooled
 from scoreline.engine.sql import quoted
+from scoreline.errors import InputError
 from scoreline.tables.added_files import added, stats_columns
 from scoreline.tables.commit_note import Note, read_note
 from scoreline.tables.delta import _PROPERTIES, _RETENTION, Table, _interval, committed
@@ -35,6 +37,7 @@ from scoreline.tables.history import Commit
 
 _METRICS = {"num_target_rows_inserted": "numTargetRowsInserted", "num_target_rows_updated": "numTargetRowsUpdated"}
 _FRESH = "_fresh-"  # readers and VACUUM pass over names that begin with _
+_READ = {"deletionVectors", "timestampNtz", "vacuumProtocolCheck", "v2Checkpoint"}  # features of readers
 _OPERATIONS = {"ADD COLUMN": "ADD COLUMNS"}
 
 
@@ -68,10 +71,31 @@ class EmbeddedTable(Table):
         return self._rows(self._log(version))
 
     def _rows(self, log: DeltaTable) -> DataFrame:
+        _require_readable(log, self.location)
         schema = self._schema(log)
-        if _has_deletions(log):
-            return read_files(self.spark, schema, [_copied(log, schema)])
+        if log.metadata().partition_columns or _deletions(log):
+            return self._spooled(log, schema)
         return read_files(self.spark, schema, sorted(unquote(file) for file in log.file_uris()))
+
+    def read_from(self, file: str) -> DataFrame:
+        log = self._log()
+        _require_readable(log, self.location)
+        return self._spooled(log, self._schema(log), file)
+
+    def _spooled(self, log: DeltaTable, schema: T.StructType, file: str | None = None) -> DataFrame:
+        """The rows by Arrow: Sail is not asked to mind deletion vectors, nor values that are in the log only."""
+        arrow = to_arrow_schema(schema)
+        wanted = arrow.append(pa.field(file, pa.string())) if file else arrow
+        deleted = _deletions(log)
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            for add in sorted(pa.table(log.get_add_actions()).to_pylist(), key=lambda add: add["path"]):
+                path = Path(self.location, unquote(add["path"]))
+                given = {name: _said(value) for name, value in (add.get("partition_values") or {}).items()}
+                kept = deleted.get(f"file://{path}")
+                yield from parquet_batches(path, wanted, given | ({file: uri(path)} if file else {}), kept)
+
+        return spooled(self.spark, batches(), wanted)
 
     def files(self, version: int) -> set[str]:
         return {unquote(file) for file in self._log(version).file_uris()}
@@ -302,26 +326,38 @@ def _first_commit(location: str, schema: T.StructType, properties: Mapping[str, 
         fresh.unlink()
 
 
-def _has_deletions(log: DeltaTable) -> bool:
+def _deletions(log: DeltaTable) -> dict[str, pa.Array]:
+    """Of files with deleted rows, by their addresses, which rows are still there."""
     if "deletionVectors" not in (log.protocol().reader_features or []):
-        return False
-    return any(batch.num_rows for batch in pa.RecordBatchReader.from_stream(log.deletion_vectors()))
-
-
-def _copied(log: DeltaTable, schema: T.StructType) -> str:
-    """The rows of a version as a file of our own: Sail is not asked to mind deletion vectors."""
-    file = scratch("version") / "rows.parquet"
-    arrow = to_arrow_schema(schema)
-    with pq.ParquetWriter(file, arrow, compression="lz4") as writer:
-        for batch in QueryBuilder().register("t", log).execute("SELECT * FROM t"):
-            writer.write_batch(_cast(pa.record_batch(batch), arrow))
-    return str(file)
+        return {}
+    found: dict[str, pa.Array] = {}
+    for batch in pa.RecordBatchReader.from_stream(log.deletion_vectors()):
+        for name, kept in zip(batch.column("filepath").to_pylist(), batch.column("selection_vector"), strict=True):
+            found[unquote(name)] = kept.values
+    return found
 
 
 def _spark_schema(schema: pa.Schema) -> T.StructType:
     from pyspark.sql.pandas.types import from_arrow_schema
 
     return from_arrow_schema(schema)
+
+
+def _said(value: object) -> str | None:
+    """A value of a partition as text that Arrow casts back."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return None if value is None else str(value)
+
+
+def _require_readable(log: DeltaTable, location: str) -> None:
+    """Raise InputError for a table with a feature that changes what its files say."""
+    mapped = log.metadata().configuration.get("delta.columnMapping.mode", "none") != "none"
+    found = {*(log.protocol().reader_features or []), *(["columnMapping"] if mapped else [])}
+    if beyond := sorted(found - _READ):
+        raise InputError(
+            f"{location} has the table feature {beyond[0]}, which the embedded engine does not read. Say engine: spark."
+        )
 
 
 class _Stream:

@@ -115,9 +115,9 @@ def test_what_the_engine_cannot_do_is_said_before_anything_is_done() -> None:
         engine="embedded",
         tables={"catalog": "main.films"},
         spark={"spark.master": "local[1]"},
-        events=_events(format="json"),
+        events=_events(table="ratings"),
     )
-    said = r"tables.catalog is main.films .*; spark has spark.master .*; events.format is json"
+    said = r"tables.catalog is main.films .*; spark has spark.master .*; events.table is ratings"
     with pytest.raises(ConfigurationError, match=said):
         open_context(beyond)
     assert not is_embedded(beyond.model_copy(update={"engine": "auto"}))

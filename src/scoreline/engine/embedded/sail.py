@@ -16,6 +16,8 @@ from deltalake.exceptions import DeltaError
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import types as T
 
+from scoreline.engine.embedded.files import data_files
+from scoreline.engine.embedded.text import written_as_spark
 from scoreline.engine.engine import Figures
 
 __all__ = ["SailEngine", "embedded_session", "scratch"]
@@ -47,6 +49,13 @@ class SailEngine:
     def ranged(self, rows: DataFrame, partitions: int, *by: str) -> DataFrame:
         """Sail has no ranges: its `repartitionByRange` puts any row into any file."""
         return rows.orderBy(*by)
+
+    def files(self, path: str) -> list[str]:
+        """Sail takes other files of a folder than Spark does."""
+        return [file.uri for file in data_files(path)]
+
+    def text(self, column: Column, kind: T.DataType) -> Column:
+        return written_as_spark(column, kind)
 
     def observed(self, rows: DataFrame, *figures: Column) -> tuple[DataFrame, Figures]:
         """Sail has no observations: whoever asks looks at what was written."""
