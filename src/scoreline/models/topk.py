@@ -103,14 +103,14 @@ def best_per_user(
     return TopK(offsets, items[chosen], scores[chosen].astype(np.float32, copy=False))
 
 
-def kth_at_least(scores: npt.NDArray[AnyFloat], k: int, *, least_groups: int = 1) -> npt.NDArray[AnyFloat]:
+def kth_at_least(scores: npt.NDArray[AnyFloat], k: int) -> npt.NDArray[AnyFloat]:
     """A lower bound of the `k`-th largest of each row: the `k`-th largest maximum of groups of columns.
 
     Maxima of groups are far cheaper than a partition of the row, and the bound is nearly as good as the value
     itself. -inf where a row has fewer than `k` columns.
     """
     rows, width = scores.shape
-    groups = max(1 << (4 * k - 1).bit_length(), least_groups)
+    groups = 1 << (4 * k - 1).bit_length()
     if groups * 2 > width:
         groups = width  # every column is its own group
     if k > groups:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -45,20 +46,20 @@ def slow_lists(
     k=st.sampled_from([1, 5, 100]),
     share=st.sampled_from([None, 0.0, 0.4]),
     ties=st.booleans(),
-    cells=st.sampled_from([1, 150, 1 << 16]),
+    events=st.sampled_from([13, 40, 4096]),
 )
 def test_lists_are_those_of_plain_sums(
-    *, seed: int, items: int, k: int, share: float | None, ties: bool, cells: int
+    *, seed: int, items: int, k: int, share: float | None, ties: bool, events: int
 ) -> None:
     rng = np.random.default_rng(seed)
     neighbours = rng.integers(0, items + 1, (items, 4)).astype(np.int32)
     similarities = rng.integers(0, 3, (items, 4)) / 4 if ties else rng.random((items, 4))
-    similarities = similarities.astype(np.float32)
+    similarities = np.where(neighbours == items, 0, similarities).astype(np.float32)
     rows = [rng.integers(-1, items, rng.integers(0, 12)).astype(np.int32) for _ in range(11)]
     weights = [rng.choice([0.0, 1.0, 0.3, -1.0], len(row)).astype(np.float32) for row in rows]
     eligible = None if share is None else rng.random(items) < share
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(neighbour_search, "_CELLS_AT_ONCE", cells)
+        patch.setattr(neighbour_search, "_EVENTS_AT_ONCE", events)
         found = best_neighbours(
             neighbours,
             similarities,
@@ -73,6 +74,22 @@ def test_lists_are_those_of_plain_sums(
     lists, scores = slow_lists(neighbours, similarities, rows, weights, k=k, eligible=eligible)
     assert as_lists(found) == lists
     assert found.scores.tolist() == [score for row in scores for score in row]
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), users=st.integers(0, 5), width=st.integers(1, 9))
+def test_rows_are_added_up_as_by_the_product_of_two_sparse_matrices(*, seed: int, users: int, width: int) -> None:
+    """Ours calls what SciPy's `@` calls, which is not in its documentation."""
+    rng = np.random.default_rng(seed)
+    starts = np.cumsum(np.append(0, rng.integers(0, 7, 12)))
+    columns = rng.integers(0, width, starts[-1]).astype(np.int32)
+    values = rng.normal(size=starts[-1])
+    offsets = np.cumsum(np.append(0, rng.integers(0, 5, users)))
+    mine = rng.integers(0, 12, offsets[-1])
+    found = neighbour_search._product(mine, offsets, columns, values, starts, width=width)
+    whose = sp.csr_array((np.ones(len(mine)), mine, offsets), shape=(users, 12))
+    expected = whose @ sp.csr_array((values, columns, starts), shape=(12, width))
+    assert found.toarray().tolist() == expected.toarray().tolist()
 
 
 def test_sums_that_are_published_as_one_number_are_ties_of_which_the_smallest_ids_come() -> None:
