@@ -2,9 +2,9 @@
 
     python benchmarks/neighbours.py [DATA/ratings.dat] [--peers .venv-peers/bin/python] [--rounds 5]
 
-Generated histories (29,858 users x 40,981 items, 26 events each), or those of MovieTweetings. Each round is a process of
-either: all users once unmeasured, then three times, the least of them kept; the median of the rounds' ratios is said.
-Before that the lists are compared: scores place by place, to 1e-5.
+Generated histories (29,858 users x 40,981 items, 26 events each; an item's number says nothing of its popularity,
+unless `--by-popularity`), or MovieTweetings'. Each round is a process of either: all users once unmeasured, then
+three times, the least of them kept; the median of the rounds' ratios is said. Scores are compared, to 1e-5.
 """
 
 import argparse
@@ -28,13 +28,16 @@ CATALOGUE = workload.Size(29_858, 40_981, 418_000)  # which is 761,000: each use
 Found = tuple[np.ndarray, np.ndarray]
 
 
-def prepare(folder: Path, ratings: Path | None) -> None:
+def prepare(folder: Path, ratings: Path | None, *, by_popularity: bool) -> None:
     """A model of ours, the histories, and what each event counts, as both are given them."""
     from scoreline.models.histories import Histories
     from scoreline.models.item_neighbours import ItemNeighbours
     from scoreline.models.weighting import history_strength
 
     events = workload.interactions(CATALOGUE) if ratings is None else tweeted(ratings)
+    if ratings is None and not by_popularity:
+        events.indices = np.random.default_rng(1).permutation(events.shape[1]).astype(np.int32)[events.indices]
+        events.has_sorted_indices = False
     events.sort_indices()
     model = ItemNeighbours().fit(events)
     histories = Histories(events.indptr.astype(np.int64), events.indices.astype(np.int32), events.data)
@@ -45,7 +48,7 @@ def prepare(folder: Path, ratings: Path | None) -> None:
 
 
 def tweeted(path: Path) -> sp.csr_matrix:
-    """MovieTweetings: user::item::rating::second, the newest event last in a history's items as far as ids go."""
+    """MovieTweetings: user::item::rating::second; a history is in the order of its items."""
     rows = np.array([line.split("::")[:2] for line in path.read_text(encoding="utf-8").splitlines()])
     users, items = (np.unique(rows[:, column], return_inverse=True)[1] for column in (0, 1))
     found = sp.coo_matrix((np.ones(len(users), np.float32), (users, items))).tocsr()
@@ -107,12 +110,13 @@ def timed(folder: Path, name: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("ratings", type=Path, nargs="?")
+    parser.add_argument("--by-popularity", action="store_true")
     parser.add_argument("--peers", default=str(Path(__file__).parents[1] / ".venv-peers" / "bin" / "python"))
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     environment = os.environ | {f"{name}_NUM_THREADS": "1" for name in ("OPENBLAS", "OMP", "MKL")}
     with tempfile.TemporaryDirectory() as scratch:
-        prepare(Path(scratch), given.ratings)
+        prepare(Path(scratch), given.ratings, by_popularity=given.by_popularity)
         rounds = []
         for _ in range(given.rounds):
             figures = []
