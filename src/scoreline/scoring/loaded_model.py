@@ -29,13 +29,11 @@ LoadedModel = Callable[[pa.RecordBatch, Mapping[str, object]], pa.RecordBatch]
 
 @lru_cache(maxsize=2)
 def load_model(path: str, outputs: pa.Schema, threads: int, *, digest: str | None = None) -> LoadedModel:
-    """Load the model in the folder `path`, once per process; BLAS and OpenMP get `threads` threads.
+    """Load the model in the folder `path`, once per process; libraries that it brings start with `threads` threads.
 
     If there is a `digest`, the folder is compared with it before anything of the model is imported. Raises InputError
     when they differ.
     """
-    from threadpoolctl import threadpool_limits
-
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     if digest is not None:
         verify(Path(path), digest)
@@ -43,10 +41,8 @@ def load_model(path: str, outputs: pa.Schema, threads: int, *, digest: str | Non
         sys.dont_write_bytecode = True
         os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(tempfile.gettempdir()) / f"numba-{os.getuid()}"))
     if (own := _shipped_model(Path(path))) is not None:
-        threadpool_limits(limits=threads)
         return lambda batch, params: _from_arrow(own(batch, dict(params)), outputs)
     model = _loaded(Path(path))
-    threadpool_limits(limits=threads)
     inner = _unwrapped(model)
     if callable(arrow := getattr(inner, "predict_arrow", None)):
         return lambda batch, params: _from_arrow(arrow(batch, dict(params)), outputs)

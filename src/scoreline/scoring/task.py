@@ -92,10 +92,16 @@ class _Failures:
 
 
 def score_batches(task: ScoringTask, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Score each batch; the model is loaded before the first one, once per process."""
+    """Score each batch; the model is loaded before the first one, once per process.
+
+    BLAS and OpenMP get the task's threads for each task anew: whoever used this process before may have set others.
+    """
+    from threadpoolctl import threadpool_limits
+
     guard = task.guard
     with alarm(guard.batch_seconds):
         model = load_model(task.model_path, task.outputs, task.threads, digest=task.digest)
+    threadpool_limits(limits=task.threads)
     _limit_memory_once(guard.memory_share)
     failures = _Failures(guard.failures)
     for batch in batches:

@@ -7,9 +7,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
+from scoreline.scoring import task as scoring_task
 from scoreline.scoring.loaded_model import LoadedModel, _by_pandas, _from_arrow
-from scoreline.scoring.task import ScoringTask, WorkerLimits, score_batch
+from scoreline.scoring.task import ScoringTask, WorkerLimits, score_batch, score_batches
 from scoreline.tables.schema import Keys, staged
 
 LISTS = pa.schema([("item_ids", pa.list_(pa.int64())), ("scores", pa.list_(pa.float32()))])
@@ -247,3 +249,20 @@ def test_each_shape_a_pyfunc_may_return_becomes_columns(answer: Any) -> None:
     outputs = pa.schema([("p", pa.float64())])
     batch = pa.RecordBatch.from_pydict({"x": [1, 2]})
     assert _by_pandas(Tabular(answer), batch, {}, outputs).to_pydict() == {"p": [0.25, 0.5]}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_blas_has_the_threads_of_the_task_whoever_used_the_process_before(
+    threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[int] = []
+
+    def answer(histories: list[list[int]]) -> pa.RecordBatch:
+        found.extend(pool["num_threads"] for pool in threadpool_info())
+        return lists([[7]] * len(histories))
+
+    loaded = engine(answer)
+    monkeypatch.setattr(scoring_task, "load_model", lambda *_, **__: loaded)  # as one that the process has already
+    with threadpool_limits(3 - threads):
+        list(score_batches(task(threads=threads), iter([users([[1]])])))
+    assert set(found) == {threads}
