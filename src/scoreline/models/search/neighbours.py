@@ -2,7 +2,7 @@
 
 The neighbours of a group's events are the rows of a sparse matrix; its product with the matrix that says whose events
 these are adds them up, in the order of each history: sums are float64 in an order that no other user can change. What
-a user must not get is one more row, of -inf. Only what is touched costs anything, however many items there are; dense
+a user must not get is one more row, of -inf. What nobody touched costs next to nothing; dense
 sums, also of a user at a time, cost several times as much where histories are short and the catalogue is large.
 """
 
@@ -122,8 +122,8 @@ def _sums(
 def _product(mine: Longs, offsets: Longs, columns: Ints, values: Doubles, starts: Longs, *, width: int) -> sp.csr_array:
     """The sum, user by user, of the rows that are `mine`: what `@` of two sparse matrices gives.
 
-    `@` counts what will come before it adds up, which is four tenths of the time; here as many as are added up is
-    room enough. `csr_matmat` has the same arguments in all SciPy since 1.4; a test compares it with `@`.
+    `@` counts what will come before it adds up, which was four tenths of its time; here as many as are added up is
+    room enough. `csr_matmat` is no public function (tried with SciPy 1.17.1): a test compares it with `@`.
     """
     kind = np.int32 if len(values) < 2**31 else np.int64
     indices, sums = np.empty(len(values), kind), np.empty(len(values))
