@@ -19,14 +19,15 @@ from scoreline.context import open_context
 from scoreline.errors import ScorelineError
 from scoreline.export.export import export
 from scoreline.ingest.ingest import ingest_events
-from scoreline.operations.maintenance import optimize
+from scoreline.operations.maintenance import optimize, vacuum
 from scoreline.operations.repair import repair_histories
 from scoreline.operations.show import show_users
 from scoreline.pipeline.rollback import roll_back
 from scoreline.pipeline.run import plan_run, run
 
 does = {"ingest": ingest_events, "run": run, "plan": plan_run, "export": export, "rollback": roll_back,
-        "show": lambda made, user: show_users(made, [user])[0], "optimize": optimize, "repair": repair_histories}
+        "show": lambda made, user: show_users(made, [user])[0], "optimize": optimize, "vacuum": vacuum,
+        "repair": repair_histories}
 made = open_context(Settings.model_validate({**json.loads(sys.argv[1]), "engine": "embedded"}))
 for step, at, given in json.loads(sys.argv[2]):
     arguments, named = ([given], {}) if isinstance(given, str) else ([], given)

@@ -34,6 +34,7 @@ THROUGH = {
     "integration/engine/test_embedded.py": ["engine/choice", "engine/engine", "engine/thrown", "engine/embedded/sail",
                                             "pipeline/pooled", "scoring/pool", "sources/arrow_csv", "tables/embedded",
                                             "tables/added_files"],
+    "integration/engine/test_embedded_accidents.py": ["engine/memory"],
     "integration/tables/test_catalog.py": ["tables/delta", "engine/sql"],
     "integration/test_every_key.py": ["tables/schema"],
     "integration/sources/test_files.py": ["sources/reader", "sources/heads", "sources/text_files", "sources/parquet",

@@ -1,5 +1,6 @@
 """Which engine a pipeline works with: decided here and nowhere else."""
 
+import logging
 from collections.abc import Iterator
 from importlib.util import find_spec
 
@@ -11,6 +12,8 @@ from scoreline.engine.session import existing_session, submitted
 from scoreline.errors import ConfigurationError
 
 __all__ = ["is_embedded"]
+
+log = logging.getLogger(__name__)
 
 _PACKAGES = ("pysail", "deltalake")
 
@@ -34,7 +37,10 @@ def is_embedded(settings: Settings, given: SparkSession | None = None) -> bool:
         return False
     missing, beyond = [name for name in _PACKAGES if find_spec(name) is None], list(_beyond(settings))
     if settings.engine == "auto":
-        return not (missing or beyond or submitted() or here == "spark")
+        needs_spark = bool(beyond) or submitted() or here == "spark"
+        if missing and not needs_spark:
+            log.warning("Spark computes, as there is no package %s here: docs/engines.md", " and ".join(missing))
+        return not (missing or needs_spark)
     if missing:
         raise ConfigurationError(
             f"engine: embedded needs the package {' and '.join(missing)}: pip install 'scoreline[embedded]', or "
@@ -43,6 +49,11 @@ def is_embedded(settings: Settings, given: SparkSession | None = None) -> bool:
     if beyond:
         raise ConfigurationError(
             f"engine: embedded does not do this yet: {'; '.join(beyond)}. Say engine: spark, which does."
+        )
+    if here == "spark":
+        raise ConfigurationError(
+            "engine: embedded cannot begin in a process that has a Spark session: stop it (spark.stop()), use another "
+            "process, or say engine: auto, which takes the session."
         )
     return True
 

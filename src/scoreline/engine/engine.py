@@ -9,9 +9,11 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal, Protocol
 from uuid import uuid4
 
+import pyarrow as pa
 from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import types as T
+from pyspark.sql.pandas.types import to_arrow_schema
 
 __all__ = ["Engine", "Figures", "engine_of"]
 
@@ -34,6 +36,10 @@ class Engine(Protocol):
 
     def observed(self, rows: DataFrame, *figures: Column) -> tuple[DataFrame, Figures]:
         """Rows that are counted while something else reads them."""
+        ...
+
+    def collected(self, rows: DataFrame) -> pa.Table:
+        """The rows on the driver, as Arrow."""
         ...
 
     def ranged(self, rows: DataFrame, partitions: int, *by: str) -> DataFrame:
@@ -80,6 +86,12 @@ class SparkEngine:
                 return None
 
         return rows.observe(seen, *figures), found
+
+    def collected(self, rows: DataFrame) -> pa.Table:
+        if hasattr(rows, "toArrow"):
+            return rows.toArrow()
+        # Spark 3.5
+        return pa.Table.from_pandas(rows.toPandas(), schema=to_arrow_schema(rows.schema), preserve_index=False)
 
     def ranged(self, rows: DataFrame, partitions: int, *by: str) -> DataFrame:
         return rows.repartitionByRange(partitions, by[0]).sortWithinPartitions(*by)

@@ -1,5 +1,6 @@
 """What Spark throws, as errors of ours; of what fails in a Python worker its death and an error with a name apart."""
 
+import errno
 import logging
 import re
 from collections.abc import Iterator
@@ -18,6 +19,20 @@ log = logging.getLogger(__name__)
 _DEATHS = (
     "exited unexpectedly", "EOFException", "Connection reset", "Broken pipe", "ExecutorLostFailure", "idle timeout",
 )  # fmt: skip
+_EXHAUSTED = {
+    r"Failed to allocate additional|Failed to reserve memory|Resources exhausted": (
+        "the work needs more memory than the embedded engine takes, and not all of it can be put on disk. "
+        "Ingest the events in smaller files, or say engine: spark, which spills."
+    ),
+    r"No space left on device|allowable limit of .*temp": (
+        "there is no space left where the embedded engine keeps its scratch files or the tables. "
+        "Make room, or set TMPDIR to a folder on a larger disk, and run again."
+    ),
+    r"(?s)Connection refused.*127\.0\.0\.1|127\.0\.0\.1.*Connection refused": (
+        "the embedded engine's server in this process has died. Run again; what was begun is taken up. If it dies "
+        "again, say engine: spark, and please report it."
+    ),
+}
 _OURS = re.compile(r"scoreline\.errors\.(\w+): (.+)")
 
 
@@ -35,11 +50,24 @@ def explained(action: str, *, otherwise: type[ScorelineError] = RunFailed) -> It
         yield
     except AnalysisException as error:
         log.debug("analysis failed", exc_info=True)
+        _raise_exhausted(action, error)
         raise InputError(f"{action}: {told(error)}") from None
     except engine_errors() as error:
         # a full disk, a storage that refuses: Java's own errors, which PySpark does not translate
         log.debug("spark failed", exc_info=True)
+        _raise_exhausted(action, error)
         raise otherwise(f"{action}: {told(error)}") from None
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _raise_exhausted(action, error)
+
+
+def _raise_exhausted(action: str, error: Exception) -> None:
+    """Raise RunFailed in words where the embedded engine was out of memory or disk, or is gone."""
+    for sign, what in _EXHAUSTED.items():
+        if re.search(sign, str(error)):
+            raise RunFailed(f"{action}: {what}") from None
 
 
 @contextmanager

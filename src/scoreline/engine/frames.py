@@ -6,8 +6,8 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
-from pyspark.sql.pandas.types import to_arrow_schema
 
+from scoreline.engine.engine import engine_of
 from scoreline.engine.sql import quoted
 
 __all__ = ["collected", "count", "one_row", "united"]
@@ -15,10 +15,7 @@ __all__ = ["collected", "count", "one_row", "united"]
 
 def collected(rows: DataFrame) -> pa.Table:
     """The rows on the driver, as Arrow."""
-    if hasattr(rows, "toArrow"):
-        return rows.toArrow()
-    # Spark 3.5
-    return pa.Table.from_pandas(rows.toPandas(), schema=to_arrow_schema(rows.schema), preserve_index=False)
+    return engine_of(rows.sparkSession).collected(rows)
 
 
 def count(rows: DataFrame) -> int:

@@ -41,8 +41,13 @@ def on_one_machine(spark: SparkSession) -> bool:
 def ship(spark: SparkSession, folder: Path, *, shared: bool) -> node.Shipment:
     """Bring the model in `folder` to wherever the workers are; returns what they need to find it.
 
-    Raises ConfigurationError when the workers lack the package or have another version of it.
+    Raises ConfigurationError when the workers lack the package or have another version of it, and where the models of
+    all workers of the embedded engine would not fit into memory.
     """
+    if engine_of(spark).name == "embedded":
+        from scoreline.pipeline.pooled import require_room
+
+        require_room(folder)
     if on_one_machine(spark):
         return node.Shipment(str(folder), None)
     _require_package(spark)

@@ -3,11 +3,15 @@
 import os
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 
 import pyarrow as pa
 from pyspark.sql import DataFrame
 
 from scoreline.engine.embedded.sail import batches
+from scoreline.engine.memory import SHARE, bytes_of_memory
+from scoreline.errors import ConfigurationError
+from scoreline.scoring.loaded_model import is_shipped
 from scoreline.scoring.node import Shipment
 from scoreline.scoring.pool import Pool
 from scoreline.scoring.task import ScoringTask
@@ -24,11 +28,30 @@ def pooled(rows: DataFrame, shipment: Shipment, task: ScoringTask) -> pa.RecordB
     return pa.RecordBatchReader.from_batches(task.staged, answers)
 
 
+def require_room(model: Path) -> None:
+    """Raise ConfigurationError for a model that would not fit into memory as often as it is loaded.
+
+    A model of ours is mapped, its pages are everybody's and given back when memory is short; another each worker loads.
+    """
+    copies = 1 if is_shipped(model) else _workers()
+    size = sum(file.stat().st_size for file in model.rglob("*") if file.is_file())
+    if size * copies > (memory := bytes_of_memory()) * SHARE:
+        raise ConfigurationError(
+            f"The model in {model} has {size / 2**30:,.1f} GiB, and {copies} of its kind would be in memory at once: "
+            f"expected at most {SHARE:.0%} of the {memory / 2**30:,.1f} GiB there are. Use fewer processors "
+            "(taskset -c 0), or say engine: spark on a cluster."
+        )
+
+
+def _workers() -> int:
+    return len(os.sched_getaffinity(0))
+
+
 @cache
 def _pool() -> Pool:
     import atexit
 
-    pool = Pool(len(os.sched_getaffinity(0)))
+    pool = Pool(_workers())
     atexit.register(pool.close)
     return pool
 

@@ -1,12 +1,13 @@
 """Limits of time and memory that a Python worker puts on itself while it calls a model."""
 
-import os
 import resource
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from scoreline.engine.memory import bytes_of_memory
 
 __all__ = ["alarm", "limit_memory"]
 
@@ -39,18 +40,10 @@ def limit_memory(share: float) -> None:
     held = _held_bytes()
     if held is None:
         return
-    wanted = held + int(_memory_bytes() * share)
+    wanted = held + int(bytes_of_memory() * share)
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if hard == resource.RLIM_INFINITY or wanted < hard:
         resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
-
-
-def _memory_bytes() -> int:
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        return min(machine, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
-    except (OSError, ValueError):  # no such file, or the word max
-        return machine
 
 
 def _held_bytes() -> int | None:

@@ -10,12 +10,15 @@ from pyspark.sql import DataFrame, SparkSession
 
 from scoreline.engine.embedded.files import DataFile, data_files
 from scoreline.engine.embedded.spool import spooled
+from scoreline.engine.memory import SHARE, bytes_of_memory
 from scoreline.errors import InputError, told
 from scoreline.tables.schema import MALFORMED, SOURCE
 
 if TYPE_CHECKING:
     from scoreline.sources.text_files import Layout
 
+_GROUPED = 18  # bytes of memory for a byte of text: docs/engines.md
+_UNPACKED = 5  # bytes of text in a byte of a packed file, at most of the usual
 _PACKED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 
 
@@ -29,6 +32,7 @@ def read_lines(spark: SparkSession, path: str, layout: "Layout", names: Sequence
             f"{path}: there are more files than headers are looked at, and the embedded engine would take all of them "
             "in the order of the first. Name the columns (events.fields), or say engine: spark."
         )
+    _require_memory(path, [file.path for file in data_files(path)])
     numbered = [f"c{place}" for place in range(len(names))]
 
     def batches() -> Iterator[pa.RecordBatch]:
@@ -43,6 +47,19 @@ def read_lines(spark: SparkSession, path: str, layout: "Layout", names: Sequence
                 ) from None
 
     return spooled(spark, batches(), pa.schema([(name, pa.string()) for name in (*names, SOURCE, MALFORMED)]))
+
+
+def _require_memory(path: str, files: Sequence[Path]) -> None:
+    """Raise InputError, before a line is read, for files whose events could not be grouped in this machine's memory."""
+    size = sum(file.stat().st_size * (_UNPACKED if file.suffix.lower() in _PACKED else 1) for file in files)
+    memory = bytes_of_memory()
+    if size * _GROUPED > memory * SHARE:
+        raise InputError(
+            f"{path} has about {size / 2**20:,.0f} MiB of text. To group it the embedded engine would take some "
+            f"{size * _GROUPED / 2**30:,.1f} GiB of memory, and expects at most {SHARE:.0%} of "
+            f"the {memory / 2**30:,.1f} GiB there are. Ingest it in smaller files, or say engine: spark, "
+            "which spills to disk."
+        )
 
 
 def _batches(file: Path, layout: "Layout", numbered: Sequence[str]) -> Iterator[pa.RecordBatch]:

@@ -6,6 +6,7 @@ delta-rs would ask for features that older readers do not know.
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,6 +40,14 @@ _METRICS = {"num_target_rows_inserted": "numTargetRowsInserted", "num_target_row
 _FRESH = "_fresh-"  # readers and VACUUM pass over names that begin with _
 _READ = {"deletionVectors", "timestampNtz", "vacuumProtocolCheck", "v2Checkpoint"}  # features of readers
 _OPERATIONS = {"ADD COLUMN": "ADD COLUMNS"}
+_KNOWN = {
+    "appendOnly", "changeDataFeed", "checkConstraints", "columnMapping", "deletionVectors", "generatedColumns",
+    "identityColumns", "invariants", "timestampNtz", "v2Checkpoint",
+}  # fmt: skip
+_OF_A_COLUMN = {
+    "generationExpression": "generatedColumns", "identity": "identityColumns", "invariants": "invariants",
+}  # fmt: skip
+_UNKNOWN = re.compile(r"Feature '(\w+)' is not supported|Column mapping is enabled")
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,19 @@ class EmbeddedTable(Table):
     """A table in a folder, by delta-rs."""
 
     def _log(self, version: int | None = None) -> DeltaTable:
-        return DeltaTable(self.location, version=version)
+        try:
+            log = DeltaTable(self.location, version=version)
+            foreign = _foreign(log)
+        except DeltaError as error:
+            if (unknown := _UNKNOWN.search(str(error))) is None:
+                raise
+            foreign = [unknown[1] or "column mapping"]
+        if foreign:
+            raise InputError(
+                f"{self.location} has features that the embedded engine does not keep to: {', '.join(foreign)}. Say "
+                "engine: spark, which does."
+            )
+        return log
 
     def create(self, schema: T.StructType, properties: Mapping[str, str] | None = None) -> None:
         if self.exists():
@@ -324,6 +345,23 @@ def _first_commit(location: str, schema: T.StructType, properties: Mapping[str, 
         pass
     finally:
         fresh.unlink()
+
+
+def _foreign(log: DeltaTable) -> list[str]:
+    """What the table asks of its readers and writers that nobody here does; delta-rs passes over some of it silently.
+
+    A feature of `_KNOWN` may be listed; what counts of those that older versions of the protocol had without a name
+    is whether they are used.
+    """
+    protocol, about = log.protocol(), log.metadata().configuration
+    listed = {*(protocol.reader_features or []), *(protocol.writer_features or [])}
+    fields = json.loads(log.schema().to_json())["fields"]
+    said = {key.split(".")[1] for field in fields for key in field.get("metadata", {}) if key.startswith("delta.")}
+    found = [name for name in sorted(listed) if name not in _KNOWN]
+    found += ["columnMapping"] if about.get("delta.columnMapping.mode", "none") != "none" else []
+    found += ["checkConstraints"] if any(key.startswith("delta.constraints.") for key in about) else []
+    found += [_OF_A_COLUMN[key] for key in sorted(said & _OF_A_COLUMN.keys())]
+    return list(dict.fromkeys(found))
 
 
 def _deletions(log: DeltaTable) -> dict[str, pa.Array]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from scoreline.config.model import TrainSettings
@@ -12,6 +13,7 @@ from scoreline.config.settings import Settings
 from scoreline.context import Context, step
 from scoreline.engine.failures import explained
 from scoreline.engine.frames import collected
+from scoreline.engine.memory import bytes_of_memory
 from scoreline.errors import ConfigurationError, InputError
 from scoreline.registry.promotion import Promotion, champion, promote
 from scoreline.registry.versions import require_reachable
@@ -20,6 +22,7 @@ from scoreline.sources.rules import ScoringRules, read_rules
 from scoreline.tables.schema import SINCE_FIRST, USER_ID
 from scoreline.training.fit import Asked, TrainedVersion, train
 
+_TRAINED = 20  # bytes of memory on the driver for a byte of user_history: docs/engines.md
 _ALIAS = re.compile(r"^models:/([^/@]+)@([^/@]+)$")
 
 
@@ -104,13 +107,17 @@ def _asked(wanted: TrainSettings, rules: ScoringRules) -> Asked:
 
 
 def histories(context: Context) -> pa.Table:
-    """The arrays of `user_history` with `user_id`, of all users or of a sample by bucket, on the driver."""
+    """The arrays of `user_history` with `user_id`, of all users or of a sample by bucket, on the driver.
+
+    Raises ConfigurationError, before they are read, where training on them would take more memory than there is.
+    """
     table = context.tables.existing("user_history", made_by="scoreline ingest --events FILE")
     rows = table.read()
     most = context.settings.model.train.max_users
+    # whole buckets: the same users each time, whatever else is in the table
+    share = 1.0 if most is None else min(1.0, most / max(1, rows.count()))
+    _require_memory(rows, share, stored=int(table.detail()["sizeInBytes"]))
     if most is not None:
-        # whole buckets: the same users each time, whatever else is in the table
-        share = min(1.0, most / max(1, rows.count()))
         rows = rows.where(F.col("bucket") < max(1, int(share * context.settings.histories.buckets)))
     with explained("user_history could not be read"):
         # a table that an earlier version made, and no ingest has touched since, knows no first times
@@ -119,6 +126,16 @@ def histories(context: Context) -> pa.Table:
     if found.num_rows == 0:
         raise InputError(f"{table.location} has no user in it yet. Ingest first: scoreline ingest --events FILE")
     return found
+
+
+def _require_memory(rows: DataFrame, share: float, *, stored: int) -> None:
+    needed, memory = stored * share * _TRAINED, bytes_of_memory()
+    if needed > memory:
+        users = int(rows.count() * share)
+        raise ConfigurationError(
+            f"Training on {users:,} users would take some {needed / 2**30:,.1f} GiB of memory on the driver, and there "
+            f"are {memory / 2**30:,.1f}: set model.train.max_users to at most {int(users * memory / needed):,}."
+        )
 
 
 def promote_model(settings: Settings, *, version: str | None, force: bool) -> Promotion:

@@ -1,5 +1,6 @@
 """A Sail server in this process, and what Spark does that it does not."""
 
+import json
 import os
 import shutil
 import tempfile
@@ -15,14 +16,18 @@ import pyarrow.parquet as pq
 from deltalake.exceptions import DeltaError
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import types as T
+from pyspark.sql.pandas.types import to_arrow_schema
 
 from scoreline.engine.embedded.files import data_files
 from scoreline.engine.embedded.text import written_as_spark
 from scoreline.engine.engine import Figures
+from scoreline.engine.memory import bytes_of_memory
 
 __all__ = ["SailEngine", "embedded_session", "scratch"]
 
-_BATCH = "65536"  # rows of a batch on the wire: each costs milliseconds, whatever is in it
+_BATCH = 65_536  # rows of a batch on the wire: each costs milliseconds, whatever is in it
+_POOL_SHARE = 0.6  # of the memory: Sail spills what can be spilled before it takes more, and gives up what cannot
+_RETRIES = 2  # of a call to a server in this process: if it does not answer at once, it is gone
 
 
 class SailEngine:
@@ -45,6 +50,11 @@ class SailEngine:
             yield read_files(self.session, rows.schema, [str(file) for file in written(rows, folder / "rows")])
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def collected(self, rows: DataFrame) -> pa.Table:
+        """By files: on the wire a batch of long histories is larger than the client takes."""
+        schema = to_arrow_schema(rows.schema)
+        return pa.Table.from_batches([batch.cast(schema) for batch in batches(rows)], schema)
 
     def ranged(self, rows: DataFrame, partitions: int, *by: str) -> DataFrame:
         """Sail has no ranges: its `repartitionByRange` puts any row into any file."""
@@ -106,18 +116,33 @@ def written(rows: DataFrame, folder: Path) -> list[Path]:
 @cache
 def embedded_session() -> SparkSession:
     """The session of this process's own server, started by whoever asks first."""
-    os.environ.setdefault("SAIL_EXECUTION__BATCH_SIZE", _BATCH)
-    os.environ.setdefault("RUST_LOG", "error")
+    for name, value in _server_settings().items():
+        os.environ.setdefault(name, value)
     from pysail.spark import SparkConnectServer
+    from pyspark.sql.connect.client.retries import DefaultPolicy
 
     server = SparkConnectServer(ip="127.0.0.1", port=0)
     server.start(background=True)
     _, port = server.listening_address
     session: SparkSession = SparkSession.builder.remote(f"sc://127.0.0.1:{port}").getOrCreate()
+    client: Any = getattr(session, "client")  # noqa: B009
+    client.set_retry_policies([DefaultPolicy(max_retries=_RETRIES)])
     session.conf.set("spark.sql.session.timeZone", "UTC")
     session.conf.set("spark.sql.ansi.enabled", "true")
     session._scoreline_engine = SailEngine(session, server)  # type: ignore[attr-defined]
     return session
+
+
+def _server_settings() -> dict[str, str]:
+    """What the server reads from the environment when it starts."""
+    return {
+        "SAIL_EXECUTION__BATCH_SIZE": str(_BATCH),
+        # first come, first served: a fair share for each of 200 partitions is less than one batch
+        "SAIL_RUNTIME__MEMORY_POOL__TYPE": "greedy",
+        "SAIL_RUNTIME__MEMORY_POOL__GREEDY__MAX_SIZE": str(int(bytes_of_memory() * _POOL_SHARE)),
+        "SAIL_RUNTIME__TEMPORARY_FILES__PATHS": json.dumps([str(_scratch_root())]),
+        "RUST_LOG": "error",
+    }
 
 
 @cache
