@@ -195,7 +195,7 @@ def test_auto_without_the_packages_takes_spark_and_says_so(
 ) -> None:
     monkeypatch.setattr(choice, "find_spec", lambda name: None if name == "pysail" else object())
     monkeypatch.setattr(choice, "existing_session", lambda: None)
-    with caplog.at_level("INFO", logger=choice.__name__):
+    with caplog.at_level("WARNING", logger=choice.__name__):
         assert not is_embedded(settings(engine="auto"))
     assert caplog.messages == ["Spark computes, as there is no package pysail here: docs/engines.md"]
     with pytest.raises(ConfigurationError, match=r"needs the package pysail: pip install 'scoreline\[embedded\]'"):

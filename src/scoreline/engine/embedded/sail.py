@@ -26,7 +26,7 @@ from scoreline.engine.memory import bytes_of_memory
 __all__ = ["SailEngine", "embedded_session", "scratch"]
 
 _BATCH = 65_536  # rows of a batch on the wire: each costs milliseconds, whatever is in it
-_POOL_SHARE = 0.6  # of the memory: Sail spills what can be spilled before it takes more, and gives up what cannot
+_POOL_SHARE = 0.6  # of the memory: Sail spills what it can before it counts more; it takes more than it counts
 _RETRIES = 2  # of a call to a server in this process: if it does not answer at once, it is gone
 
 
