@@ -13,7 +13,7 @@ import pytest
 from psycopg import sql
 from pyspark.sql import SparkSession
 
-from builders import ENGINE, NOW, context
+from builders import NOW, context
 from integration.databases.server import postgres
 from integration.races import just_before
 from scoreline.errors import InputError, RunFailed
@@ -21,14 +21,13 @@ from scoreline.ingest import ingest
 from scoreline.ingest.ingest import ingest_events
 from scoreline.sources.postgres import DRIVER
 
+pytestmark = pytest.mark.spark  # events.table is read by JDBC
 CACHE = Path.home() / ".cache" / "scoreline" / "postgres"
 
 
 @pytest.fixture(scope="module")
 def driver(spark: SparkSession) -> None:
-    """The JDBC driver, in the session of an engine that needs one."""
-    if ENGINE == "embedded":
-        return
+    """The JDBC driver, in the session."""
     if not list(CACHE.glob("*.jar")):
         if shutil.which("mvn") is None:
             pytest.skip(f"needs {DRIVER} in {CACHE}, and there is no mvn to fetch it")

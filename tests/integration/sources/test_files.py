@@ -47,6 +47,7 @@ def _refused(spark: SparkSession, path: Path, kind: str = "csv", **changes: Any)
     return said
 
 
+@pytest.mark.spark  # a setting of its session
 def test_what_a_folders_name_says_stays_text(spark: SparkSession, tmp_path: Path) -> None:
     """Parquet, CSV with and without header and JSON; events and features; and the session stays as it was."""
     lines = {"csv": "user,at\nu1,5\n", "bare": "u1,5\n", "json": '{"user": "u1", "at": 5}\n'}
@@ -87,6 +88,7 @@ def test_what_a_folders_name_says_stays_text(spark: SparkSession, tmp_path: Path
 NANOS = [1767225600_000000000, 1767312000_123456789, -1]
 
 
+@pytest.mark.spark  # its types
 def test_parquet_columns_that_spark_has_no_type_for_do_not_spoil_the_others(
     spark: SparkSession, tmp_path: Path
 ) -> None:
@@ -141,6 +143,7 @@ def test_parquet_columns_that_spark_has_no_type_for_do_not_spoil_the_others(
             opened.require([name])
 
 
+@pytest.mark.spark  # the embedded engine refuses such a file
 def test_bytes_of_a_column_that_nobody_asked_for_leave_the_quarantine_readable(
     spark: SparkSession, tmp_path: Path
 ) -> None:
@@ -171,6 +174,7 @@ def test_an_id_that_is_no_text_in_any_encoding_is_quarantined(spark: SparkSessio
     assert [tuple(row) for row in rows] == [("\N{LATIN SMALL LETTER A WITH DIAERESIS}", [2])]
 
 
+@pytest.mark.spark  # its words; for the other engine engine/test_sources.py
 def test_files_that_do_not_go_together_are_named_before_a_row_is_read(spark: SparkSession, tmp_path: Path) -> None:
     for name, second in {
         "lacking": {"user": [2], "item": [7]},
@@ -223,6 +227,7 @@ def test_json_of_any_layout_is_read_whole_or_refused(spark: SparkSession, tmp_pa
     assert "begins with the mark of UTF-16" in _refused(spark, tmp_path / "wide", "json")
 
 
+@pytest.mark.spark  # the embedded engine refuses text that is none
 def test_text_in_any_encoding_that_may_be_set_is_read(spark: SparkSession, tmp_path: Path) -> None:
     names = {
         "UTF-8": "żółw🐢",

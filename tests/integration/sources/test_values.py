@@ -163,6 +163,7 @@ def test_times_of_any_type_are_in_utc(elsewhere: SparkSession) -> None:
     assert list(found) == [_micros(NOON)] * len(kinds) + [_micros(day)]
 
 
+@pytest.mark.spark  # its words for a type
 def test_a_type_that_cannot_be_what_it_is_mapped_to_is_told_by_the_schema() -> None:
     nested = ("binary", "boolean", "array<string>", "map<string,int>", "struct<a:int>", "variant", "void")
     other = "expected text or a number. Map another column."
