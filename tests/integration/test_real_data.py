@@ -27,6 +27,7 @@ from scoreline.training.interactions import Interactions
 from scoreline.training.train import TrainReport, histories, train_model
 
 CONF = Path(__file__).parents[2] / "conf"
+TWEETS = pytest.mark.spark  # a separator of two characters
 NIGHT = datetime(2026, 7, 1, 3, 0, tzinfo=UTC)
 
 
@@ -95,6 +96,7 @@ def test_the_shipped_models_beat_popularity_by_a_margin(movies: Done) -> None:
         assert model.ndcg_at_10 > factor * popularity.ndcg_at_10
 
 
+@TWEETS
 def test_recency_is_kept_where_the_order_means_something(tweets: Done) -> None:
     training = tweets.taught.training
     assert training.recency["5.0"] > training.recency["null"]
@@ -102,6 +104,7 @@ def test_recency_is_kept_where_the_order_means_something(tweets: Done) -> None:
     assert training.notes == ()
 
 
+@TWEETS
 def test_lists_of_movietweetings_are_those_of_brute_force(tweets: Done) -> None:
     made = tweets.context()
     sample = {row[0] for row in tweets.table().where("bucket < 10").select("user_id").collect()}
@@ -110,6 +113,7 @@ def test_lists_of_movietweetings_are_those_of_brute_force(tweets: Done) -> None:
     assert found == expected(made, tweets.model, k=20, users=sample)
 
 
+@TWEETS
 def test_item_ids_keep_their_leading_zeros(tweets: Done, data: Path) -> None:
     lines = (data / "movietweetings-100k" / "ratings.dat").read_text(encoding="utf-8").splitlines()
     ids = {line.split("::")[1] for line in lines}
@@ -119,6 +123,7 @@ def test_item_ids_keep_their_leading_zeros(tweets: Done, data: Path) -> None:
     assert any(item.startswith("0") for item in found)
 
 
+@TWEETS
 def test_after_one_percent_of_news_only_those_users_are_replaced(tweets: Done, tmp_path: Path) -> None:
     assert run(tweets.context(night=2)).state == "nothing_due"
     before = collected(tweets.table().orderBy("user_id"))
