@@ -25,6 +25,7 @@ def test_it_is_committed_without_outputs(notebook: Any) -> None:
     assert [cell.id for cell in code if cell.outputs or cell.execution_count] == []
 
 
+@pytest.mark.spark  # a process of its own, in which nothing of another engine may be set
 @pytest.mark.long
 @pytest.mark.timeout(600)  # a session of its own: 40 s on a free machine, minutes on a busy one
 def test_every_cell_runs_and_says_what_it_should(

@@ -24,6 +24,8 @@ from scoreline_fraud.serving.rules import rules_of
 from scoreline_fraud.serving.scorer import Scorer
 from scoreline_fraud.serving.snapshot import Snapshot, SnapshotSource
 
+pytestmark = pytest.mark.spark  # the jobs of the online companion run on it
+
 RULES = rules_of({"limits": {"max_clock_difference_s": None}})
 
 

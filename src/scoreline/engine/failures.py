@@ -3,6 +3,7 @@
 import errno
 import logging
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -65,6 +66,8 @@ def explained(action: str, *, otherwise: type[ScorelineError] = RunFailed) -> It
 
 def _raise_exhausted(action: str, error: Exception) -> None:
     """Raise RunFailed in words where the embedded engine was out of memory or disk, or is gone."""
+    if "pysail" not in sys.modules:
+        return
     for sign, what in _EXHAUSTED.items():
         if re.search(sign, str(error)):
             raise RunFailed(f"{action}: {what}") from None

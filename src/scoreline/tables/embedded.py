@@ -42,7 +42,7 @@ _READ = {"deletionVectors", "timestampNtz", "vacuumProtocolCheck", "v2Checkpoint
 _OPERATIONS = {"ADD COLUMN": "ADD COLUMNS"}
 _KNOWN = {
     "appendOnly", "changeDataFeed", "checkConstraints", "columnMapping", "deletionVectors", "generatedColumns",
-    "identityColumns", "invariants", "timestampNtz", "v2Checkpoint",
+    "identityColumns", "invariants", "timestampNtz", "v2Checkpoint", "variantType",
 }  # fmt: skip
 _OF_A_COLUMN = {
     "generationExpression": "generatedColumns", "identity": "identityColumns", "invariants": "invariants",

@@ -44,6 +44,7 @@ def mapped(folder: Path, lines: bytes, *options: str, **environment: str) -> "su
     return subprocess.run(command, input=lines, capture_output=True, check=False, cwd=folder, env=known)
 
 
+@pytest.mark.spark  # the job writes by it
 def test_the_mapper_scores_as_a_run_does(filled: Any, registry: Any, tmp_path: Path) -> None:
     made = filled()
     written = write_files(made, tmp_path)

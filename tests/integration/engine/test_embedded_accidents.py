@@ -185,6 +185,7 @@ def test_memory_that_sail_does_not_get_is_told_in_words(pipeline: Any, tmp_path:
     assert "needs more memory than the embedded engine takes" in said
 
 
+@pytest.mark.spark  # its session
 def test_a_process_with_a_spark_session_is_no_place_for_the_embedded_engine(spark: SparkSession) -> None:
     with pytest.raises(ConfigurationError, match=r"cannot begin in a process that has a Spark session: stop it"):
         open_context(settings(engine="embedded"))

@@ -15,6 +15,8 @@ from embedded import embedded, rows
 from scoreline.errors import ScorelineError
 from scoreline.ingest.ingest import ingest_events
 
+pytestmark = pytest.mark.spark  # it compares with it
+
 pytest.importorskip("pysail")
 T0 = 1_700_000_000
 COLUMNS = {"user_id": "user", "item_id": "item", "weight": "rating", "time": "at"}
