@@ -38,7 +38,7 @@ from scoreline.tables.history import Commit
 
 _METRICS = {"num_target_rows_inserted": "numTargetRowsInserted", "num_target_rows_updated": "numTargetRowsUpdated"}
 _FRESH = "_fresh-"  # readers and VACUUM pass over names that begin with _
-_READ = {"deletionVectors", "timestampNtz", "vacuumProtocolCheck", "v2Checkpoint"}  # features of readers
+_READ = {"deletionVectors", "timestampNtz", "vacuumProtocolCheck", "v2Checkpoint", "variantType"}  # features of readers
 _OPERATIONS = {"ADD COLUMN": "ADD COLUMNS"}
 _KNOWN = {
     "appendOnly", "changeDataFeed", "checkConstraints", "columnMapping", "deletionVectors", "generatedColumns",
