@@ -11,7 +11,6 @@ from pyspark.sql import SparkSession
 import builders
 from quick import QUICK
 from scoreline.cli import main as cli
-from scoreline.engine.embedded.sail import embedded_session
 from scoreline.engine.session import get_session
 
 DATA = Path(os.environ.get("SCORELINE_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
@@ -36,6 +35,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     if builders.ENGINE == "embedded":
+        from scoreline.engine.embedded.sail import embedded_session  # its packages are not everywhere: tests/compat.py
+
         yield embedded_session()
         return
     warehouse = str(tmp_path_factory.mktemp("warehouse"))

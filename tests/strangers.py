@@ -49,6 +49,8 @@ def another(spark: SparkSession) -> SparkSession:
 
 def held(rows: DataFrame) -> DataFrame:
     """The rows as they are now, whatever becomes of the table they are from."""
+    if builders.ENGINE == "spark":
+        return rows.localCheckpoint()
     return rows.sparkSession.createDataFrame(rows.toArrow(), rows.schema)
 
 

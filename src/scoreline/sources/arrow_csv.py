@@ -32,11 +32,12 @@ def read_lines(spark: SparkSession, path: str, layout: "Layout", names: Sequence
             f"{path}: there are more files than headers are looked at, and the embedded engine would take all of them "
             "in the order of the first. Name the columns (events.fields), or say engine: spark."
         )
-    _require_memory(path, [file.path for file in data_files(path)])
+    files = data_files(path)
+    _require_memory(path, [file.path for file in files])
     numbered = [f"c{place}" for place in range(len(names))]
 
     def batches() -> Iterator[pa.RecordBatch]:
-        for file in data_files(path):
+        for file in files:
             try:
                 for batch in _batches(file.path, layout, numbered):
                     yield _with_source(batch, names, file)

@@ -43,7 +43,12 @@ def footer(file: str) -> Footer:
         field.name: known.get(field.name) or (T.TimestampType() if field.name in instants else _kind(field.type))
         for field in schema
     }
-    return Footer(name, {field.name: str(field.type) for field in schema}, kinds)
+    return Footer(name, {field.name: _written(field.type) for field in schema}, kinds)
+
+
+def _written(kind: pa.DataType) -> str:
+    """A type as Parquet writes it, by which a file of text is told from one of bytes."""
+    return "binary (STRING)" if pa.types.is_string(kind) or pa.types.is_large_string(kind) else str(kind)
 
 
 def _kind(kind: pa.DataType, *, inside: bool = False) -> T.DataType | None:

@@ -38,10 +38,9 @@ from scoreline.tables.history import Commit
 
 _METRICS = {"num_target_rows_inserted": "numTargetRowsInserted", "num_target_rows_updated": "numTargetRowsUpdated"}
 _FRESH = "_fresh-"  # readers and VACUUM pass over names that begin with _
-_READ = {"deletionVectors", "timestampNtz", "vacuumProtocolCheck", "v2Checkpoint", "variantType"}  # features of readers
 _OPERATIONS = {"ADD COLUMN": "ADD COLUMNS"}
 _KNOWN = {
-    "appendOnly", "changeDataFeed", "checkConstraints", "columnMapping", "deletionVectors", "generatedColumns",
+    "appendOnly", "changeDataFeed", "checkConstraints", "deletionVectors", "generatedColumns",
     "identityColumns", "invariants", "timestampNtz", "v2Checkpoint", "variantType",
 }  # fmt: skip
 _OF_A_COLUMN = {
@@ -92,7 +91,6 @@ class EmbeddedTable(Table):
         return self._rows(self._log(version))
 
     def _rows(self, log: DeltaTable) -> DataFrame:
-        _require_readable(log, self.location)
         schema = self._schema(log)
         if log.metadata().partition_columns or _deletions(log):
             return self._spooled(log, schema)
@@ -100,7 +98,6 @@ class EmbeddedTable(Table):
 
     def read_from(self, file: str) -> DataFrame:
         log = self._log()
-        _require_readable(log, self.location)
         return self._spooled(log, self._schema(log), file)
 
     def _spooled(self, log: DeltaTable, schema: T.StructType, file: str | None = None) -> DataFrame:
@@ -386,16 +383,6 @@ def _said(value: object) -> str | None:
     if isinstance(value, bool):
         return str(value).lower()
     return None if value is None else str(value)
-
-
-def _require_readable(log: DeltaTable, location: str) -> None:
-    """Raise InputError for a table with a feature that changes what its files say."""
-    mapped = log.metadata().configuration.get("delta.columnMapping.mode", "none") != "none"
-    found = {*(log.protocol().reader_features or []), *(["columnMapping"] if mapped else [])}
-    if beyond := sorted(found - _READ):
-        raise InputError(
-            f"{location} has the table feature {beyond[0]}, which the embedded engine does not read. Say engine: spark."
-        )
 
 
 class _Stream:

@@ -174,7 +174,6 @@ def test_an_id_that_is_no_text_in_any_encoding_is_quarantined(spark: SparkSessio
     assert [tuple(row) for row in rows] == [("\N{LATIN SMALL LETTER A WITH DIAERESIS}", [2])]
 
 
-@pytest.mark.spark  # its words; for the other engine engine/test_sources.py
 def test_files_that_do_not_go_together_are_named_before_a_row_is_read(spark: SparkSession, tmp_path: Path) -> None:
     for name, second in {
         "lacking": {"user": [2], "item": [7]},
