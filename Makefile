@@ -22,8 +22,8 @@ $(STAMP): pyproject.toml requirements.txt
 	$(BIN)/pip install --quiet --no-deps --editable .
 	@touch $@
 
-demo: $(STAMP) ## Generate a streaming service and run the whole pipeline on it
-	@$(BIN)/scoreline demo
+demo: $(STAMP) ## Generate a streaming service, run the whole pipeline on it, compare with Spark
+	@$(BIN)/scoreline demo --compare
 
 demo-spark: $(STAMP) ## The same on Spark
 	@$(BIN)/scoreline demo --set engine=spark
@@ -106,7 +106,7 @@ package: $(STAMP) ## dist/: wheel, zip for executors, job files; ENVIRONMENT=1 p
 	for wheel in dist/scoreline-*.whl; do cp $$wheel $${wheel%-py3-none-any.whl}.zip; done  # a wheel is a zip
 	cp -r jobs dist/jobs
 	for name in emr dataproc; do cp conf/deploy/$$name/bootstrap.sh dist/$$name-bootstrap.sh; done
-	sed -n 's/^\([A-Za-z0-9_.-]*==[^ ;]*\).*/\1/p' requirements.txt > dist/constraints.txt
+	sed -n 's/^\([A-Za-z0-9_.-]*==.*[^ ]\) *\\$$/\1/p' requirements.txt > dist/constraints.txt
 ifdef ENVIRONMENT
 	$(PYTHON) -m venv dist/.environment
 	dist/.environment/bin/pip install --quiet --constraint dist/constraints.txt dist/*.whl
@@ -129,7 +129,7 @@ clusters: package ## Run the job on each cluster that runs here, a line per targ
 
 requirements: ## Pin every dependency by hash (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-		--extra dev --extra dev-deploy --extra dev-online --extra embedded --extra java --extra online --extra postgres pyproject.toml -o requirements.txt
+		--extra dev --extra dev-deploy --extra dev-online --extra both --extra online --extra postgres pyproject.toml -o requirements.txt
 
 clean: ## Remove what demo and tests left behind
 	rm -rf data/demo site .faults.jsonl .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis

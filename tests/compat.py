@@ -28,15 +28,13 @@ TESTS = (
     "tests/integration/ingest/test_ingest.py",
     "tests/integration/export/test_export.py",
 )
-_OURS = ("pyspark", "delta-spark")
 _TOOLS = ("pytest", "pytest-timeout", "pytest-xdist", "chispa", "hypothesis")
 
 
 def packages(line: str) -> list[str]:
     """What the tests need with this Spark, as pip says it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    needed = [p for p in project["dependencies"] if not p.startswith(_OURS)]
-    return [*needed, *LINES[line], *_TOOLS, "setuptools<81"]  # Spark 3.5 imports distutils
+    return [*project["dependencies"], *LINES[line], *_TOOLS, "setuptools<81"]  # Spark 3.5 imports distutils
 
 
 def environment(line: str) -> Path:

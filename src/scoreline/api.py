@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from scoreline.config.loading import load_settings
 from scoreline.config.section import parse_duration
 from scoreline.config.settings import Settings
+from scoreline.engine.installed import require_pyspark
 from scoreline.errors import InputError, told
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ class Pipeline:
         spark: the session to work in. None: the one that there is, else one of our own.
 
     Raises:
-        ConfigurationError: a file, a key or a value is wrong; the message names it and what was expected.
+        ConfigurationError: a file, a key or a value is wrong; the message names it and what was expected. Or nothing
+            that computes is installed.
         TypeError: `set` was given beside `Settings`.
 
     Examples:
@@ -80,6 +82,7 @@ class Pipeline:
         else:
             self.settings = load_settings(config, [f"{key}={_yaml(value)}" for key, value in (set or {}).items()])
         self._spark = spark
+        require_pyspark()
 
     def __repr__(self) -> str:
         tables = self.settings.tables

@@ -8,7 +8,7 @@ aws s3 cp --recursive --exclude '*' --include 'scoreline-*.whl' --include constr
 sudo dnf install -y python3.11 python3.11-pip
 sudo python3.11 -m venv /opt/scoreline
 set -- "$scratch"/scoreline-*.whl
-# EMR's own Spark is used: the pip package gives the client API only and has to be of the same line
+# without an extra: Spark and PySpark are EMR's own, which spark-submit puts on the path
 sudo /opt/scoreline/bin/pip install --quiet --constraint "$scratch/constraints.txt" "$1" || {
   echo "the wheel could not be installed; see the bootstrap action's stderr" >&2
   exit 1

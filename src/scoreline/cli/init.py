@@ -11,6 +11,7 @@ import yaml
 
 from scoreline.cli.first_rows import Found, how_time, look
 from scoreline.config.loading import load_settings
+from scoreline.engine.installed import has_classic_spark
 from scoreline.errors import InputError
 from scoreline.report import Report
 
@@ -41,6 +42,7 @@ def configuration(
     lines = [
         f"# {name}: written by `scoreline init`. Every key: docs/configuration.md.",
         f"name: {_scalar(name)}",
+        *([] if has_classic_spark() else ["engine: embedded  # without Java, the one that is installed here"]),
         f"tables: {{root: {_scalar(root)}}}  # a folder or URI; or catalog: main.{_scalar(name)}",
         f"keys: {{user_id: {keys['user_id']}, item_id: {keys['item_id']}}}  # {seen}; string keeps letters and zeros",
         "events:",

@@ -3,12 +3,15 @@
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import entry_points
 
 import click
 
 from scoreline import __version__
 from scoreline.cli import beginning, elsewhere, morning, nightly, upkeep
+from scoreline.engine.installed import require_pyspark
 from scoreline.errors import ScorelineError, told
 from scoreline.redaction import redacted
 
@@ -65,7 +68,8 @@ def entry(arguments: list[str] | None = None, command: click.Command = main) -> 
     """Run a command; a user's mistake is one message and an exit code, never a stack trace."""
     guest = _has_session()
     try:
-        command.main(args=arguments, prog_name="scoreline", standalone_mode=False)
+        with _installed():
+            command.main(args=arguments, prog_name="scoreline", standalone_mode=False)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.ClickException as error:
@@ -85,6 +89,17 @@ def entry(arguments: list[str] | None = None, command: click.Command = main) -> 
     finally:
         if not guest:
             _leave()
+
+
+@contextmanager
+def _installed() -> Iterator[None]:
+    """Say what to install where a command needs PySpark and there is none."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name == "pyspark":
+            require_pyspark()
+        raise
 
 
 def _has_session() -> bool:

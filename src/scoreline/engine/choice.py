@@ -2,20 +2,18 @@
 
 import logging
 from collections.abc import Iterator
-from importlib.util import find_spec
 
 from pyspark.sql import SparkSession
 
 from scoreline.config.settings import Settings
 from scoreline.engine.engine import engine_of
+from scoreline.engine.installed import missing_for_embedded
 from scoreline.engine.session import existing_session, submitted
 from scoreline.errors import ConfigurationError
 
 __all__ = ["is_embedded"]
 
 log = logging.getLogger(__name__)
-
-_PACKAGES = ("pysail", "deltalake")
 
 
 def is_embedded(settings: Settings, given: SparkSession | None = None) -> bool:
@@ -35,7 +33,7 @@ def is_embedded(settings: Settings, given: SparkSession | None = None) -> bool:
         )
     if settings.engine == "spark":
         return False
-    missing, beyond = [name for name in _PACKAGES if find_spec(name) is None], list(_beyond(settings))
+    missing, beyond = missing_for_embedded(), list(_beyond(settings))
     if settings.engine == "auto":
         needs_spark = bool(beyond) or submitted() or here == "spark"
         if missing and not needs_spark:
@@ -43,8 +41,8 @@ def is_embedded(settings: Settings, given: SparkSession | None = None) -> bool:
         return not (missing or needs_spark)
     if missing:
         raise ConfigurationError(
-            f"engine: embedded needs the package {' and '.join(missing)}: pip install 'scoreline[embedded]', or "
-            "engine: spark."
+            f"engine: embedded needs the package {' and '.join(missing)}: pip install 'scoreline[both]' beside Spark, "
+            "'scoreline[embedded]' without it; or say engine: spark."
         )
     if beyond:
         raise ConfigurationError(

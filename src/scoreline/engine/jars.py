@@ -30,8 +30,16 @@ _TRIES = 3
 
 def delta_coordinate() -> str:
     """The Maven coordinate of the Delta that fits the installed pyspark and delta-spark."""
-    spark = importlib.metadata.version("pyspark")
-    delta = importlib.metadata.version("delta-spark")
+    import pyspark
+
+    spark = pyspark.__version__
+    try:
+        delta = importlib.metadata.version("delta-spark")
+    except importlib.metadata.PackageNotFoundError:
+        raise ConfigurationError(
+            f"The package delta-spark is not installed, which says what Delta Lake goes with Spark {spark}: "
+            "pip install 'scoreline[spark]'."
+        ) from None
     line = tuple(int(part) for part in spark.split(".")[:2])
     if line not in COORDINATES or (line == (3, 5)) != delta.startswith("3."):
         raise ConfigurationError(

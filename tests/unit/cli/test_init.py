@@ -46,6 +46,13 @@ def test_a_ratings_file_and_titles() -> None:
     )
 
 
+def test_the_engine_is_named_where_only_one_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("ratings.csv").write_text(EVENTS)
+    assert "engine" not in written("both", "--events", "ratings.csv").model_fields_set
+    monkeypatch.setattr("scoreline.cli.init.has_classic_spark", lambda: False)
+    assert written("films", "--events", "ratings.csv").engine == "embedded"
+
+
 @pytest.mark.parametrize(
     ("text", "format_", "separator", "time", "keys"),
     [

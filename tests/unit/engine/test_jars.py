@@ -1,6 +1,7 @@
 """Which Delta goes with which Spark, where its jars are, and what is said when they cannot be had."""
 
 import subprocess
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def installed(monkeypatch: pytest.MonkeyPatch, spark: str, delta: str) -> None:
-    monkeypatch.setattr("importlib.metadata.version", {"pyspark": spark, "delta-spark": delta}.__getitem__)
+    monkeypatch.setattr("pyspark.__version__", spark)
+    monkeypatch.setattr("importlib.metadata.version", {"delta-spark": delta}.__getitem__)
 
 
 @pytest.mark.parametrize(
@@ -34,6 +36,17 @@ def installed(monkeypatch: pytest.MonkeyPatch, spark: str, delta: str) -> None:
 def test_a_spark_has_its_delta(monkeypatch: pytest.MonkeyPatch, spark: str, delta: str, coordinate: str) -> None:
     installed(monkeypatch, spark, delta)
     assert jars.delta_coordinate() == coordinate
+
+
+def test_without_the_package_that_says_which_delta_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a platform, where PySpark is, and no package of Delta's."""
+
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.version", missing)
+    with pytest.raises(ConfigurationError, match=r"delta-spark is not installed, .* pip install 'scoreline\[spark\]'"):
+        jars.delta_coordinate()
 
 
 @pytest.mark.parametrize(("spark", "delta"), [("3.5.8", "4.0.0"), ("4.1.4", "3.3.2"), ("3.4.0", "2.4.0")])
