@@ -15,12 +15,13 @@ from scoreline.deploy.shipped import here_or_shipped
 @click.option("--config", default=lambda: here_or_shipped("conf/demo.yaml"), show_default="conf/demo.yaml",
               type=click.Path(path_type=Path), help="Else the shipped one.")  # fmt: skip
 @click.option("--users", default=3_000, show_default=True, type=click.IntRange(100, 1_000_000))
+@click.option("--compare", is_flag=True, help="Then do the same on Spark, and compare the tables.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE")
-def demo(config: Path, users: int, overrides: tuple[str, ...]) -> None:
+def demo(config: Path, users: int, compare: bool, overrides: tuple[str, ...]) -> None:
     """Generate a streaming service and take it through the whole pipeline."""
     from scoreline.cli.demo import run_demo
 
-    run_demo(load_settings(config, overrides), users=users, config=config)
+    run_demo(load_settings(config, overrides), users=users, config=config, compare=compare)
 
 
 @click.command()

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from scoreline.api import Pipeline
+from scoreline.cli.demo_compare import compared
 from scoreline.cli.demo_data import Service, write_more_events, write_service
 from scoreline.config.settings import Settings
 from scoreline.errors import InputError
@@ -13,8 +14,11 @@ from scoreline.pipeline.progress import for_terminal
 from scoreline.registry.versions import pin
 
 
-def run_demo(settings: Settings, *, users: int, config: Path) -> None:
-    """Generate, ingest, train, score, publish and export; a second time says that nothing is due."""
+def run_demo(settings: Settings, *, users: int, config: Path, compare: bool = False) -> None:
+    """Generate, ingest, train, score, publish and export; a second time says that nothing is due.
+
+    `compare`: then ingest and score on Spark, too, and compare the tables. Raises RunFailed where they differ.
+    """
     folder = (
         settings.home.parent.relative_to(Path.cwd())
         if settings.home.is_relative_to(Path.cwd())
@@ -26,7 +30,8 @@ def run_demo(settings: Settings, *, users: int, config: Path) -> None:
     write_more_events(folder, service, share=0.01)
     pipeline = Pipeline(settings)
     _say("Ingest")
-    click.echo(pipeline.ingest(events))
+    ingested = pipeline.ingest(events)
+    click.echo(ingested)
     pipeline.ingest_items(items)
     _say("Train and register")
     click.echo(_trained_once(pipeline))
@@ -39,6 +44,10 @@ def run_demo(settings: Settings, *, users: int, config: Path) -> None:
         click.echo(replace(view, recommended=(view.recommended or [])[:8]))
     _say("What to try next")
     click.echo(_next_steps(settings, config, folder))
+    if compare:
+        _say("The same on Spark: ingest and run, in half a minute or so (Ctrl-C leaves it out)")
+        is_new = ingested.users_changed == service.users  # later the tables may have had other events
+        click.echo(compared(settings, events, items) if is_new else f"Compared by a first demo only: remove {folder}.")
 
 
 def _trained_once(pipeline: Pipeline) -> str:
