@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from check import WRONG
@@ -9,6 +10,8 @@ from check import WRONG
 Results = Mapping[str, Mapping[str, Any]]
 FIRST, AGAIN = "job 1", "job 2"
 # what a job of one process or of limits.py calls its stages
+_TEN_TIMES = ("status", "show of one user", "plan", "run, nothing due", "run, one user due")
+_NOT_THE_JOB = ("prepare", "fit")
 _READ_WRITE = "read and write, Spark and Delta 1"
 
 
@@ -52,6 +55,34 @@ def cost(job: Mapping[str, Any], stage: str = FIRST) -> Cost | None:
     counts = [run["users"] for run in runs]
     basis = "all users" if last["users"] >= everyone else f"from {' and '.join(f'{n:,}' for n in counts)} users"
     return Cost(cpu, wall, session, peak, basis)
+
+
+def whole(results: Results, part: str) -> float | None:
+    """CPU seconds of a peer for everybody, from its process's start to its end; logging or fitting a model left out."""
+    job = found(results, part)
+    if job is None or any("cpu" not in run for run in job["runs"]):
+        return None
+    own = [sum(run["stages"].get(stage, {}).get("cpu", 0.0) for stage in _NOT_THE_JOB) for run in job["runs"]]
+    runs = [
+        {"users": run["users"], "stages": {"whole": {"cpu": run["cpu"] - made}}}
+        for run, made in zip(job["runs"], own, strict=True)
+    ]
+    return _for_everyone(runs, "whole", "cpu", job["everyone"])
+
+
+def embedded_ratio(results: Results, size: str, peer: str) -> float | None:
+    """CPU of a peer's whole process over that of our run on the embedded engine."""
+    ours, other = (whole(results, f"job-{size}-{name}") for name in ("embedded", peer))
+    return None if ours is None or other is None else other / ours
+
+
+def embedded_share(results: Results) -> float | None:
+    """As `share_of_full`, of whole processes on the embedded engine."""
+    runs = found(results, "embedded-shares")
+    if runs is None:
+        return None
+    fixed = fmean(runs["one"])
+    return (fmean(runs["share"]) - fixed) / (fmean(runs["all"]) - fixed)
 
 
 def _for_everyone(runs: list[Any], stage: str, kind: str, everyone: int) -> float:
@@ -209,6 +240,38 @@ def targets(results: Results, size: str) -> Iterator[Target]:
     yield _at_most("one worker's memory", "8 workers, 1 GB model", 1.5, memory_ratio(results), "×")
     grown = growth(results, size, "workers_mib")
     yield _at_most("workers' peak for a quarter of the users", f"run, {size}", 1.1, grown, "×")
+
+
+def embedded_targets(results: Results, size: str) -> Iterator[Target]:
+    """The table of the embedded engine: whole processes, nothing of them left out."""
+    commands = found(results, "commands") or {}
+    for name, engines in commands.items():
+        if name in _TEN_TIMES:
+            cpu = engines["spark"]["cpu"] / engines["embedded"]["cpu"]
+            yield _at_least(f"own `{name}` on Spark", "demo's tables, cold", 10.0, cpu)
+    small = "XS" if size == "XS" else "S"
+    for peer, label, on, wanted in (
+        ("implicit", "implicit, read to write", size, 3.0),
+        ("implicit", "implicit, read to write", small, 1.0),
+        ("spark_udf", "`spark_udf`, usual code", size, 15.0),
+        ("spark_udf", "`spark_udf`, usual code", small, 5.0),
+        ("mllib_correct", "MLlib, made correct", small, 10.0),
+        ("replay", "RePlay", small, 30.0),
+    ):
+        yield _at_least(label, f"whole job, {on}", wanted, embedded_ratio(results, on, peer))
+    limit = embedded_ratio(results, size, "polars_kernel")
+    yield _at_most("Polars + our kernel, one process, no gates", f"whole job, {size}", 2.0, limit and 1 / limit, "×")
+    for kind, label, wanted in (("logistic", "logistic regression", 2.0), ("trees", "gradient boosting", 1.5)):
+        ways = found(results, f"tabular-{kind}") or {}
+        known = "embedded" in ways and "cpu" in ways["spark_udf"]
+        value = (_tabular_cpu(ways["spark_udf"]) / _tabular_cpu(ways["embedded"])) if known else None
+        yield _at_least(f"`spark_udf`, {label}", "tabular", wanted, value)
+    part = embedded_share(results)
+    yield _at_most("own full run, above the fixed cost", f"1 % due, {size}", 5.0, part and part * 100, " %")
+
+
+def _tabular_cpu(run: Mapping[str, Any]) -> float:
+    return float(run["cpu"]) - sum(run["stages"].get(stage, {}).get("cpu", 0.0) for stage in _NOT_THE_JOB)
 
 
 def _at_least(against: str, work: str, wanted: float, value: float | None) -> Target:

@@ -3,8 +3,10 @@
 From /proc, so Linux only. CPU seconds are those of the processes that live plus those their parents have reaped.
 """
 
+import ctypes
 import json
 import os
+import resource
 import signal
 import subprocess
 import time
@@ -16,6 +18,7 @@ from typing import Any
 
 _TICK = os.sysconf("SC_CLK_TCK")
 _SAMPLE_SECONDS = 0.5
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 def tree(root: int) -> list[int]:
@@ -87,9 +90,13 @@ class Stages:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a process left: its last line as JSON, and the peaks of its tree. `error` is empty if all went well."""
+    """What a process left: its last line as JSON, what its tree took. `error` is empty if all went well.
+
+    `cpu` is seconds from its start to the end of the last process of its tree, nothing excluded.
+    """
 
     found: dict[str, Any]
+    cpu: float
     peak_mib: float
     workers_mib: float
     workers: int
@@ -100,18 +107,34 @@ class Outcome:
 def watched(command: Sequence[str], *, environment: Mapping[str, str], folder: Path, limit: float) -> Outcome:
     """Run a command in `folder`, look at its memory twice a second, end it and its children after `limit` seconds."""
     folder.mkdir(parents=True, exist_ok=True)
-    began = time.monotonic()
+    adopt_orphans()
+    spent, began = reaped_cpu(), time.monotonic()
     with (folder / "out.txt").open("w") as out, (folder / "err.txt").open("w") as err:
         process = subprocess.Popen(command, stdout=out, stderr=err, cwd=folder, env=dict(environment))
         peak, workers, most = _sampled(process, lambda: time.monotonic() - began > limit)
     seconds = time.monotonic() - began
+    cpu = reaped_cpu() - spent
     lines = (folder / "out.txt").read_text(encoding="utf-8", errors="replace").splitlines()
     if process.returncode == 0 and lines and lines[-1].startswith("{"):
-        return Outcome(json.loads(lines[-1]), peak, workers, most, seconds, "")
+        return Outcome(json.loads(lines[-1]), cpu, peak, workers, most, seconds, "")
     said = (folder / "err.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()
     late = f"ended after {limit:.0f} s; " if seconds > limit else ""
     reason = next((line for line in reversed(said) if "Error" in line or "Exception" in line), said[-1] if said else "")
-    return Outcome({}, peak, workers, most, seconds, f"{late}exit code {process.returncode}: {reason[:300]}")
+    return Outcome({}, cpu, peak, workers, most, seconds, f"{late}exit code {process.returncode}: {reason[:300]}")
+
+
+def adopt_orphans() -> None:
+    """A JVM that outlives its Python becomes this process's child, and its seconds count."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def reaped_cpu() -> float:
+    """Seconds of all children that have ended, once the last of them has."""
+    with suppress(ChildProcessError):
+        while True:
+            os.wait()
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return ended.ru_utime + ended.ru_stime
 
 
 def _sampled(process: subprocess.Popen[bytes], is_late: Callable[[], bool]) -> tuple[float, float, int]:

@@ -12,7 +12,6 @@ from scoreline.models.item_index import ItemIndex
 from scoreline.models.latent_factors import LatentFactors
 from scoreline.models.popularity import Popularity
 from scoreline.models.search.norm_sorted import NormSortedItems
-from scoreline.registry.client import quiet_mlflow
 
 
 def recommender(items: np.ndarray) -> FittedModel:
@@ -29,6 +28,8 @@ def recommender(items: np.ndarray) -> FittedModel:
 def quietly_tracked(folder: Path, uri: str | None = None) -> Iterator[None]:
     """MLflow with its store in `folder` (or at `uri`) and without its chatter."""
     import mlflow
+
+    from scoreline.registry.client import quiet_mlflow
 
     folder.mkdir(parents=True, exist_ok=True)
     with quiet_mlflow():

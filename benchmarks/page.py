@@ -8,11 +8,13 @@ from pathlib import Path
 from string import Template
 
 import curves
+import engines
 import figures
 import table
 from figures import Results
 
 _TABULAR = ("model", "way", "CPU s", "wall s", "session CPU s", "predictions")
+_OVER_USERS = ("users", "Spark CPU s", "wall", "MiB", "embedded CPU s", "wall", "MiB", "CPU", "wall")
 _HERE = Path(__file__).parent
 
 
@@ -37,7 +39,10 @@ def fields(results: Results, size: str) -> dict[str, str]:
         "began": about.get("began", "at an unknown time"),
         "machine": about.get("machine", "an unknown machine"),
         "state": _state(results),
-        "targets": _targets(results, size),
+        "targets": _targets(figures.targets(results, size)),
+        "embedded_targets": _targets(figures.embedded_targets(results, size)),
+        "commands": _grid(engines.HEAD, engines.rows(figures.found(results, "commands") or {})),
+        "over_users": _grid(_OVER_USERS, table.over_users(results)),
         "origin": about.get("origin", "unknown"),
         "checked": f"{_checked(results, size):,}",
         "kernels": _grid(("factors", "kernel", "CPU µs per user", "÷ ours", "lists"), table.kernel_rows(results)),
@@ -71,9 +76,9 @@ def _state(results: Results) -> str:
     return f"{said} Parts were measured with different states of the code." if mixed else said
 
 
-def _targets(results: Results, size: str) -> str:
+def _targets(targets: Iterable[figures.Target]) -> str:
     marks = {True: "reached", False: "**not reached**", None: "not measured"}
-    rows = [(t.against, t.work, t.wanted, t.found, marks[t.reached]) for t in figures.targets(results, size)]
+    rows = [(t.against, t.work, t.wanted, t.found, marks[t.reached]) for t in targets]
     return _grid(("against", "work", "wanted", "found", ""), rows)
 
 

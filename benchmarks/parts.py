@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import scipy.sparse as sp
 
 import check
+import engines
 import kernel
 import workload
 from measure import Outcome
@@ -54,6 +55,11 @@ def parts(bench: Bench) -> list[Part]:
     others = [_job(peer, small) for peer in peers(bench, small)] if small != large else []
     found += [part for part in others if part.name.endswith(_TARGETS)]
     found += [Part("memory-workers", memory_workers), Part("quarter", quarter)]
+    found += [
+        Part("commands", commands),
+        Part("embedded-shares", embedded_shares),
+        Part("embedded-users", embedded_users),
+    ]
     found += [Part("curve-points", points), Part("curve-shares", shares), Part("curve-users", users)]
     return [*found, Part("curve-workers", workers), *(part for part in others if not part.name.endswith(_TARGETS))]
 
@@ -64,7 +70,9 @@ def peers(bench: Bench, size: str) -> list[Peer]:
     some = ((_FEW, 4 * _FEW) if size == "L" else (0,)) if full else (_FEW,)
     found = [
         Peer("ours", "this project", "ours", "own", "run" if full else "short"),
+        Peer("embedded", "this project, embedded engine", "ours", "own", "embedded"),
         Peer("implicit", "implicit, one process", "implicit", "peers"),
+        Peer("polars_kernel", "Polars + our kernel, one process, no gates", "polars_kernel", "peers"),
         Peer("spark_udf", "spark_udf, usual code", "spark_udf", "own", "usual", some),
         Peer("polars", "Polars + NumPy, one process", "polars", "peers", users=some),
         Peer("faiss", "faiss IndexFlatIP + filter, one process", "faiss", "peers", users=some),
@@ -96,6 +104,8 @@ def whole_job(bench: Bench, peer: Peer, size: str) -> Found:
         if peer.module == "ours":
             bench.peer("ours", "own", folder, out, variant="prepare", limit=peer.limit)
         outcome = bench.peer(peer.module, peer.environment, folder, out, limit=peer.limit, **options)
+        if peer.variant == "embedded":
+            bench.peer("ours", "own", folder, out, variant="lists", limit=peer.limit)
         runs.append(_kept(outcome))
         if peer.module != "limits":
             sample = min(bench.checked, outcome.found["users"])
@@ -107,7 +117,7 @@ def whole_job(bench: Bench, peer: Peer, size: str) -> Found:
 
 def _kept(outcome: Outcome) -> Found:
     memory = {"peak_mib": outcome.peak_mib, "workers_mib": outcome.workers_mib, "workers": outcome.workers}
-    return {**outcome.found, **memory, "seconds": outcome.seconds}
+    return {**outcome.found, **memory, "cpu": outcome.cpu, "seconds": outcome.seconds}
 
 
 def kernels(bench: Bench, kind: str) -> Found:
@@ -188,6 +198,43 @@ def _large_model(folder: Path, items: int) -> None:
     }
     lists = {name: pa.ListArray.from_arrays(offsets, values) for name, values in columns.items()}
     pq.write_table(pa.table({"user_id": pa.array(range(1, users + 1)), **lists}), folder / "histories.parquet")
+
+
+def commands(bench: Bench) -> Found:
+    """Commands on the demo's tables, each on both engines in turn: CPU and wall of whole processes."""
+    return engines.both(turns=bench.pick(2, 1))
+
+
+def embedded_shares(bench: Bench) -> Found:
+    """CPU of whole processes: runs of everybody, of one user and of 1 % of them, in turn, each after its ingest."""
+    folder, out = bench.workload(bench.large), bench.scratch("embedded-shares")
+    bench.peer("ours", "own", folder, out, variant="prepare", limit=400)
+    bench.peer("ours", "own", folder, out, variant="embedded", limit=400)
+    found: Found = {"all": [], "one": [], "share": []}
+    for turn in range(bench.pick(3, 1)):
+        for name, kept in found.items():
+            if name != "all":
+                bench.peer("ours", "own", folder, out, variant=f"embedded-news-{name}-{turn}", limit=400)
+            variant = "embedded-all" if name == "all" else "embedded"
+            kept.append(bench.peer("ours", "own", folder, out, variant=variant, limit=400).cpu)
+    shutil.rmtree(out, ignore_errors=True)
+    return found
+
+
+def embedded_users(bench: Bench) -> Found:
+    """CPU and wall of whole first runs over the number of users, on both engines."""
+    everyone = workload.SIZES[bench.large].users
+    found: Found = {"runs": []}
+    for users in (everyone // 16, everyone // 4, everyone)[: bench.pick(3, 1)]:
+        folder, row = bench.workload(bench.large), {"users": users}
+        for variant in ("embedded", "whole"):
+            out = bench.scratch(f"{variant}-{users}")
+            bench.peer("ours", "own", folder, out, variant="prepare", users=users, limit=400)
+            outcome = bench.peer("ours", "own", folder, out, variant=variant, users=users, limit=400)
+            row[variant] = {"cpu": outcome.cpu, "wall": outcome.seconds, "peak_mib": outcome.peak_mib}
+            shutil.rmtree(out, ignore_errors=True)
+        found["runs"].append(row)
+    return found
 
 
 def quarter(bench: Bench) -> Found:

@@ -16,6 +16,7 @@ _STAGES = {
     "run one": "run, one user due",
     "run share": "run, 1 % due",
 }
+_OF_A_RUN = (("cpu", 1), ("wall", 1), ("peak_mib", 0))
 _TABULAR_WAYS = {"ours": "this project", "spark_udf": "spark_udf", "bare": "limit: our scoring alone"}
 
 
@@ -47,7 +48,7 @@ def as_text(results: Results) -> str:
     lines += [*_tabular(results), "", f"{'against':<48}{'work':<28}{'wanted':>10}{'found':>10}"]
     if size != "L":
         lines.append("(the targets are for L and larger tables: small ones are mostly fixed cost)")
-    for target in figures.targets(results, size):
+    for target in (*figures.targets(results, size), *figures.embedded_targets(results, size)):
         mark = {True: "reached", False: "NOT reached", None: "not measured"}[target.reached]
         lines.append(f"{target.against:<48}{target.work:<28}{target.wanted:>10}{target.found:>10}  {mark}")
     return "\n".join(lines)
@@ -146,6 +147,14 @@ def tabular_rows(results: Results) -> Iterator[tuple[str, str, str, str, str, st
                 f"{stages['session']['cpu']:,.1f}",
                 f"{run['differing']} of 5,000 differ",
             )
+
+
+def over_users(results: Results) -> Iterator[tuple[str, ...]]:
+    """Users; CPU s, wall s and peak MiB of a whole first run on Spark, and embedded; ratios of CPU and of wall."""
+    for row in (figures.found(results, "embedded-users") or {}).get("runs", []):
+        on_spark, own = row["whole"], row["embedded"]
+        costs = [f"{cost[kind]:,.{places}f}" for cost in (on_spark, own) for kind, places in _OF_A_RUN]
+        yield f"{row['users']:,}", *costs, *(f"{on_spark[kind] / own[kind]:.1f}x" for kind in ("cpu", "wall"))
 
 
 def _kernels(results: Results) -> list[str]:

@@ -4,9 +4,10 @@ Variants: `prepare` fills `OUT/tables` (model registered, histories as ingest le
 process of its own: first run, full run of everybody, then each time an ingest and the run after it: of one user to
 warm up, and in turn of one user and of SHARE of the users, five and four times (a session still gets faster and a
 machine is not always as fast, so both are means, and the small runs stand around the large ones), and at last a run
-with nothing due. `short` is the same with one such pair of runs. `first` stops after the first
-run and has no warm-up, whose idle workers would count as memory; `full` stops after the full run; `shares` runs for
-each of SHARES instead.
+with nothing due. `short` is `run` with one such pair of runs. `embedded` is a run on the embedded engine and nothing
+else, `embedded-all` of everybody, `embedded-news-WHOSE-TURN` the ingest before one, `whole` as `embedded` but on Spark;
+`lists` writes what was published as Parquet. `first` stops after the first run and has no warm-up, whose idle workers
+would count as memory; `full` stops after the full run; `shares` runs for each of SHARES instead.
 """
 
 import shutil
@@ -18,6 +19,7 @@ import mlflow
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from deltalake import DeltaTable, QueryBuilder
 from pyspark.sql import functions as F
 
 import spark as sessions
@@ -36,6 +38,7 @@ from scoreline.tables import schema
 from scoreline.tables.commit_note import Ingested
 
 SHARE = 0.01
+_ALONE = ("embedded", "embedded-all", "whole")
 _PAIRS = {"run": 4, "short": 1}
 SHARES = (0.001, 0.01, 0.03, 0.1, 0.3)
 _NAMED = {"user_id": "user_id", "item_id": "item_id", "weight": "weight", "time": "event_at"}
@@ -75,6 +78,7 @@ def prepare(job: Job) -> None:
         F.lit(context.now).cast("timestamp").alias("added_at"),
         F.lit(context.now).cast("timestamp").alias("updated_at"),
         F.lit(None).cast("array<long>").alias("older_item_ids"),
+        F.lit(None).cast("array<long>").alias("since_first_us"),
     ).select(*[f.name for f in schema.user_history(context.keys)])
     files = full.repartitionByRange(context.partitions, "bucket").sortWithinPartitions("bucket", "user_id")
     note = Ingested(columns=None, updated_at=context.now)
@@ -98,6 +102,14 @@ def news(job: Job, name: str, users: np.ndarray) -> Path:
     return path
 
 
+def write_lists(job: Job) -> None:
+    """The published lists as Parquet, for the comparison with brute force."""
+    table = DeltaTable(str(job.out / "tables" / "recommendations"))
+    rows = QueryBuilder().register("published", table).execute("SELECT user_id, recommendations FROM published")
+    job.place(1).mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(rows.read_all()), job.place(1) / "lists.parquet")
+
+
 def opened(job: Job) -> Context:
     return open_context(settings(job), now=datetime.now(UTC))
 
@@ -118,6 +130,23 @@ def main() -> None:
             prepare(job)
         stages.report(users=job.users)
         return
+    if job.variant == "lists":
+        write_lists(job)
+        stages.report(users=job.users)
+        return
+    if job.variant in _ALONE:
+        made = settings(job) if job.variant == "whole" else settings(job, engine="embedded", spark={})
+        with stages.stage("job 1"):
+            report = run(open_context(made, now=datetime.now(UTC)), full_refresh=job.variant == "embedded-all")
+        stages.report(users=report.audit.scored, steps={"job 1": dict(report.seconds)}, due={})
+        return
+    if job.variant.startswith("embedded-news-"):
+        which, turn = job.variant.removeprefix("embedded-news-").split("-")
+        some = np.arange(1 + int(turn), job.users + 1, round(1 / SHARE))
+        users = some[:1] if which == "one" else some
+        ingest_events(open_context(settings(job, engine="embedded", spark={})), str(news(job, job.variant, users)))
+        stages.report(users=len(users))
+        return
     with stages.stage("session"):
         context = opened(job)
         if job.variant != "first":
@@ -128,8 +157,7 @@ def main() -> None:
     if job.variant != "first":
         with stages.stage("job 2"):
             steps["job 2"] = dict(run(opened(job), full_refresh=True).seconds)
-    lists = context.tables.table("recommendations").read().select("user_id", "recommendations")
-    lists.write.mode("overwrite").parquet(str(job.place(1)))
+    write_lists(job)
     for name, users in partly_due(job):
         report = ingest_and_run(job, stages, name, users)
         steps[f"run {name}"], due[name] = dict(report.seconds), report.audit.scored

@@ -71,7 +71,8 @@ def work(spark: SparkSession, job: Job, uri: str, place: Path) -> None:
 def main() -> None:
     job, stages = read_job(__doc__), Stages()
     with quietly_tracked(job.out):
-        uri = log_usual(job) if job.variant == "usual" else log_recommender(recommender(job.items())).model_uri
+        with stages.stage("prepare"):
+            uri = log_usual(job) if job.variant == "usual" else log_recommender(recommender(job.items())).model_uri
         with stages.stage("session"):
             spark = sessions.start(job)
         for number in range(1, job.passes + 1):
