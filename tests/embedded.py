@@ -24,10 +24,11 @@ from scoreline.operations.repair import repair_histories
 from scoreline.operations.show import show_users
 from scoreline.pipeline.rollback import roll_back
 from scoreline.pipeline.run import plan_run, run
+from scoreline.tables.reading import open_readers
 
 does = {"ingest": ingest_events, "run": run, "plan": plan_run, "export": export, "rollback": roll_back,
-        "show": lambda made, user: show_users(made, [user])[0], "optimize": optimize, "vacuum": vacuum,
-        "repair": repair_histories}
+        "show": lambda made, user: show_users(open_readers(made.settings), [user])[0],
+        "optimize": optimize, "vacuum": vacuum, "repair": repair_histories}
 made = open_context(Settings.model_validate({**json.loads(sys.argv[1]), "engine": "embedded"}))
 for step, at, given in json.loads(sys.argv[2]):
     arguments, named = ([given], {}) if isinstance(given, str) else ([], given)

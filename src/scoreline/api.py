@@ -7,15 +7,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scoreline.config.loading import load_settings
-from scoreline.config.section import parse_duration
-from scoreline.config.settings import Settings
-from scoreline.engine.installed import require_pyspark
 from scoreline.errors import InputError, told
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+    from scoreline.config.settings import Settings
     from scoreline.context import Context
     from scoreline.export.export import ExportReport
     from scoreline.ingest.ingest import IngestReport
@@ -31,6 +28,7 @@ if TYPE_CHECKING:
     from scoreline.pipeline.rollback import RollbackReport
     from scoreline.pipeline.run_report import RunReport
     from scoreline.registry.promotion import Promotion
+    from scoreline.tables.reading import Readers
     from scoreline.training.train import TrainReport
 
 __all__ = ["Pipeline"]
@@ -48,8 +46,7 @@ class Pipeline:
         spark: the session to work in. None: the one that there is, else one of our own.
 
     Raises:
-        ConfigurationError: a file, a key or a value is wrong; the message names it and what was expected. Or nothing
-            that computes is installed.
+        ConfigurationError: a file, a key or a value is wrong; the message names it and what was expected.
         TypeError: `set` was given beside `Settings`.
 
     Examples:
@@ -70,19 +67,21 @@ class Pipeline:
 
     def __init__(
         self,
-        config: str | Path | Mapping[str, object] | Settings,
+        config: "str | Path | Mapping[str, object] | Settings",
         *,
         set: Mapping[str, object] | None = None,  # noqa: A002  # as `--set` is called
         spark: "SparkSession | None" = None,
     ) -> None:
+        from scoreline.config.loading import load_settings
+        from scoreline.config.settings import Settings
+
         if isinstance(config, Settings):
             if set:
                 raise TypeError("set changes what a file or a dict says; Settings have theirs already")
-            self.settings = config
+            self.settings: Settings = config
         else:
             self.settings = load_settings(config, [f"{key}={_yaml(value)}" for key, value in (set or {}).items()])
         self._spark = spark
-        require_pyspark()
 
     def __repr__(self) -> str:
         tables = self.settings.tables
@@ -349,7 +348,7 @@ class Pipeline:
         """
         from scoreline.operations.show import show_users
 
-        return show_users(self._context(), [str(user_id) for user_id in user_ids], recent=recent)
+        return show_users(self._readers(), [str(user_id) for user_id in user_ids], recent=recent)
 
     def status(self) -> "Status":
         """Tables and versions, what is published, how fresh it is, the last runs.
@@ -363,7 +362,7 @@ class Pipeline:
         """
         from scoreline.operations.status import status
 
-        return status(self._context())
+        return status(self._readers())
 
     def doctor(self) -> "DoctorReport":
         """The installation looked over: Java, storage, registry, tables, leftovers. What is not well has its advice.
@@ -398,6 +397,7 @@ class Pipeline:
             >>> films.vacuum(retain="2w").removed  # doctest: +SKIP
             0
         """
+        from scoreline.config.section import parse_duration
         from scoreline.operations.maintenance import vacuum
 
         try:
@@ -453,7 +453,15 @@ class Pipeline:
         """
         return self._context().tables.existing(name, made_by="scoreline ingest or scoreline run").read()
 
+    def _readers(self) -> "Readers":
+        from scoreline.tables.reading import open_readers
+
+        return open_readers(self.settings, self._spark)
+
     def _context(self) -> "Context":
+        from scoreline.engine.installed import require_pyspark
+
+        require_pyspark()
         from scoreline.context import open_context
 
         return open_context(self.settings, spark=self._spark)

@@ -12,9 +12,9 @@ from pyspark.sql import types as T
 
 from scoreline.config.settings import Settings
 from scoreline.engine.batch_size import batch_limits
-from scoreline.engine.choice import is_embedded
+from scoreline.engine.choice import open_session
 from scoreline.engine.failures import explained
-from scoreline.engine.session import get_session, settings_of
+from scoreline.engine.session import settings_of
 from scoreline.engine.session_settings import modifiable, session_settings
 from scoreline.tables.delta import Tables
 from scoreline.tables.schema import Keys
@@ -71,14 +71,6 @@ def step(work: Callable[Concatenate[Context, P], R]) -> Callable[Concatenate[Con
 
 def open_context(settings: Settings, *, now: datetime | None = None, spark: SparkSession | None = None) -> Context:
     """Start or take the session and look at the clock."""
-    used = _session(settings, spark)
+    used = open_session(settings, spark)
     tables, session = Tables(used, settings.tables), settings_of(used, settings.spark)
     return Context(settings, used, tables, now or datetime.now(UTC), session)
-
-
-def _session(settings: Settings, given: SparkSession | None) -> SparkSession:
-    if is_embedded(settings, given):
-        from scoreline.engine.embedded.sail import embedded_session
-
-        return embedded_session()
-    return get_session(f"scoreline {settings.name}", settings.spark, given=given)

@@ -15,7 +15,7 @@ import tables_page
 from scoreline import errors
 from scoreline.pipeline.plan import MEANING
 from scoreline.pipeline.records import State
-from scoreline.tables.schema import TABLES
+from scoreline.tables.names import TABLES
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "scoreline"

@@ -7,7 +7,6 @@ import click
 
 from scoreline.api import Pipeline
 from scoreline.cli.options import pipeline_options, print_report
-from scoreline.config.loading import load_settings
 from scoreline.deploy.shipped import here_or_shipped
 
 
@@ -20,6 +19,7 @@ from scoreline.deploy.shipped import here_or_shipped
 def demo(config: Path, users: int, compare: bool, overrides: tuple[str, ...]) -> None:
     """Generate a streaming service and take it through the whole pipeline."""
     from scoreline.cli.demo import run_demo
+    from scoreline.config.loading import load_settings
 
     run_demo(load_settings(config, overrides), users=users, config=config, compare=compare)
 

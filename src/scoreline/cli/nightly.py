@@ -6,7 +6,7 @@ import click
 
 from scoreline.api import Pipeline
 from scoreline.cli.options import pipeline_options, print_report
-from scoreline.config.model import EstimatorName
+from scoreline.config.estimator_names import EstimatorName
 from scoreline.errors import InputError
 
 

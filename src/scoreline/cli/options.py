@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from scoreline.api import Pipeline
-from scoreline.config.loading import load_settings
 from scoreline.redaction import Redacted, redacted
 from scoreline.report import Report
 
@@ -38,6 +37,8 @@ def pipeline_options(command: Callable[..., None]) -> Callable[..., None]:
     @click.option("--debug", is_flag=True, help="Log what is done, and show stack traces.")
     @functools.wraps(command)
     def wrapped(config: str, overrides: tuple[str, ...], as_json: bool, quiet: bool, debug: bool, **rest: Any) -> None:
+        from scoreline.config.loading import load_settings
+
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(Redacted("%(asctime)s %(levelname)s %(name)s %(message)s"))
         logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[handler])

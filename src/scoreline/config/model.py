@@ -5,9 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from scoreline.config.estimator_names import EstimatorName
 from scoreline.config.section import Fraction, Section
-
-EstimatorName = Literal["item_neighbours", "latent_factors", "popularity"]
 
 
 class SplitSettings(Section):

@@ -8,12 +8,21 @@ from pyspark.sql import SparkSession
 from scoreline.config.settings import Settings
 from scoreline.engine.engine import engine_of
 from scoreline.engine.installed import missing_for_embedded
-from scoreline.engine.session import existing_session, submitted
+from scoreline.engine.session import existing_session, get_session, submitted
 from scoreline.errors import ConfigurationError
 
-__all__ = ["is_embedded"]
+__all__ = ["is_embedded", "open_session"]
 
 log = logging.getLogger(__name__)
+
+
+def open_session(settings: Settings, given: SparkSession | None = None) -> SparkSession:
+    """The session to work in: the one given or that of this process, else a new one of the engine that is wanted."""
+    if is_embedded(settings, given):
+        from scoreline.engine.embedded.sail import embedded_session
+
+        return embedded_session()
+    return get_session(f"scoreline {settings.name}", settings.spark, given=given)
 
 
 def is_embedded(settings: Settings, given: SparkSession | None = None) -> bool:

@@ -20,7 +20,7 @@ from scoreline.export.destinations import Change, Destination, Sent, Shown, open
 from scoreline.report import Report
 from scoreline.tables.delta import Table
 from scoreline.tables.history import Commit, origin
-from scoreline.tables.schema import RECOMMENDATIONS, USER_ID
+from scoreline.tables.names import RECOMMENDATIONS, USER_ID
 
 _LISTS = (USER_ID, RECOMMENDATIONS, "source")
 _VANISHED = (

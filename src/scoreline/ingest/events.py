@@ -10,7 +10,8 @@ from pyspark.sql import types as T
 from scoreline.config.settings import EventsSettings
 from scoreline.config.sources import LONGEST_ID, KeyType
 from scoreline.sources.values import instant, is_float, key, number, text, valid_text
-from scoreline.tables.schema import MALFORMED, RAW, SOURCE, Keys
+from scoreline.tables.names import MALFORMED, RAW, SOURCE
+from scoreline.tables.schema import Keys
 
 
 def checked_events(rows: DataFrame, settings: EventsSettings, keys: Keys, *, now: datetime) -> DataFrame:

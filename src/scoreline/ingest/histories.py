@@ -12,7 +12,7 @@ from datetime import datetime
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from scoreline.tables.schema import ADDED_AT, BUCKET, HISTORY_HASH, OLDER, SINCE_FIRST, UPDATED_AT, USER_ID
+from scoreline.tables.names import ADDED_AT, BUCKET, HISTORY_HASH, OLDER, SINCE_FIRST, UPDATED_AT, USER_ID
 
 _NEVER = -(2**63)  # before all times: of an item whose time is not known
 

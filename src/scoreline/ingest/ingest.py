@@ -30,8 +30,8 @@ from scoreline.tables.commit_note import Ingested
 from scoreline.tables.delta import Table
 from scoreline.tables.history import HISTORY_LIMIT, Commit
 from scoreline.tables.lock import exclusive
+from scoreline.tables.names import MALFORMED, RAW, SOURCE
 from scoreline.tables.quarantine import quarantine_bad, quarantine_table
-from scoreline.tables.schema import MALFORMED, RAW, SOURCE
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from scoreline.tables import schema
 from scoreline.tables.commit_note import Ingested
 from scoreline.tables.delta import Table, Tables, is_conflict
 from scoreline.tables.history import HISTORY_LIMIT, Commit, find_attempt
-from scoreline.tables.schema import BUCKET, OLDER, UPDATED_AT, USER_ID
+from scoreline.tables.names import BUCKET, OLDER, UPDATED_AT, USER_ID
 
 BUCKETS_PROPERTY = "scoreline.buckets"
 

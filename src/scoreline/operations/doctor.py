@@ -19,7 +19,7 @@ from scoreline.pipeline.staging import PREFIX, SCRATCH
 from scoreline.registry.files import abandoned, download
 from scoreline.registry.versions import pin
 from scoreline.report import Report
-from scoreline.tables.schema import PUBLISHED, TABLES
+from scoreline.tables.names import PUBLISHED, TABLES
 
 Verdict = Literal["ok", "warn", "bad"]
 

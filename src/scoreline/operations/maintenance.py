@@ -14,7 +14,7 @@ from scoreline.registry.files import abandoned
 from scoreline.report import Report
 from scoreline.tables.delta import Table
 from scoreline.tables.lock import exclusive
-from scoreline.tables.schema import TABLES
+from scoreline.tables.names import TABLES
 
 LEAST = timedelta(days=7)
 

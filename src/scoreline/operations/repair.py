@@ -14,7 +14,7 @@ from scoreline.ingest.merge import history_table
 from scoreline.report import Report
 from scoreline.tables.commit_note import Repaired
 from scoreline.tables.lock import exclusive
-from scoreline.tables.schema import USER_ID
+from scoreline.tables.names import USER_ID
 
 
 @dataclass(frozen=True)

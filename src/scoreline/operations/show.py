@@ -5,16 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
-
 from scoreline.config.sources import KeyType
-from scoreline.context import Context, step
 from scoreline.errors import ConfigurationError, InputError
 from scoreline.report import Report
-from scoreline.sources.values import whole
-from scoreline.tables.delta import Table, Tables
-from scoreline.tables.schema import RECOMMENDATIONS, USER_ID
+from scoreline.sources.whole_numbers import whole
+from scoreline.tables.names import RECOMMENDATIONS, USER_ID
+from scoreline.tables.reading import Readers, TableReader, records
 
 _MOST = 10  # ids in a message
 
@@ -59,25 +55,25 @@ class UserView(Report):
         return "\n".join(lines + [f"    {rank:>3}. {line}" for rank, line in enumerate(self.recommended, start=1)])
 
 
-@step
-def show_users(context: Context, users: Sequence[str], *, recent: int = 10) -> list[UserView]:
+def show_users(readers: Readers, users: Sequence[str], *, recent: int = 10) -> list[UserView]:
     """Look users up, with the `recent` newest items of their history; raises InputError for an id that is not there."""
-    if context.settings.input is not None:
+    settings = readers.settings
+    if settings.input is not None:
         raise ConfigurationError(
             "This pipeline has an input section: it publishes predictions, and there are no histories to show. "
             "Read the table predictions."
         )
-    wanted = [_typed(user, context.keys.user) for user in users]
-    history = context.tables.existing("user_history", made_by="scoreline ingest --events FILE")
-    histories = _rows(history.read(), wanted)
+    wanted = [_typed(user, settings.keys.user_id) for user in users]
+    history = readers.existing("user_history", made_by="scoreline ingest --events FILE")
+    histories = _rows(history, wanted)
     if missing := [user for user in wanted if user not in histories]:
         listed = ", ".join(map(repr, missing[:_MOST]))
         more = f" and {len(missing) - _MOST} more" if len(missing) > _MOST else ""
         is_not = "is not" if len(missing) == 1 else "are not"
         raise InputError(f"user {listed}{more} {is_not} in user_history.{_examples(history)}")
-    target = context.tables.table(RECOMMENDATIONS)
-    lists = _rows(target.read(), wanted) if target.exists() else {}
-    titles = _titles(context.tables, histories, lists)
+    target = readers.table(RECOMMENDATIONS)
+    lists = _rows(target, wanted) if target.exists() else {}
+    titles = _titles(readers.table("items"), histories, lists)
     return [_view(user, histories[user], lists.get(user), titles, recent) for user in wanted]
 
 
@@ -89,23 +85,23 @@ def _typed(user: str, kind: KeyType) -> Any:
     return number
 
 
-def _rows(rows: DataFrame, users: Sequence[Any]) -> dict[Any, Any]:
-    return {row[USER_ID]: row for row in rows.where(F.col(USER_ID).isin(list(users))).collect()}
+def _rows(table: TableReader, users: Sequence[Any]) -> dict[Any, Any]:
+    return {row[USER_ID]: row for row in records(table.rows(where={USER_ID: users}))}
 
 
-def _examples(history: Table) -> str:
-    some = [str(row[0]) for row in history.read().select(USER_ID).limit(5).collect()]
-    return f" Some that are: {', '.join(some)}." if some else " The table is empty."
+def _examples(history: TableReader) -> str:
+    begun = next((batch for batch in history.batches([USER_ID]) if batch.num_rows), None)
+    some = [] if begun is None else begun[0].slice(0, 5).to_pylist()
+    return f" Some that are: {', '.join(map(str, some))}." if some else " The table is empty."
 
 
-def _titles(tables: Tables, histories: dict[Any, Any], lists: dict[Any, Any]) -> dict[Any, str]:
-    table = tables.table("items")
-    if not table.exists():
+def _titles(items: TableReader, histories: dict[Any, Any], lists: dict[Any, Any]) -> dict[Any, str]:
+    if not items.exists():
         return {}
     ids = {item for row in histories.values() for item in row["item_ids"]}
     ids |= {item["item_id"] for row in lists.values() for item in row[RECOMMENDATIONS]}
-    wanted = table.read().where(F.col("item_id").isin(list(ids))).select("item_id", "title")
-    return {row["item_id"]: row["title"] for row in wanted.collect()}
+    found = items.rows(["item_id", "title"], where={"item_id": ids})
+    return {row["item_id"]: row["title"] for row in records(found)}
 
 
 def _view(user: Any, history: Any, made: Any, titles: dict[Any, str], recent: int) -> UserView:

@@ -1,18 +1,19 @@
 """The state of a pipeline as its tables tell it: versions, what is published, how fresh it is, the last runs."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pyspark.sql import functions as F
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from scoreline.context import Context, step
 from scoreline.errors import InputError
-from scoreline.pipeline.fence import published_table
+from scoreline.pipeline.published import published_table
 from scoreline.report import Report
-from scoreline.tables.delta import Table
 from scoreline.tables.history import published_commit
-from scoreline.tables.schema import PUBLISHED, TABLES
+from scoreline.tables.names import PUBLISHED, SCORED_AT, TABLES
+from scoreline.tables.reading import Readers, TableReader, records
 
 
 @dataclass(frozen=True)
@@ -49,17 +50,15 @@ class Status(Report):
         return "\n".join(lines)
 
 
-@step
-def status(context: Context, *, last: int = 5) -> Status:
+def status(readers: Readers, *, last: int = 5) -> Status:
     """The state of the pipeline as the tables tell it."""
-    there = [(name, context.tables.table(name)) for name in TABLES]
-    existing = {name: table for name, table in there if table.exists()}
+    there = [readers.table(name) for name in TABLES]
+    existing = {table.name: table for table in there if table.exists()}
     if not existing:
         raise InputError(
-            f"There are no tables of {context.settings.name} yet. Begin with: scoreline ingest --events FILE"
+            f"There are no tables of {readers.settings.name} yet. Begin with: scoreline ingest --events FILE"
         )
-    tables = [_table_state(name, table) for name, table in existing.items()]
-    target = _published(context) if set(PUBLISHED) & existing.keys() else None
+    target = _published(readers) if set(PUBLISHED) & existing.keys() else None
     found = published_commit(target.commits()) if target else None
     published = (
         {"version": found.version, "at": found.at, **(found.published.fields() if found.published else {})}
@@ -67,39 +66,41 @@ def status(context: Context, *, last: int = 5) -> Status:
         else None
     )
     runs = _last_runs(existing["runs"], last) if "runs" in existing else []
-    return Status(tables, published, _freshness(target) if target else None, runs)
+    return Status(
+        [_table_state(table) for table in existing.values()], published, _freshness(target) if target else None, runs
+    )
 
 
-def _published(context: Context) -> Table | None:
+def _published(readers: Readers) -> TableReader | None:
     try:
-        return published_table(context.tables, context.settings.name)
+        return published_table(readers, readers.settings.name)
     except InputError:
         return None
 
 
-def _table_state(name: str, table: Table) -> dict[str, Any]:
+def _table_state(table: TableReader) -> dict[str, Any]:
     commit = table.commits(limit=1)[0]
-    rows = table.read().agg(F.count(F.lit(1)).alias("rows")).first()
-    return {
-        "table": name,
-        "rows": rows[0] if rows else 0,
-        "version": commit.version,
-        "changed_at": _utc(commit.at),
-    }
+    return {"table": table.name, "rows": table.count(), "version": commit.version, "changed_at": _utc(commit.at)}
 
 
-def _freshness(target: Table) -> dict[str, Any]:
-    ages = target.read().agg(
-        F.min("scored_at").alias("oldest"),
-        F.max("scored_at").alias("newest"),
-        F.count(F.lit(1)).alias("users"),
-    )
-    return {k: _utc(v) if isinstance(v, datetime) else v for k, v in ages.first().asDict().items()}  # type: ignore[union-attr]
+def _freshness(target: TableReader) -> dict[str, Any]:
+    oldest, newest, users = [], [], 0
+    for batch in target.batches([SCORED_AT]):
+        users += batch.num_rows
+        bounds = pc.min_max(batch[0].cast(pa.int64()))
+        oldest.append(bounds["min"].as_py())
+        newest.append(bounds["max"].as_py())
+    return {"oldest": _at(min, oldest), "newest": _at(max, newest), "users": users}
 
 
-def _last_runs(table: Table, last: int) -> list[dict[str, Any]]:
-    newest = table.read().orderBy(F.col("started_at").desc()).limit(last).drop("figures")
-    return [{k: _utc(v) if isinstance(v, datetime) else v for k, v in r.asDict().items()} for r in newest.collect()]
+def _at(end: Callable[[list[int]], int], micros: list[int | None]) -> datetime | None:
+    known = [at for at in micros if at is not None]
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=end(known)) if known else None
+
+
+def _last_runs(table: TableReader, last: int) -> list[dict[str, Any]]:
+    rows = table.rows(["run_id", "kind", "state", "started_at", "finished_at", "model", "users"])
+    return records(rows.sort_by([("started_at", "descending")]).slice(0, last))
 
 
 def _utc(moment: datetime) -> datetime:

@@ -6,8 +6,8 @@ from getpass import getuser
 from scoreline.context import Context, step
 from scoreline.engine.failures import explained
 from scoreline.errors import InputError
-from scoreline.pipeline.fence import run_of
 from scoreline.pipeline.publish import Approval, publish_audited
+from scoreline.pipeline.published import run_of
 from scoreline.pipeline.records import Clock
 from scoreline.pipeline.slices import counted
 from scoreline.pipeline.staging import LEFT, Staging, find_run

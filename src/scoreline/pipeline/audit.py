@@ -14,7 +14,7 @@ from pyspark.sql import types as T
 
 from scoreline.config.settings import AuditSettings
 from scoreline.scoring.arrow_lists import common_count
-from scoreline.tables.schema import RECOMMENDATIONS
+from scoreline.tables.names import RECOMMENDATIONS
 
 _BINS = 10
 

@@ -17,7 +17,7 @@ from scoreline.pipeline.inputs import require_unique
 from scoreline.pipeline.manifest import Manifest
 from scoreline.pipeline.staging import Staging
 from scoreline.tables.delta import Table
-from scoreline.tables.schema import BUCKET, RECOMMENDATIONS, USER_ID
+from scoreline.tables.names import BUCKET, RECOMMENDATIONS, USER_ID
 
 
 def audit_metrics(

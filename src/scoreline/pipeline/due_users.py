@@ -14,7 +14,7 @@ from scoreline.engine.frames import count
 from scoreline.pipeline.inputs import require_unique
 from scoreline.pipeline.plan import Plan, all_new, choose_buckets, due_by_changes, due_users, make_plan
 from scoreline.pipeline.snapshot import RunSnapshot
-from scoreline.tables.schema import BUCKET, HISTORY_HASH, SCORED_AT, USER_ID
+from scoreline.tables.names import BUCKET, HISTORY_HASH, SCORED_AT, USER_ID
 
 _UNIQUE_SHARE = 0.9  # an estimate of different keys below that share of the rows: then it is looked at exactly
 

@@ -13,10 +13,11 @@ from pyspark.sql import DataFrame
 
 from scoreline.engine.filesystem import folders
 from scoreline.errors import InputError, Superseded
+from scoreline.pipeline.published import run_of
 from scoreline.tables.commit_note import Publication, Rollback, Verified
-from scoreline.tables.delta import Table, Tables, committed
+from scoreline.tables.delta import Table, committed
 from scoreline.tables.history import HISTORY_LIMIT, Commit, find_attempt, published_commit
-from scoreline.tables.schema import PUBLISHED, USER_ID
+from scoreline.tables.names import USER_ID
 
 log = logging.getLogger(__name__)
 
@@ -102,11 +103,6 @@ def rollback(table: Table, *, run_id: str | None = None) -> tuple[Publication, i
     return publication, target.version, replace_all(table, table.read(target.version), note)
 
 
-def run_of(commit: Commit) -> str | None:
-    """The run that a commit has published; None for one that is no publication."""
-    return commit.published.run_id if commit.published else None
-
-
 def _require_files(table: Table, target: Commit) -> None:
     """Raise InputError unless the files of an older version are there."""
     place = table.detail()["location"].rstrip("/")
@@ -117,31 +113,6 @@ def _require_files(table: Table, target: Commit) -> None:
             f"(run {run_of(target)}) are not there any more; scoreline vacuum removes those that no version "
             "of the last week needs. The table stays as it is. Go back to a later run, or run again."
         )
-
-
-def published_table(tables: Tables, pipeline: str, *, run_id: str | None = None) -> Table:
-    """The table that a pipeline publishes to: the one with the run, or that of its newest publication.
-
-    What kind of table it is a model's signature decides when a run opens (`pinned_model`), and the commit says
-    afterwards.
-    Raises InputError if the pipeline has published to none.
-    """
-    newest: tuple[datetime, Table] | None = None
-    for table in (tables.table(name) for name in PUBLISHED):
-        runs = [c for c in table.commits() if _is_of(c, pipeline)] if table.exists() else []
-        named = next((c for c in runs if run_id in (None, run_of(c))), None)
-        if named is not None and (newest is None or named.at > newest[0]):
-            newest = (named.at, table)
-    if newest is None:
-        place = f"{tables.table(PUBLISHED[0]).location} or {PUBLISHED[1]}"
-        if run_id is not None:
-            raise InputError(f"No run {run_id} was published by pipeline {pipeline} to {place}.")
-        raise InputError(f"Pipeline {pipeline} has published nothing to {place} yet. Make it with: scoreline run")
-    return newest[1]
-
-
-def _is_of(commit: Commit, pipeline: str) -> bool:
-    return commit.published is not None and commit.published.pipeline in (None, pipeline)
 
 
 def _rollback_target(table: Table, commits: Sequence[Commit], run_id: str | None) -> tuple[Commit, Publication]:

@@ -25,9 +25,9 @@ from scoreline.sources.values import key
 from scoreline.tables import schema
 from scoreline.tables.delta import Tables, table_at
 from scoreline.tables.history import HISTORY_LIMIT, Commit
+from scoreline.tables.names import BUCKET, HISTORY_HASH, OLDER, RAW, SOURCE, USER_ID
 from scoreline.tables.quarantine import quarantine_bad, quarantine_table
 from scoreline.tables.row_hash import row_hash
-from scoreline.tables.schema import BUCKET, HISTORY_HASH, OLDER, RAW, SOURCE, USER_ID
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from scoreline.scoring.seen import ITEM_IDS, SCORES
 from scoreline.scoring.task import OLDER, SOURCE, ScoringTask, WorkerLimits
 from scoreline.sources.rules import ScoringRules
 from scoreline.tables import schema
-from scoreline.tables.schema import BUCKET, HISTORY_HASH, TARGETS, USER_ID
+from scoreline.tables.names import BUCKET, HISTORY_HASH, TARGETS, USER_ID
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature

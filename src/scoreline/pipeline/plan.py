@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 from scoreline.pipeline.changes import Changes
 from scoreline.report import Report
-from scoreline.tables.schema import ADDED_AT, BUCKET, HISTORY_HASH, SCORED_AT, UPDATED_AT, USER_ID
+from scoreline.tables.names import ADDED_AT, BUCKET, HISTORY_HASH, SCORED_AT, UPDATED_AT, USER_ID
 
 Reason = Literal["left", "new", "doubled", "other_model", "other_rules", "changed", "too_old", "asked"]
 REASONS: tuple[Reason, ...] = get_args(Reason)

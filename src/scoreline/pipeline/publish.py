@@ -29,7 +29,7 @@ from scoreline.pipeline.staging import Staging, discard
 from scoreline.tables import schema
 from scoreline.tables.commit_note import Publication
 from scoreline.tables.delta import Table, Tables
-from scoreline.tables.schema import BUCKET, HISTORY_HASH, USER_ID
+from scoreline.tables.names import BUCKET, HISTORY_HASH, USER_ID
 
 log = logging.getLogger(__name__)
 

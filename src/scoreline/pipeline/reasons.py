@@ -3,7 +3,7 @@
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-from scoreline.tables.schema import USER_ID
+from scoreline.tables.names import USER_ID
 
 _MOST = 3
 _LENGTH = 300

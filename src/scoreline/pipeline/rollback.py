@@ -7,13 +7,14 @@ from scoreline.context import Context, step
 from scoreline.engine.failures import explained
 from scoreline.errors import InputError, RunFailed, ScorelineError
 from scoreline.export.export import ExportReport, export
-from scoreline.pipeline.fence import published_table, rollback
+from scoreline.pipeline.fence import rollback
+from scoreline.pipeline.published import published_table
 from scoreline.pipeline.records import record
 from scoreline.registry.versions import pin
 from scoreline.report import Report
 from scoreline.tables.delta import Table
 from scoreline.tables.lock import exclusive
-from scoreline.tables.schema import RECOMMENDATIONS
+from scoreline.tables.names import RECOMMENDATIONS
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from scoreline.pipeline.reasons import why_failed
 from scoreline.pipeline.snapshot import RunSnapshot
 from scoreline.pipeline.staging import LEFT, Staging, stage
 from scoreline.scoring.task import WorkerLimits
-from scoreline.tables.schema import BUCKET, USER_ID
+from scoreline.tables.names import BUCKET, USER_ID
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from scoreline.engine.embedded.files import DataFile, data_files
 from scoreline.engine.embedded.spool import spooled
 from scoreline.engine.memory import SHARE, bytes_of_memory
 from scoreline.errors import InputError, told
-from scoreline.tables.schema import MALFORMED, SOURCE
+from scoreline.tables.names import MALFORMED, SOURCE
 
 if TYPE_CHECKING:
     from scoreline.sources.text_files import Layout

@@ -15,7 +15,7 @@ from scoreline.errors import InputError, told
 from scoreline.redaction import without_credentials
 from scoreline.sources.values import instant
 from scoreline.tables.delta import Table
-from scoreline.tables.schema import SOURCE
+from scoreline.tables.names import SOURCE
 
 _CHUNK_ROWS = 200_000
 _PLAIN = (str, int, float, Decimal, date, time, timedelta, UUID)

@@ -17,7 +17,7 @@ from scoreline.errors import InputError
 from scoreline.sources.arrow_csv import of_file, unpacked
 from scoreline.sources.heads import ONE_A_LINE
 from scoreline.sources.json_text import Misfit, Nested, Record, objects
-from scoreline.tables.schema import MALFORMED, SOURCE
+from scoreline.tables.names import MALFORMED, SOURCE
 
 _ROWS = 50_000
 _TEXT = T.StringType()

@@ -22,7 +22,7 @@ from scoreline.sources.parquet import read_parquet
 from scoreline.sources.text_files import Layout, read_csv, read_json
 from scoreline.sources.values import valid_text
 from scoreline.tables.delta import table_at
-from scoreline.tables.schema import MALFORMED, RAW, SOURCE
+from scoreline.tables.names import MALFORMED, RAW, SOURCE
 
 _URL = re.compile(r"^[a-z][a-z0-9+]*://", re.IGNORECASE)
 _STORAGE = ("file", "hdfs", "s3", "s3a", "gs", "abfs", "abfss", "wasbs", "dbfs", "viewfs")

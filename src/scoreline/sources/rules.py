@@ -13,7 +13,8 @@ from scoreline.engine.sql import quoted_name
 from scoreline.errors import InputError
 from scoreline.hashing import fingerprint
 from scoreline.sources.values import key as key_of
-from scoreline.sources.values import require_kinds, text, whole
+from scoreline.sources.values import require_kinds, text
+from scoreline.sources.whole_numbers import whole
 from scoreline.tables.schema import Keys
 
 

@@ -20,7 +20,7 @@ from scoreline.errors import InputError
 from scoreline.sources.heads import FILES_LOOKED_AT, ONE_A_LINE, Head, header, is_one_document
 from scoreline.sources.parquet import with_folders
 from scoreline.sources.values import require_kinds
-from scoreline.tables.schema import MALFORMED, SOURCE
+from scoreline.tables.names import MALFORMED, SOURCE
 
 
 class Layout(Protocol):

@@ -5,7 +5,6 @@ session. Here a value means the same as text, as a number, in a file, a table or
 time zone is. What does not fit is null: the caller names it.
 """
 
-import re
 from collections.abc import Mapping
 
 from pyspark.sql import Column
@@ -15,6 +14,7 @@ from pyspark.sql import types as T
 from scoreline.config.sources import KeyType, pattern_letters
 from scoreline.engine.sql import literal, quoted
 from scoreline.errors import InputError
+from scoreline.sources.whole_numbers import WHOLE
 
 _INTEGERS = T.ByteType | T.ShortType | T.IntegerType | T.LongType
 _FLOATS = T.FloatType | T.DoubleType
@@ -26,7 +26,6 @@ _EXACT = {T.FloatType: 2**24, T.DoubleType: 2**53}
 _LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z, the last that a Spark timestamp shows
 
 # no backslash in them: how many of those SQL takes is a setting of the session
-_WHOLE = "^[+-]?[0-9]+([.]0+)?$"
 _INFINITE = "^[+-]?[iI]nf(inity)?$"
 ISO = (
     "^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,9})?)?"
@@ -37,17 +36,6 @@ ISO = (
 def is_float(kind: T.DataType) -> bool:
     """Whether a column holds floating point numbers, which keep whole ones only up to a bound."""
     return isinstance(kind, _FLOATS)
-
-
-def whole(said: str) -> int | None:
-    """The whole number that a text is, None if it is none; the same text as in a file.
-
-    >>> whole("17001.0"), whole("1_000"), whole("9223372036854775808")
-    (17001, None, None)
-    """
-    found = re.fullmatch(_WHOLE, said.strip(" "))
-    value = int(found[0].partition(".")[0]) if found else 2**63
-    return value if -(2**63) <= value < 2**63 else None
 
 
 def text(column: str) -> Column:
@@ -67,7 +55,7 @@ def key(column: str, kind: T.DataType, wanted: KeyType) -> Column:
     if wanted == "string":
         return F.expr(f"nullif({said}, '')")
     # what a cast takes for whole it is, but for blanks that are none of ours; the slower look is for 17001.0
-    slowly = f"CASE WHEN {said} RLIKE '{_WHOLE}' THEN try_cast(substring_index({said}, '.', 1) AS BIGINT) END"
+    slowly = f"CASE WHEN {said} RLIKE '{WHOLE}' THEN try_cast(substring_index({said}, '.', 1) AS BIGINT) END"
     return F.expr(f"CASE WHEN {_in_digits(said)} THEN coalesce(try_cast({said} AS BIGINT), {slowly}) END")
 
 

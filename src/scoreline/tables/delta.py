@@ -27,6 +27,7 @@ from scoreline.engine.thrown import engine_errors
 from scoreline.errors import InputError, RunFailed
 from scoreline.tables.commit_note import Note, read_note
 from scoreline.tables.history import Commit
+from scoreline.tables.names import place
 
 log = logging.getLogger(__name__)
 
@@ -265,11 +266,7 @@ class Tables:
     settings: TablesSettings
 
     def table(self, name: str) -> Table:
-        if self.settings.catalog:
-            return table_at(self.spark, name, f"{self.settings.catalog}.{name}", in_catalog=True)
-        root = str(self.settings.root)
-        base = root if "://" in root else str(_absolute(root))
-        return table_at(self.spark, name, f"{base.rstrip('/')}/{name}", in_catalog=False)
+        return table_at(self.spark, name, place(self.settings, name), in_catalog=self.settings.catalog is not None)
 
     def keeps_writers_apart(self) -> bool:
         """Whether of two commits at once exactly one wins: S3's default log store does not see to that."""
@@ -316,12 +313,6 @@ def committed(commit: Callable[[], object]) -> None:
 def is_shared(location: str) -> bool:
     """Whether other machines may write there, where no lock of this one is seen."""
     return "://" in location and not location.startswith("file:")
-
-
-def _absolute(root: str) -> str:
-    from pathlib import Path
-
-    return str(Path(root).expanduser().absolute())
 
 
 def _column(field: T.StructField) -> str:

@@ -6,10 +6,9 @@ delta-rs would ask for features that older readers do not know.
 
 import json
 import os
-import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -32,21 +31,12 @@ from scoreline.engine.embedded.spool import parquet_batches, spooled
 from scoreline.engine.sql import quoted
 from scoreline.errors import InputError
 from scoreline.tables.added_files import added, stats_columns
-from scoreline.tables.commit_note import Note, read_note
+from scoreline.tables.commit_note import Note
 from scoreline.tables.delta import _PROPERTIES, _RETENTION, Table, _interval, committed
+from scoreline.tables.delta_log import log_commits, open_log, unheeded_by_writers, unknown_feature
 from scoreline.tables.history import Commit
 
-_METRICS = {"num_target_rows_inserted": "numTargetRowsInserted", "num_target_rows_updated": "numTargetRowsUpdated"}
 _FRESH = "_fresh-"  # readers and VACUUM pass over names that begin with _
-_OPERATIONS = {"ADD COLUMN": "ADD COLUMNS"}
-_KNOWN = {
-    "appendOnly", "changeDataFeed", "checkConstraints", "deletionVectors", "generatedColumns",
-    "identityColumns", "invariants", "timestampNtz", "v2Checkpoint", "variantType",
-}  # fmt: skip
-_OF_A_COLUMN = {
-    "generationExpression": "generatedColumns", "identity": "identityColumns", "invariants": "invariants",
-}  # fmt: skip
-_UNKNOWN = re.compile(r"Feature '(\w+)' is not supported|Column mapping is enabled")
 
 
 @dataclass(frozen=True)
@@ -55,12 +45,12 @@ class EmbeddedTable(Table):
 
     def _log(self, version: int | None = None) -> DeltaTable:
         try:
-            log = DeltaTable(self.location, version=version)
-            foreign = _foreign(log)
+            log = open_log(self.location, version)
+            foreign = unheeded_by_writers(log)
         except DeltaError as error:
-            if (unknown := _UNKNOWN.search(str(error))) is None:
+            if (feature := unknown_feature(error)) is None:
                 raise
-            foreign = [unknown[1] or "column mapping"]
+            foreign = [feature]
         if foreign:
             raise InputError(
                 f"{self.location} has features that the embedded engine does not keep to: {', '.join(foreign)}. Say "
@@ -213,32 +203,7 @@ class EmbeddedTable(Table):
         return int(self._log().version())
 
     def commits(self, limit: int | None = None) -> list[Commit]:
-        found = self._log().history(limit)
-        moments = self._moments([int(commit["version"]) for commit in found])
-        return [self._commit(commit, moments) for commit in found]
-
-    def _moments(self, versions: Sequence[int]) -> dict[int, datetime]:
-        """When each commit was made, as Spark says it: by its file, and later than the one before."""
-        found: dict[int, datetime] = {}
-        before = 0
-        for version in sorted(versions):
-            file = Path(self.location, "_delta_log", f"{version:020d}.json")
-            millis = int(file.stat().st_mtime * 1000) if file.exists() else before + 1
-            before = max(millis, before + 1)
-            found[version] = datetime.fromtimestamp(before / 1000, UTC)
-        return found
-
-    def _commit(self, said: Mapping[str, Any], moments: Mapping[int, datetime]) -> Commit:
-        metrics = {_METRICS.get(key, key): str(value) for key, value in (said.get("operationMetrics") or {}).items()}
-        operation = str(said.get("operation"))
-        return Commit(
-            int(said["version"]),
-            moments[int(said["version"])],
-            _OPERATIONS.get(operation, operation),
-            read_note(said.get("userMetadata")),
-            metrics,
-            said.get("operationParameters") or {},
-        )
+        return log_commits(self._log(), self.location, limit)
 
     def detail(self) -> Any:
         log = self._log()
@@ -342,23 +307,6 @@ def _first_commit(location: str, schema: T.StructType, properties: Mapping[str, 
         pass
     finally:
         fresh.unlink()
-
-
-def _foreign(log: DeltaTable) -> list[str]:
-    """What the table asks of its readers and writers that nobody here does; delta-rs passes over some of it silently.
-
-    A feature of `_KNOWN` may be listed; what counts of those that older versions of the protocol had without a name
-    is whether they are used.
-    """
-    protocol, about = log.protocol(), log.metadata().configuration
-    listed = {*(protocol.reader_features or []), *(protocol.writer_features or [])}
-    fields = json.loads(log.schema().to_json())["fields"]
-    said = {key.split(".")[1] for field in fields for key in field.get("metadata", {}) if key.startswith("delta.")}
-    found = [name for name in sorted(listed) if name not in _KNOWN]
-    found += ["columnMapping"] if about.get("delta.columnMapping.mode", "none") != "none" else []
-    found += ["checkConstraints"] if any(key.startswith("delta.constraints.") for key in about) else []
-    found += [_OF_A_COLUMN[key] for key in sorted(said & _OF_A_COLUMN.keys())]
-    return list(dict.fromkeys(found))
 
 
 def _deletions(log: DeltaTable) -> dict[str, pa.Array]:

@@ -9,7 +9,7 @@ from scoreline.engine.engine import engine_of
 from scoreline.errors import plain
 from scoreline.tables import schema
 from scoreline.tables.delta import Table, Tables
-from scoreline.tables.schema import RAW, SOURCE
+from scoreline.tables.names import RAW, SOURCE
 
 
 def quarantine_table(tables: Tables) -> Table:

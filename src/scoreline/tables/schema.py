@@ -1,34 +1,16 @@
-"""The tables: one StructType each, a comment per column. Column names that two modules share stand here.
+"""The tables: one StructType each, a comment per column.
 
 Keys are long or string, as the pipeline's `keys` say, so a schema is made for a pair of key types. No array has a null
 in it; Spark's types allow them all the same, since Delta's MERGE cannot narrow what an expression is declared to give.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import pyarrow as pa
 from pyspark.sql import types as T
 
 from scoreline.config.sources import KeyType
-
-USER_ID = "user_id"
-BUCKET = "bucket"
-HISTORY_HASH = "history_hash"
-OLDER = "older_item_ids"
-SINCE_FIRST = "since_first_us"
-ADDED_AT = "added_at"
-UPDATED_AT = "updated_at"
-SCORED_AT = "scored_at"
-RECOMMENDATIONS = "recommendations"
-SOURCE = "_source"  # of a row that is read: where it came from,
-RAW = "_raw"  # the row as text,
-MALFORMED = "_malformed"  # and whether it is a line that does not fit the format
-# what a model's results go to: lists of a recommender, outputs of any other
-TARGETS: Mapping[Literal["recommender", "tabular"], str] = {"recommender": "recommendations", "tabular": "predictions"}
-PUBLISHED = tuple(TARGETS.values())
-TABLES = ("user_history", *PUBLISHED, "quarantine", "scoring_errors", "items", "runs")  # all that a pipeline may have
+from scoreline.tables.names import BUCKET, HISTORY_HASH, OLDER, RECOMMENDATIONS, SINCE_FIRST, USER_ID
 
 _SPARK: dict[KeyType, T.DataType] = {"long": T.LongType(), "string": T.StringType()}
 _ARROW: dict[KeyType, pa.DataType] = {"long": pa.int64(), "string": pa.string()}

@@ -19,7 +19,7 @@ from scoreline.registry.promotion import Promotion, champion, promote
 from scoreline.registry.versions import require_reachable
 from scoreline.report import Report
 from scoreline.sources.rules import ScoringRules, read_rules
-from scoreline.tables.schema import SINCE_FIRST, USER_ID
+from scoreline.tables.names import SINCE_FIRST, USER_ID
 from scoreline.training.fit import Asked, TrainedVersion, train
 
 _TRAINED = 20  # bytes of memory on the driver for a byte of user_history: docs/engines.md

@@ -1,5 +1,6 @@
 """Each command as a user types it: what it prints, what it says of a mistake, the code it leaves with."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -188,3 +189,44 @@ def test_help_needs_neither_spark_nor_mlflow() -> None:
     assert "ingest, train, promote, run, export" in done.stdout
     loaded = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in done.stderr.splitlines()}
     assert loaded & {"pyspark", "mlflow", "pandas", "numpy", "pyarrow", "delta"} == set()
+
+
+# what a command that only looks has no need of; it is run where these cannot be imported
+WITHOUT = """
+import sys
+class Absent:
+    def find_spec(self, name, *rest):
+        if name.partition(".")[0] in {packages!r}:
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Absent())
+from scoreline.cli.main import entry
+entry()
+"""
+
+
+def without(packages: set[str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command in a process of its own that cannot import some packages."""
+    command = [sys.executable, "-c", WITHOUT.replace("{packages!r}", repr(packages)), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.both
+@pytest.mark.parametrize("arguments", [["status"], ["show", "7", "8"], ["show", "7", "--json"]])
+def test_looking_needs_neither_spark_nor_mlflow(
+    with_model: Terminal, first_run: Path, tmp_path: Path, arguments: list[str]
+) -> None:
+    shutil.rmtree(tmp_path / "tables")
+    copied(first_run, tmp_path / "tables")
+    said = without({"pyspark", "py4j", "mlflow", "pandas"}, *arguments)
+    assert (said.returncode, said.stderr) == (0, "")
+    assert said.stdout == with_model(*arguments).out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["--help"], 0), (["run", "--help"], 0), (["runn"], 2), (["run", "--sett", "a=b"], 2), (["show"], 2)],
+)
+def test_help_and_usage_errors_import_next_to_nothing(arguments: list[str], code: int) -> None:
+    said = without({"pyspark", "mlflow", "pandas", "pyarrow", "pydantic", "numpy", "sqlalchemy", "yaml"}, *arguments)
+    assert said.returncode == code
+    assert "Usage: scoreline" in (said.stderr if code else said.stdout)

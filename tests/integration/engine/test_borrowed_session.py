@@ -18,10 +18,11 @@ from scoreline.errors import ConfigurationError, InputError
 from scoreline.ingest.ingest import ingest_events
 from scoreline.operations.show import show_users
 from scoreline.pipeline import slices
-from scoreline.pipeline.fence import published_table
-from scoreline.pipeline.run import run
+from scoreline.pipeline.published import published_table
+from scoreline.pipeline.run import plan_run, run
 from scoreline.tables.commit_note import Repaired
 from scoreline.tables.delta import Table
+from scoreline.tables.reading import open_readers
 
 pytestmark = pytest.mark.spark  # what a step leaves in a session of somebody else
 
@@ -78,16 +79,17 @@ def test_each_step_leaves_a_borrowed_session_as_it_was(
     assert {key: seen[key] for key in wanted} == wanted
     assert seen[f"{ARROW}.maxRecordsPerBatch"] != "123"
     assert settings_of(spark) == theirs
-    newest = show_users(asked, ["7"])[0].history[0]
+    looked = open_readers(made, spark)
+    newest = show_users(looked, ["7"])[0].history[0]
     assert (newest.item_id, newest.at.timestamp()) == (33, datetime(2026, 6, 30, 12, tzinfo=UTC).timestamp())
     target = published_table(asked.tables, made.name)
     assert [commit.kind for commit in target.commits()][:1] == ["publish"]
     with pytest.raises(InputError):
-        show_users(asked, ["no number"])
+        show_users(looked, ["no number"])
     monkeypatch.setattr(slices, "_staged", lambda *a, **k: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(asked, full_refresh=True)
-    elsewhere = threading.Thread(target=lambda: show_users(open_context(made), ["7"]))
+    elsewhere = threading.Thread(target=lambda: plan_run(open_context(made)))
     elsewhere.start()
     elsewhere.join()
     assert settings_of(spark) == theirs

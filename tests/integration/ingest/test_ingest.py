@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from builders import NOW, context, write_events
 from scoreline.errors import ConfigurationError, InputError
 from scoreline.ingest.ingest import ingest_events
-from scoreline.tables.schema import HISTORY_HASH
+from scoreline.tables.names import HISTORY_HASH
 from scoreline.training.train import histories as train_histories
 from strangers import held, remake
 

@@ -25,7 +25,7 @@ from scoreline.operations.doctor import _table
 from scoreline.operations.repair import repair_histories
 from scoreline.pipeline import fence
 from scoreline.pipeline import publish as publish_module
-from scoreline.pipeline.fence import published_table
+from scoreline.pipeline.published import published_table
 from scoreline.pipeline.rollback import roll_back
 from scoreline.pipeline.run import plan_run, run
 from scoreline.pipeline.snapshot import open_run

@@ -29,7 +29,8 @@ from scoreline.errors import ConfigurationError, RunFailed, ScorelineError, Supe
 from scoreline.export.destinations.pointer import KEY, Pointer, pointer_of, stale
 from scoreline.export.destinations.protocol import Change, Shown, require_unchanged
 from scoreline.export.destinations.rows import COUNTS, GONE, Limits, Sent, fitted, summed, with_gone
-from scoreline.tables.schema import RECOMMENDATIONS, USER_ID, Keys
+from scoreline.tables.names import RECOMMENDATIONS, USER_ID
+from scoreline.tables.schema import Keys
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ import pyarrow.csv
 from pyspark.sql import DataFrame
 
 from scoreline.export.destinations.rows import COUNTS, Limits, Sent, fitted
-from scoreline.tables.schema import RECOMMENDATIONS, USER_ID
+from scoreline.tables.names import RECOMMENDATIONS, USER_ID
 
 COLUMNS = ("user_id", "rank", "item_id", "score", "source")
 

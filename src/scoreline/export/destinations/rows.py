@@ -16,7 +16,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from scoreline.config.sources import LONGEST_ID
-from scoreline.tables.schema import RECOMMENDATIONS, USER_ID
+from scoreline.tables.names import RECOMMENDATIONS, USER_ID
 
 GONE = ""
 COUNTS = "replaced long, removed long, lines long, left_out string"

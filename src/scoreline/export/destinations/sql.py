@@ -26,7 +26,8 @@ from scoreline.errors import ConfigurationError, InputError, RunFailed, RunInPro
 from scoreline.export.destinations.postgres_copy import lines_of
 from scoreline.export.destinations.protocol import Change, Shown, require_unchanged
 from scoreline.export.destinations.rows import Limits, Sent, fitted, with_gone
-from scoreline.tables.schema import RECOMMENDATIONS, USER_ID, Keys
+from scoreline.tables.names import RECOMMENDATIONS, USER_ID
+from scoreline.tables.schema import Keys
 
 _CHUNK = 5_000
 _HELD = re.compile(r"database (table )?is locked|lock wait timeout|deadlock|could not serialize", re.IGNORECASE)

@@ -1,0 +1,18 @@
+"""Ids that are whole numbers, as texts say them; the one rule of files, of lists in files and of the command line."""
+
+import re
+
+__all__ = ["WHOLE", "whole"]
+
+WHOLE = "^[+-]?[0-9]+([.]0+)?$"
+
+
+def whole(said: str) -> int | None:
+    """The whole number that a text is, None if it is none; the same text as in a file.
+
+    >>> whole("17001.0"), whole("1_000"), whole("9223372036854775808")
+    (17001, None, None)
+    """
+    found = re.fullmatch(WHOLE, said.strip(" "))
+    value = int(found[0].partition(".")[0]) if found else 2**63
+    return value if -(2**63) <= value < 2**63 else None

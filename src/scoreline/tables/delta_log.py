@@ -1,0 +1,114 @@
+"""A table's log by delta-rs, without Spark: its versions, its commits as Spark tells them, what it asks of readers."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from scoreline.tables.commit_note import read_note
+from scoreline.tables.history import Commit
+
+__all__ = ["log_commits", "open_log", "unheeded_by_readers", "unheeded_by_writers", "unknown_feature"]
+
+_METRICS = {"num_target_rows_inserted": "numTargetRowsInserted", "num_target_rows_updated": "numTargetRowsUpdated"}
+_OPERATIONS = {"ADD COLUMN": "ADD COLUMNS"}
+_KNOWN_TO_READERS = {"deletionVectors", "timestampNtz", "v2Checkpoint", "variantType", "vacuumProtocolCheck"}
+_KNOWN_TO_WRITERS = {
+    "appendOnly", "changeDataFeed", "checkConstraints", "deletionVectors", "generatedColumns",
+    "identityColumns", "invariants", "timestampNtz", "v2Checkpoint", "variantType",
+}  # fmt: skip
+_OF_A_COLUMN = {
+    "generationExpression": "generatedColumns", "identity": "identityColumns", "invariants": "invariants",
+}  # fmt: skip
+_UNKNOWN = re.compile(r"Feature '(\w+)' is not supported|Column mapping is enabled")
+
+
+def open_log(location: str, version: int | None = None, options: Mapping[str, str] | None = None) -> DeltaTable:
+    """The log of a version; raises delta-rs' errors (`unknown_feature` tells one of them)."""
+    return DeltaTable(location, version=version, storage_options=dict(options) if options else None)
+
+
+def unknown_feature(error: DeltaError) -> str | None:
+    """The feature for which delta-rs did not open a table; None for another error."""
+    if (unknown := _UNKNOWN.search(str(error))) is None:
+        return None
+    return unknown[1] or "columnMapping"
+
+
+def unheeded_by_readers(log: DeltaTable) -> list[str]:
+    """Features that change what files say, and that nobody here minds; delta-rs passes over some of them silently."""
+    found = sorted({*(log.protocol().reader_features or [])} - _KNOWN_TO_READERS - {"columnMapping"})
+    return found + _mapped(log)
+
+
+def unheeded_by_writers(log: DeltaTable) -> list[str]:
+    """What the table asks of its readers and writers that nobody here does; delta-rs passes over some of it silently.
+
+    A feature of `_KNOWN_TO_WRITERS` may be listed; what counts of those that older versions of the protocol had without
+    a name is whether they are used.
+    """
+    protocol, about = log.protocol(), log.metadata().configuration
+    listed = {*(protocol.reader_features or []), *(protocol.writer_features or [])}
+    fields = json.loads(log.schema().to_json())["fields"]
+    said = {key.split(".")[1] for field in fields for key in field.get("metadata", {}) if key.startswith("delta.")}
+    found = [name for name in sorted(listed) if name not in _KNOWN_TO_WRITERS]
+    found += _mapped(log)
+    found += ["checkConstraints"] if any(key.startswith("delta.constraints.") for key in about) else []
+    found += [_OF_A_COLUMN[key] for key in sorted(said & _OF_A_COLUMN.keys())]
+    return list(dict.fromkeys(found))
+
+
+def _mapped(log: DeltaTable) -> list[str]:
+    return ["columnMapping"] if log.metadata().configuration.get("delta.columnMapping.mode", "none") != "none" else []
+
+
+def log_commits(
+    log: DeltaTable, location: str, limit: int | None = None, options: Mapping[str, str] | None = None
+) -> list[Commit]:
+    """The table's history as Spark tells it, newest first."""
+    found = log.history(limit)
+    moments = _moments([int(commit["version"]) for commit in found], location, options)
+    return [_commit(commit, moments) for commit in found]
+
+
+def _moments(versions: Sequence[int], location: str, options: Mapping[str, str] | None) -> dict[int, datetime]:
+    """When each commit was made, as Spark says it: by its file, and later than the one before."""
+    found: dict[int, datetime] = {}
+    before = 0
+    written = _written(versions, location, options)
+    for version in sorted(versions):
+        before = max(written.get(version, before + 1), before + 1)
+        found[version] = datetime.fromtimestamp(before / 1000, UTC)
+    return found
+
+
+def _written(versions: Sequence[int], location: str, options: Mapping[str, str] | None) -> dict[int, int]:
+    """When the file of each commit was written, in milliseconds; of those whose file is still there."""
+    names = {f"{version:020d}.json": version for version in versions}
+    if "://" not in location:
+        files = {version: Path(location, "_delta_log", name) for name, version in names.items()}
+        return {version: int(file.stat().st_mtime * 1000) for version, file in files.items() if file.exists()}
+    import pyarrow.fs
+    from deltalake.fs import DeltaStorageHandler
+
+    store = pyarrow.fs.PyFileSystem(DeltaStorageHandler(location, dict(options or {})))
+    entries = store.get_file_info([f"_delta_log/{name}" for name in names])
+    return {names[entry.base_name]: int(entry.mtime.timestamp() * 1000) for entry in entries if entry.mtime}
+
+
+def _commit(said: Mapping[str, Any], moments: Mapping[int, datetime]) -> Commit:
+    metrics = {_METRICS.get(key, key): str(value) for key, value in (said.get("operationMetrics") or {}).items()}
+    operation = str(said.get("operation"))
+    return Commit(
+        int(said["version"]),
+        moments[int(said["version"])],
+        _OPERATIONS.get(operation, operation),
+        read_note(said.get("userMetadata")),
+        metrics,
+        said.get("operationParameters") or {},
+    )

@@ -1,0 +1,37 @@
+"""What tables and columns are called, and where a table is: names that two modules share stand here, once."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from scoreline.config.settings import TablesSettings
+
+USER_ID = "user_id"
+BUCKET = "bucket"
+HISTORY_HASH = "history_hash"
+OLDER = "older_item_ids"
+SINCE_FIRST = "since_first_us"
+ADDED_AT = "added_at"
+UPDATED_AT = "updated_at"
+SCORED_AT = "scored_at"
+RECOMMENDATIONS = "recommendations"
+SOURCE = "_source"  # of a row that is read: where it came from,
+RAW = "_raw"  # the row as text,
+MALFORMED = "_malformed"  # and whether it is a line that does not fit the format
+# what a model's results go to: lists of a recommender, outputs of any other
+TARGETS: Mapping[Literal["recommender", "tabular"], str] = {"recommender": "recommendations", "tabular": "predictions"}
+PUBLISHED = tuple(TARGETS.values())
+TABLES = ("user_history", *PUBLISHED, "quarantine", "scoring_errors", "items", "runs")  # all that a pipeline may have
+
+
+def place(settings: TablesSettings, name: str) -> str:
+    """Where a table is: `<root>/<name>`, or `<catalog.schema>.<name>`.
+
+    >>> place(TablesSettings(root="s3a://bucket/films/"), "runs"), place(TablesSettings(catalog="main.films"), "runs")
+    ('s3a://bucket/films/runs', 'main.films.runs')
+    """
+    if settings.catalog:
+        return f"{settings.catalog}.{name}"
+    root = str(settings.root)
+    base = root if "://" in root else str(Path(root).expanduser().absolute())
+    return f"{base.rstrip('/')}/{name}"
