@@ -17,8 +17,6 @@ ENGINES = ("spark", "embedded")
 COMMANDS = {
     "demo: ingest, train, run, export, show": ["demo"],
     "demo again, nothing due": ["demo"],
-    "show of one user": ["show", "42"],
-    "status": ["status"],
     "plan": ["plan"],
     "run, nothing due": ["run"],
     "ingest of one event": ["ingest", "--events", "data/demo/one-event.csv"],
@@ -54,7 +52,7 @@ def both(turns: int) -> dict[str, Costs]:
                     whole += ["--config", str(ROOT / "conf" / "demo.yaml"), "--set", f"engine={engine}"]
                     found.setdefault((name, engine), []).append(measured(whole, folder))
                     _one_event(folder / "data" / "demo")
-    return {name: {engine: _median(found[name, engine]) for engine in ENGINES} for name in COMMANDS}
+    return {name: {engine: median(found[name, engine]) for engine in ENGINES} for name in COMMANDS}
 
 
 def _one_event(folder: Path) -> None:
@@ -62,7 +60,7 @@ def _one_event(folder: Path) -> None:
     (folder / "one-event.csv").write_text("\n".join(head) + "\n", encoding="utf-8")
 
 
-def _median(turns: list[tuple[float, float]]) -> dict[str, float]:
+def median(turns: list[tuple[float, float]]) -> dict[str, float]:
     cpu, wall = zip(*turns, strict=True)
     return {"cpu": statistics.median(cpu), "wall": statistics.median(wall)}
 

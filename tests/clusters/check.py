@@ -139,6 +139,8 @@ def on_s3(project: Project) -> str:
         project.scoreline("ingest", "--config", str(config), "--events", str(project.events), **settings)
         for _ in range(2):  # the second finds nobody due
             project.scoreline("run", "--config", str(config), "--quiet", **settings)
+        # by delta-rs: without the jars of the store's client Spark could not look
+        project.scoreline("status", "--config", str(config), **store.environment)
         store.fetch("tables", project.folder / "fetched")
     return str(project.folder / "fetched")
 

@@ -83,5 +83,5 @@ def test_a_cut_brings_its_engine_and_runs_the_demo_without_the_machines_java(
     doctor = scoreline("doctor", "--config", str(ROOT / "conf" / "demo.yaml"))
     assert ("Java" in doctor.stdout and "on Java" in doctor.stdout) == (name == "spark"), doctor.stdout
     if name == "embedded":
-        refused = scoreline("status", "--config", str(ROOT / "conf" / "demo.yaml"), "--set", "engine=spark")
+        refused = scoreline("plan", "--config", str(ROOT / "conf" / "demo.yaml"), "--set", "engine=spark")
         assert (refused.returncode, "only its client" in refused.stderr) == (2, True), refused.stderr

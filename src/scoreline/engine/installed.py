@@ -10,7 +10,7 @@ from scoreline.errors import ConfigurationError
 
 __all__ = ["has_classic_spark", "missing_for_embedded", "require_pyspark"]
 
-_EMBEDDED = ("pysail", "deltalake")
+_EMBEDDED = ("pysail",)
 _WHICH = (
     "pip install 'scoreline[embedded]' on one machine, without Java; 'scoreline[spark]' for Spark; 'scoreline[both]' "
     "for both in one environment"

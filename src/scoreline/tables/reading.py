@@ -231,15 +231,23 @@ def _told(location: str) -> Iterator[None]:
     except DeltaError as error:
         if (feature := unknown_feature(error)) is not None:
             raise _Unread(feature) from None
-        raise RunFailed(f"{location} could not be read: {redacted(told(error))}") from None
+        raise _failed(location, error) from None
     except (OSError, pa.ArrowException) as error:
-        log.debug("reading failed", exc_info=True)
-        raise RunFailed(f"{location} could not be read: {redacted(told(error))}") from None
+        raise _failed(location, error) from None
     except Exception as error:
         if type(error) is not Exception:  # delta-rs throws these of its queries
             raise
-        log.debug("reading failed", exc_info=True)
-        raise RunFailed(f"{location} could not be read: {redacted(told(error))}") from None
+        raise _failed(location, error) from None
+
+
+def _failed(location: str, error: Exception) -> RunFailed:
+    log.debug("reading failed", exc_info=error)
+    where = (
+        " Look at the store's address, its settings below spark: and the credentials in the environment "
+        "(docs/deploy/storage.md)."
+    )
+    advice = where if "://" in location else ""
+    return RunFailed(f"{location} could not be read: {redacted(told(error)).rstrip('.')}.{advice}")
 
 
 def _query(opened: DeltaTable, sql: str) -> pa.RecordBatchReader:

@@ -57,7 +57,7 @@ def test_help_needs_nothing_that_computes(command: list[str], tmp_path: Path) ->
 def test_two_packages_that_share_their_files_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(installed, "distribution", lambda name: name)
     with pytest.raises(ConfigurationError, match=r"pip uninstall -y pyspark pyspark-client"):
-        Pipeline(CONFIG)
+        Pipeline(CONFIG).plan()
     for there in ("pyspark", "pyspark-client"):
         monkeypatch.setattr(installed, "distribution", only(there))
         require_pyspark()
