@@ -32,7 +32,6 @@ def quarantined(made: Any) -> list[tuple[str, list[str], int]]:
     return sorted((row["raw_row"], row["reasons"], row["row_count"]) for row in rows)
 
 
-@pytest.mark.both
 def test_a_history_is_in_order_of_time_each_item_once(spark: SparkSession, tmp_path: Path) -> None:
     made = context(spark, tmp_path / "t")
     rows = [(1, 10, 3, T0 + 5), (1, 20, 4, T0 + 1), (1, 10, 5, T0 + 9), (1, 30, 1, T0 + 2), (2, 10, 2, T0)]
@@ -178,7 +177,6 @@ def test_columns_that_come_and_go_are_told(spark: SparkSession, tmp_path: Path) 
     assert told == ("column shop is new since the last ingest", "column device is gone since the last ingest")
 
 
-@pytest.mark.both
 def test_only_changed_histories_are_rewritten(spark: SparkSession, tmp_path: Path) -> None:
     made = context(spark, tmp_path / "t")
     ingest_events(made, write_events(tmp_path / "1.csv", [(u, 10, 3, T0) for u in range(1, 21)]))
@@ -309,7 +307,6 @@ def test_kinds_give_weights_and_iso_times_are_utc(spark: SparkSession, tmp_path:
     assert [reasons for _, reasons, _ in quarantined(made)] == [["weight is not a number"]]
 
 
-@pytest.mark.both
 def test_a_user_with_100000_events_keeps_the_newest(spark: SparkSession, tmp_path: Path) -> None:
     made = context(spark, tmp_path / "t", histories={"buckets": 8, "max_items": 500})
     ingest_events(made, write_events(tmp_path / "e.csv", [(1, i, 3, T0 + i) for i in range(100_000)] + [(2, 5, 1, T0)]))

@@ -28,8 +28,6 @@ from scoreline.tables.history import published_commit
 from scoreline.tables.lock import locked
 from strangers import forget
 
-pytestmark = pytest.mark.both  # each engine sweeps in its own way
-
 DAY = 86_400
 HOUR = timedelta(hours=1)
 
@@ -148,6 +146,7 @@ def test_an_installation_that_is_well_one_that_is_not_and_what_vacuum_does_about
         assert "Another run works on the tables" in terminal("optimize").err
 
 
+@pytest.mark.both
 def test_vacuum_and_optimize_keep_what_a_rollback_of_the_last_week_needs(ran: Any) -> None:
     """Runs of films/1, films/2 and films/1 again; what the first had written was taken away eight days ago."""
     made, table = ran(), ran().tables.table("recommendations")

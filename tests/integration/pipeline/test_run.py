@@ -66,7 +66,6 @@ def test_only_users_with_news_are_scored_and_replaced(ran: Any, registry: Any, t
     assert published(later) == expected(later, registry.films["1"], k=5)
 
 
-@pytest.mark.both
 def test_another_version_makes_everyone_due_and_four_quarters_refresh_everyone_once(ran: Any, registry: Any) -> None:
     reached: list[Any] = []
     for quarter in range(4):
@@ -109,7 +108,6 @@ def test_allowed_items_are_the_only_ones(filled: Any, tmp_path: Path) -> None:
     assert all(len(items) == len({1, 2, 3} - seen[user]) for user, items in published(made).items())
 
 
-@pytest.mark.both
 def test_the_result_does_not_depend_on_slices_or_batches(ran: Any) -> None:
     whole = published(ran())
     report = run(ran(scoring={"k": 5, "slice_users": 7}, now=NOW + HOUR), full_refresh=True)
@@ -166,7 +164,6 @@ def test_every_user_cold_is_published_unless_the_limit_forbids(pipeline: Any, tm
     assert (report.audit.fallback, report.audit.scored) == (5, 5)
 
 
-@pytest.mark.both
 def test_a_refused_run_leaves_the_table_and_keeps_its_staged_rows(ran: Any) -> None:
     before = published(ran())
     with pytest.raises(AuditRefused, match="overlap with the lists replaced"):
@@ -219,7 +216,6 @@ def test_an_interrupted_run_is_taken_up_again(filled: Any, registry: Any, monkey
     assert published(filled()) == expected(filled(), registry.films["1"], k=5)
 
 
-@pytest.mark.both
 def test_a_table_whose_maker_was_killed_before_its_first_commit_is_made(filled: Any) -> None:
     made = filled()
     opened = open_run(made, fraction=1.0, full_refresh=False, create=False)
@@ -317,7 +313,6 @@ def test_input_that_a_newer_run_has_published_is_not_looked_at_as_it_was(
     assert plan_run(ran(now=NOW + 2 * HOUR)).reasons == {}
 
 
-@pytest.mark.both
 def test_runs_are_recorded_in_the_table_and_in_mlflow(filled: Any, registry: Any) -> None:
     from mlflow import MlflowClient
 

@@ -35,8 +35,6 @@ from scoreline.tables.delta import Table, Tables
 from scoreline.tables.history import Commit
 from strangers import another, forget, restore, update
 
-pytestmark = pytest.mark.both  # each engine commits in its own way
-
 HOUR = timedelta(hours=1)
 
 
@@ -57,6 +55,7 @@ def test_users_whom_a_stranger_deletes_while_a_run_scores_are_found_by_the_next(
     assert run(ran(now=NOW + 3 * HOUR)).state == "nothing_due"
 
 
+@pytest.mark.both
 def test_a_user_whose_row_a_stranger_doubles_has_one_again(ran: Any, registry: Any) -> None:
     row = table(ran()).read().where("user_id = 7")
     table(ran()).write(row, "append")
@@ -69,6 +68,7 @@ def test_a_user_whose_row_a_stranger_doubles_has_one_again(ran: Any, registry: A
     assert run(ran(now=NOW + 2 * HOUR)).state == "nothing_due"
 
 
+@pytest.mark.both
 def test_what_a_stranger_does_before_a_restore_of_his_own_is_no_reason_to_compare(ran: Any) -> None:
     table(ran()).delete("user_id < 6")
     restore(table(ran()), 1)
@@ -102,6 +102,7 @@ def test_a_run_that_publishes_during_a_rollback_is_not_wiped(ran: Any, monkeypat
     assert {len(items) for items in published(ran()).values()} == {4}
 
 
+@pytest.mark.both
 def test_a_host_whose_clock_is_ahead_does_not_undo_a_rollback(ran: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run began before the rollback; its clock says that it began after it."""
     first = published(ran())
@@ -195,6 +196,7 @@ def test_first_ingests_that_run_beside_each_other_both_get_through(
     assert [row.raw_row for row in tables.table("quarantine").read().collect()] == ["9,9,99,1"]
 
 
+@pytest.mark.both
 @pytest.mark.parametrize("before", ["quarantine", "user_history"])
 def test_an_ingest_of_another_host_between_reading_and_merging_is_not_lost(
     before: str, pipeline: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
