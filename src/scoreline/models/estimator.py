@@ -77,3 +77,11 @@ class Estimator:
         A user about whom the model knows nothing gets an empty list. eligible: bool per item, None for all.
         """
         raise NotImplementedError
+
+    def contributions(self, history: Histories, items: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
+        """float64[items, events]: what each event of one user's history adds to the score of each of the `items`.
+
+        Their sum is the score that `recommend` gives, but for the rounding of float32. All are zero for an item whose
+        score is not made of the history: of popularity, and of what a list is completed with.
+        """
+        raise NotImplementedError

@@ -143,12 +143,7 @@ class ItemNeighbours(Estimator):
             self.similarities_,
             offsets=histories.offsets,
             items=histories.items,
-            strengths=history_strength(
-                histories,
-                min_weight=self.min_weight,
-                weighting=self.weighting,
-                half_life=self.history_half_life,
-            ),
+            strengths=self._strengths(histories),
             excluded_offsets=excluded_offsets,
             excluded_items=excluded_items,
             k=k,
@@ -162,6 +157,21 @@ class ItemNeighbours(Estimator):
             k=k,
             exclude_seen=exclude_seen,
             eligible=eligible,
+        )
+
+    def contributions(self, history: Histories, items: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
+        """Strength times similarity, as they are added up, of the events that have the item among their neighbours."""
+        known = np.where(history.items < 0, 0, history.items)
+        strengths = np.where(history.items < 0, np.float32(0), self._strengths(history))
+        near, products = self.neighbours_[known], self.similarities_[known] * strengths[:, None]
+        parts = np.zeros((len(items), len(known)))
+        for row, item in zip(parts, items, strict=True):
+            np.where(near == item, products, 0).sum(axis=1, out=row)
+        return parts
+
+    def _strengths(self, histories: Histories) -> npt.NDArray[np.float32]:
+        return history_strength(
+            histories, min_weight=self.min_weight, weighting=self.weighting, half_life=self.history_half_life
         )
 
 

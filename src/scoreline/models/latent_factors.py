@@ -99,6 +99,15 @@ class LatentFactors(Estimator):
 
     def users(self, histories: Histories) -> npt.NDArray[np.float32]:
         """float32[users, factors]: each history folded in, event by event in order; zero without a signal."""
+        weights, places = self._folded(histories)
+        shape = (len(histories), len(self.items_))
+        folded: npt.NDArray[np.float32] = (
+            sp.csr_matrix((weights, places, histories.offsets), shape) @ self.items_.vectors
+        )
+        return folded
+
+    def _folded(self, histories: Histories) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+        """Of each event its strength, 0 of an unknown item, and where the item's factors are."""
         strengths = history_strength(
             histories,
             min_weight=self.min_weight,
@@ -106,15 +115,9 @@ class LatentFactors(Estimator):
             half_life=self.history_half_life,
         )
         known = histories.items >= 0
-        items = np.where(known, histories.items, 0)
-        weights = np.where(known, strengths, np.float32(0))
         # Rows of the search order: popular items have large factors, so this reads the warm end of the array.
-        places = self.items_.places[items]
-        shape = (len(histories), len(self.items_))
-        folded: npt.NDArray[np.float32] = (
-            sp.csr_matrix((weights, places, histories.offsets), shape) @ self.items_.vectors
-        )
-        return folded
+        places = self.items_.places[np.where(known, histories.items, 0)]
+        return np.where(known, strengths, np.float32(0)), places
 
     def recommend(
         self,
@@ -134,3 +137,10 @@ class LatentFactors(Estimator):
             k=k,
             eligible=eligible,
         )
+
+    def contributions(self, history: Histories, items: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
+        """Strength times the inner product of the two items: a user is a sum, so a score is one, too."""
+        weights, places = self._folded(history)
+        events = self.items_.vectors[places].astype(np.float64) * weights[:, None]
+        parts: npt.NDArray[np.float64] = self.items_.vectors[self.items_.places[items]].astype(np.float64) @ events.T
+        return parts

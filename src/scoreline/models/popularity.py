@@ -55,6 +55,10 @@ class Popularity(Estimator):
         lists = first_unseen(self.order_, users, items, wanted=wanted, eligible=eligible)
         return TopK(lists.offsets, lists.items, self.popularity_[lists.items])
 
+    def contributions(self, history: Histories, items: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
+        """Zero each: of a history it only matters what must not come again."""
+        return np.zeros((len(items), len(history.items)))
+
 
 def by_popularity(counts: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
     """Scores of items that so many users have, and the items in the order of these scores, ties by item."""
