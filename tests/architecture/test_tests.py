@@ -53,7 +53,7 @@ THROUGH = {
     "integration/pipeline/test_strangers.py": ["operations/doctor", "operations/repair"],
     "faults/test_overlap.py": ["pipeline/fence"],
     "faults/test_audit_refuses.py": ["pipeline/approve"],
-    "faults/test_tampered_models.py": ["pipeline/pinned_model", "registry/files"],
+    "faults/test_tampered_models.py": ["pipeline/pinned_model", "pipeline/scoring_task", "registry/files"],
     "faults/alone/test_killed_workers.py": ["pipeline/worker_daemon"],
     # one kind of database, one protocol
     "integration/databases/test_protocol.py": ["export/destinations/sql", "export/destinations/opening"],

@@ -15,7 +15,7 @@ from faults.tally import Tally
 from scoreline.config.loading import load_settings
 from scoreline.errors import ConfigurationError, InputError
 from scoreline.hashing import digest, verify
-from scoreline.pipeline.pinned_model import _verified
+from scoreline.pipeline.scoring_task import verified
 from scoreline.registry.client import pointing_at, quiet_mlflow
 from scoreline.registry.files import download
 from scoreline.registry.promotion import promote
@@ -128,12 +128,12 @@ def test_promotion_records_a_digest_that_runs_compare_with(store: tuple[str, Pat
     pinned = pin("models:/poison@champion", tracking_uri=uri)
     assert pinned.digest is not None
     # fetched anew, as on another machine
-    assert _verified(given, pinned, download(pinned, tmp_path / "second")) == pinned.digest
+    assert verified(given, pinned, download(pinned, tmp_path / "second")) == pinned.digest
     [script] = artifacts.rglob(SCRIPT)
     before = script.read_bytes()
     script.write_bytes(before + b"\n# one more line\n")
     with pytest.raises(InputError, match="is not the one that was promoted"):
-        _verified(given, pinned, download(pinned, tmp_path / "third"))
+        verified(given, pinned, download(pinned, tmp_path / "third"))
     with pytest.raises(InputError, match="is not the one that was promoted"):
         promote("poison", "1", "champion", tracking_uri=uri, folder=tmp_path / "fourth")
     script.write_bytes(before)
@@ -144,10 +144,10 @@ def test_a_model_without_a_digest_is_refused_where_one_is_asked_for(original: Pa
     files = download(pinned, tmp_path)
     model = settings(tmp_path, model={"uri": str(original), "require_digest": True}).model
     with pytest.raises(InputError, match="no recorded digest"):
-        _verified(model, pinned, files)
+        verified(model, pinned, files)
     wrong = settings(tmp_path, model={"uri": str(original), "sha256": "0" * 64}).model
     with pytest.raises(InputError, match="is not the one"):
-        _verified(wrong, pinned, files)
+        verified(wrong, pinned, files)
 
 
 @pytest.mark.parametrize("uri", ["models:/films@champion", "runs:/abc/model", "/tmp/model", "models:/films2/1"])

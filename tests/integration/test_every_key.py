@@ -20,7 +20,7 @@ from scoreline.errors import ConfigurationError, InputError
 from scoreline.ingest.events import checked_events
 from scoreline.ingest.ingest import ingest_events
 from scoreline.ingest.items import ingest_items
-from scoreline.pipeline.pinned_model import _guard
+from scoreline.pipeline.scoring_task import guard
 from scoreline.registry.client import registry_of
 from scoreline.sources.reader import read_source
 from scoreline.sources.rules import ScoringRules
@@ -123,8 +123,8 @@ KEYS: dict[str, Differs | Shown | Rows | Columns] = {
     "input.key": Shown("scoreline/pipeline/inputs", "integration/pipeline/test_tabular.py"),
     "input.columns": Shown("scoreline/pipeline/pinned_model", "integration/scoring/test_flavors.py"),
     "model.uri": Shown("scoreline/pipeline/pinned_model", "integration/cli/test_cli.py"),
-    "model.sha256": Shown("scoreline/pipeline/pinned_model", "faults/test_tampered_models.py"),
-    "model.require_digest": Shown("scoreline/pipeline/pinned_model", "faults/test_tampered_models.py"),
+    "model.sha256": Shown("scoreline/pipeline/scoring_task", "faults/test_tampered_models.py"),
+    "model.require_digest": Shown("scoreline/pipeline/scoring_task", "faults/test_tampered_models.py"),
     "model.allow": Shown("scoreline/pipeline/pinned_model", "faults/test_tampered_models.py"),
     "model.train.estimator": Shown("scoreline/training/train", "unit/training/test_fit.py"),
     "model.train.params": Shown("scoreline/training/train", "unit/models/test_parameters.py"),
@@ -146,9 +146,9 @@ KEYS: dict[str, Differs | Shown | Rows | Columns] = {
     "scoring.slice_users": Shown("scoreline/pipeline/snapshot", "integration/pipeline/test_run.py"),
     "scoring.batch_rows": Differs(9, lambda s: batch_limits(_LISTS, s.scoring)),
     "scoring.batch_mib": Differs(9, lambda s: batch_limits(_LISTS, s.scoring)),
-    "scoring.batch_timeout": Differs("9m", lambda s: _guard(s.scoring)),
-    "scoring.row_timeout": Differs("9m", lambda s: _guard(s.scoring)),
-    "scoring.worker_memory_share": Differs(0.9, lambda s: _guard(s.scoring)),
+    "scoring.batch_timeout": Differs("9m", lambda s: guard(s.scoring)),
+    "scoring.row_timeout": Differs("9m", lambda s: guard(s.scoring)),
+    "scoring.worker_memory_share": Differs(0.9, lambda s: guard(s.scoring)),
     "audit.max_failed_share": Differs(0.9, lambda s: s.audit.tolerated(1_000)),
     "audit.max_failed_floor": Differs(9, lambda s: s.audit.tolerated(1_000)),
     **{

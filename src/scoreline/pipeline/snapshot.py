@@ -77,7 +77,7 @@ def open_run(
         raise InputError(f"--fraction is above 0 and at most 1, found {fraction:g}.")
     settings, keys = context.settings, context.keys
     inputs = open_inputs(context.tables, settings, keys)
-    rules = read_rules(context.spark, settings.scoring, keys)
+    rules = read_rules(lambda: context.spark, settings.scoring, settings.keys.item_id)
     pinned = pin_model(context.spark, settings, keys, inputs, rules)
     inputs = hashed(inputs, pinned.task.inputs)
     target = context.tables.table(pinned.target_name)

@@ -1,21 +1,21 @@
 """The rules of a pipeline: what is asked of the model besides the history. Who was scored by other rules is due."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-from pyspark.sql import SparkSession
 
 from scoreline.config.settings import ScoringSettings
-from scoreline.engine.failures import explained
-from scoreline.engine.sql import quoted_name
+from scoreline.config.sources import KeyType
 from scoreline.errors import InputError
 from scoreline.hashing import fingerprint
-from scoreline.sources.values import key as key_of
-from scoreline.sources.values import require_kinds, text
 from scoreline.sources.whole_numbers import whole
-from scoreline.tables.schema import Keys
+from scoreline.tables.names import KEY_TYPES
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 
 @dataclass(frozen=True)
@@ -47,28 +47,31 @@ class ScoringRules:
         return {name: value for name, value in given.items() if name in understood} | dict(self.own)
 
 
-def read_rules(spark: SparkSession, scoring: ScoringSettings, keys: Keys) -> ScoringRules:
-    """The rules as the configuration and its item lists say now; raises InputError for a list that cannot be read."""
+def read_rules(session: "Callable[[], SparkSession]", scoring: ScoringSettings, kind: KeyType) -> ScoringRules:
+    """The rules as the configuration and its item lists say now; raises InputError for a list that cannot be read.
+
+    session: asked for where a list is a table. kind: of the ids of items.
+    """
     return ScoringRules(
         k=scoring.k,
         exclude_seen=scoring.exclude_seen,
-        allowed=_item_list(spark, keys, scoring.allowed_items, "scoring.allowed_items"),
-        blocked=_item_list(spark, keys, scoring.blocked_items, "scoring.blocked_items"),
+        allowed=_item_list(session, kind, scoring.allowed_items, "scoring.allowed_items"),
+        blocked=_item_list(session, kind, scoring.blocked_items, "scoring.blocked_items"),
         own=scoring.params,
     )
 
 
-def _item_list(spark: SparkSession, keys: Keys, source: str | None, key: str) -> pa.Array | None:
+def _item_list(session: "Callable[[], SparkSession]", kind: KeyType, source: str | None, key: str) -> pa.Array | None:
     """Ids from a text file (one per line), or from the column `item_id` of a table; sorted, each once."""
     if source is None:
         return None
     local = Path(source).expanduser()
-    texts = _ids_of_file(local, key) if local.is_file() else _ids_of_table(spark, keys, source, key)
+    texts = _ids_of_file(local, key) if local.is_file() else _ids_of_table(session, kind, source, key)
     if not texts:
         raise InputError(f"{key}: {source} has no item in it. Remove the key to have no such rule.")
-    if keys.item == "long":
-        return pa.array(sorted({_whole(value, source, key) for value in texts}), keys.item_arrow)
-    return pa.array(sorted(set(texts)), keys.item_arrow)
+    if kind == "long":
+        return pa.array(sorted({_whole(value, source, key) for value in texts}), KEY_TYPES[kind])
+    return pa.array(sorted(set(texts)), KEY_TYPES[kind])
 
 
 def _ids_of_file(path: Path, key: str) -> list[str]:
@@ -79,17 +82,23 @@ def _ids_of_file(path: Path, key: str) -> list[str]:
     return [line for line in lines if line and line != "item_id"]
 
 
-def _ids_of_table(spark: SparkSession, keys: Keys, source: str, key: str) -> list[str]:
+def _ids_of_table(session: "Callable[[], SparkSession]", kind: KeyType, source: str, key: str) -> list[str]:
     if "/" in source or "." not in source:
         raise InputError(
             f"{key}: {source} is no file; expected a text file with an id per line, or catalog.schema.table."
         )
+    from scoreline.engine.failures import explained
+    from scoreline.engine.sql import quoted_name
+    from scoreline.sources.values import key as key_of
+    from scoreline.sources.values import require_kinds, text
+
+    spark = session()
     with explained(f"{key}: {source} could not be read"):
         rows = spark.read.table(quoted_name(source))
         if "item_id" not in rows.columns:
             raise InputError(f"{key}: {source} has no column item_id; it has {', '.join(rows.columns)}.")
         require_kinds(rows.schema, {"item_id": "item_id"}, f"{key}: {source}")
-        found = key_of("item_id", rows.schema["item_id"].dataType, keys.item)
+        found = key_of("item_id", rows.schema["item_id"].dataType, kind)
         pairs = rows.select(found.cast("string"), text("item_id")).distinct().collect()
         # what is no id comes as it is written, for the message
         return [said if given is None else given for given, said in pairs if said]

@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
+import pyarrow as pa
+
 from scoreline.config.settings import TablesSettings
+from scoreline.config.sources import KeyType
 
 USER_ID = "user_id"
 BUCKET = "bucket"
@@ -15,6 +18,7 @@ ADDED_AT = "added_at"
 UPDATED_AT = "updated_at"
 SCORED_AT = "scored_at"
 RECOMMENDATIONS = "recommendations"
+KEY_TYPES: Mapping[KeyType, pa.DataType] = {"long": pa.int64(), "string": pa.string()}  # of ids in Arrow
 SOURCE = "_source"  # of a row that is read: where it came from,
 RAW = "_raw"  # the row as text,
 MALFORMED = "_malformed"  # and whether it is a line that does not fit the format

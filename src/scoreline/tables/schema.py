@@ -6,14 +6,12 @@ in it; Spark's types allow them all the same, since Delta's MERGE cannot narrow 
 
 from dataclasses import dataclass
 
-import pyarrow as pa
 from pyspark.sql import types as T
 
 from scoreline.config.sources import KeyType
 from scoreline.tables.names import BUCKET, HISTORY_HASH, OLDER, RECOMMENDATIONS, SINCE_FIRST, USER_ID
 
 _SPARK: dict[KeyType, T.DataType] = {"long": T.LongType(), "string": T.StringType()}
-_ARROW: dict[KeyType, pa.DataType] = {"long": pa.int64(), "string": pa.string()}
 
 
 @dataclass(frozen=True)
@@ -30,10 +28,6 @@ class Keys:
     @property
     def item_type(self) -> T.DataType:
         return _SPARK[self.item]
-
-    @property
-    def item_arrow(self) -> pa.DataType:
-        return _ARROW[self.item]
 
 
 def _field(name: str, kind: T.DataType, comment: str, *, nullable: bool = True) -> T.StructField:

@@ -72,7 +72,7 @@ def train_model(context: Context, *, promote: bool = True, force: bool = False) 
     name, alias = _registered(settings)
     wanted = settings.model.train
     require_reachable(settings.tracking_uri, settings.mlflow.registry_uri)
-    rules = read_rules(context.spark, settings.scoring, context.keys)
+    rules = read_rules(lambda: context.spark, settings.scoring, settings.keys.item_id)
     uris: dict[str, Any] = {"tracking_uri": settings.tracking_uri, "registry_uri": settings.mlflow.registry_uri}
     training = train(
         histories(context),
