@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from scoreline.ingest.ingest import IngestReport
     from scoreline.ingest.items import ItemsReport
     from scoreline.operations.doctor import DoctorReport
+    from scoreline.operations.explanation import Explanation
     from scoreline.operations.maintenance import Maintained
     from scoreline.operations.repair import RepairReport
     from scoreline.operations.show import UserView
@@ -349,6 +350,42 @@ class Pipeline:
         from scoreline.operations.show import show_users
 
         return show_users(self._readers(), [str(user_id) for user_id in user_ids], recent=recent)
+
+    def explain(
+        self,
+        user_id: str | int,
+        item_id: str | int | None = None,
+        *,
+        run_id: str | None = None,
+        why_not: str | int | None = None,
+    ) -> "Explanation":
+        """Why a user got this list, or none: it is computed again from what it was made from, and taken apart.
+
+        Args:
+            user_id: the user, a number or a text.
+            item_id: only this item of the list, with all events that add to it. None: each item, with three of them.
+            run_id: the list as this run left it. None: as the table shows it.
+            why_not: an item that is not in the list; the others are then left out.
+
+        Returns:
+            `recomputed` says whether the list is the published one, bit for bit. `items` are the places of the list
+            with the events that add to their scores, largest first. `absent` says why there is no list, None if there
+            is one; `why_not` why the item is not in it, None if none was asked for.
+
+        Raises:
+            InputError: no such run or item, or an id that is not of the type that `keys` says.
+            ConfigurationError: the pipeline has an `input`, and no histories.
+            RunFailed: the model ended its process.
+
+        Examples:
+            >>> found = films.explain(42, why_not=7)  # doctest: +SKIP
+            >>> found.recomputed.state, found.items[0].causes[0].title, found.why_not.reason  # doctest: +SKIP
+            ('identical', 'Film 17', 'outscored')
+        """
+        from scoreline.operations.explain import explain_user
+
+        asked, other = (None if given is None else str(given) for given in (item_id, why_not))
+        return explain_user(self._readers(), str(user_id), asked, run_id=run_id, why_not=other)
 
     def status(self) -> "Status":
         """Tables and versions, what is published, how fresh it is, the last runs.

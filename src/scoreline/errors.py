@@ -108,7 +108,7 @@ def told(error: BaseException) -> str:
     error's type if it says nothing.
     """
     text = str(getattr(error, "orig", None) or error)  # SQLAlchemy's own text may hold a URL with its password
-    if not type(error).__module__.startswith(("pyspark.", "py4j.")):
+    if not (isinstance(error, WorkerFailed) or type(error).__module__.startswith(("pyspark.", "py4j."))):
         return _short(plain(next((line for line in text.splitlines() if line.strip()), "")) or type(error).__name__)
     own, _, _ = text.partition("JVM stacktrace")
     if "Traceback (most recent call last)" in own and (raised := _RAISED.findall(own.split("\n\tat ")[0])):

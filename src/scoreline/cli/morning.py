@@ -24,6 +24,19 @@ def show(pipeline: Pipeline, as_json: bool, quiet: bool, users: tuple[str, ...])
 
 @click.command()
 @pipeline_options
+@click.argument("user")
+@click.argument("item", required=False)
+@click.option("--run", "run_id", metavar="ID", help="The list as this run left it (default: as the table shows it).")
+@click.option("--why-not", metavar="ITEM", help="Say why this item is not in the list.")
+def explain(
+    pipeline: Pipeline, as_json: bool, quiet: bool, user: str, item: str | None, run_id: str | None, why_not: str | None
+) -> None:
+    """Say which events made USER's list (or ITEM of it), or why there is none."""
+    print_report(pipeline.explain(user, item, run_id=run_id, why_not=why_not), as_json=as_json)
+
+
+@click.command()
+@pipeline_options
 @click.argument("run_id", metavar="RUN")
 @click.option("--reason", required=True, metavar="TEXT", help="Why its rows are good all the same.")
 def approve(pipeline: Pipeline, as_json: bool, quiet: bool, run_id: str, reason: str) -> None:

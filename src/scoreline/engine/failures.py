@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pyspark.errors import AnalysisException
 
 from scoreline.engine.thrown import engine_errors
+from scoreline.engine.worker_errors import from_worker
 from scoreline.errors import InputError, RunFailed, ScorelineError, WorkerEnded, WorkerFailed, told
 
 __all__ = ["WorkerDied", "explained", "worker_explained"]
@@ -34,7 +35,6 @@ _EXHAUSTED = {
         "again, say engine: spark, and please report it."
     ),
 }
-_OURS = re.compile(r"scoreline\.errors\.(\w+): (.+)")
 
 
 class WorkerDied(RunFailed):
@@ -85,18 +85,11 @@ def worker_explained(action: str) -> Iterator[None]:
         except WorkerEnded as error:
             raise WorkerDied(f"{action}: {error}") from None
         except WorkerFailed as error:
-            raise _from_worker(action, error) from None
+            raise from_worker(action, error) from None
         except engine_errors() as error:
             has_ended = "exited unexpectedly" in str(error) or "Traceback (most recent call last)" not in str(error)
             if has_ended and (sign := next((sign for sign in _DEATHS if sign in str(error)), None)):
                 raise WorkerDied(f"{action}: a Python worker died ({sign})") from None
             if not has_ended:
-                raise _from_worker(action, error) from None
+                raise from_worker(action, error) from None
             raise
-
-
-def _from_worker(action: str, error: Exception) -> Exception:
-    if ours := _OURS.search(str(error)):
-        kind = InputError if ours[1] == "InputError" else RunFailed
-        return kind(ours[2].strip())
-    return RunFailed(f"{action}: {told(error)}"[:500])

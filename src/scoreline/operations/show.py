@@ -1,14 +1,13 @@
 """One user's history and recommendations, by title."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from scoreline.config.sources import KeyType
 from scoreline.errors import ConfigurationError, InputError
 from scoreline.report import Report
-from scoreline.sources.whole_numbers import whole
+from scoreline.sources.whole_numbers import typed_id
 from scoreline.tables.names import RECOMMENDATIONS, USER_ID
 from scoreline.tables.reading import Readers, TableReader, records
 
@@ -63,7 +62,7 @@ def show_users(readers: Readers, users: Sequence[str], *, recent: int = 10) -> l
             "This pipeline has an input section: it publishes predictions, and there are no histories to show. "
             "Read the table predictions."
         )
-    wanted = [_typed(user, settings.keys.user_id) for user in users]
+    wanted = [typed_id(user, settings.keys.user_id, "user") for user in users]
     history = readers.existing("user_history", made_by="scoreline ingest --events FILE")
     histories = _rows(history, wanted)
     if missing := [user for user in wanted if user not in histories]:
@@ -73,16 +72,10 @@ def show_users(readers: Readers, users: Sequence[str], *, recent: int = 10) -> l
         raise InputError(f"user {listed}{more} {is_not} in user_history.{_examples(history)}")
     target = readers.table(RECOMMENDATIONS)
     lists = _rows(target, wanted) if target.exists() else {}
-    titles = _titles(readers.table("items"), histories, lists)
+    ids = {item for row in histories.values() for item in row["item_ids"]}
+    ids |= {item["item_id"] for row in lists.values() for item in row[RECOMMENDATIONS]}
+    titles = titles_of(readers.table("items"), ids)
     return [_view(user, histories[user], lists.get(user), titles, recent) for user in wanted]
-
-
-def _typed(user: str, kind: KeyType) -> Any:
-    if kind == "string":
-        return user
-    if (number := whole(user)) is None:
-        raise InputError(f"user ids of this pipeline are whole numbers (keys.user_id: long), found {user!r}.")
-    return number
 
 
 def _rows(table: TableReader, users: Sequence[Any]) -> dict[Any, Any]:
@@ -95,13 +88,11 @@ def _examples(history: TableReader) -> str:
     return f" Some that are: {', '.join(map(str, some))}." if some else " The table is empty."
 
 
-def _titles(items: TableReader, histories: dict[Any, Any], lists: dict[Any, Any]) -> dict[Any, str]:
+def titles_of(items: TableReader, ids: Collection[Any]) -> dict[Any, str]:
+    """What the items of these ids are called; of those that the catalogue has."""
     if not items.exists():
         return {}
-    ids = {item for row in histories.values() for item in row["item_ids"]}
-    ids |= {item["item_id"] for row in lists.values() for item in row[RECOMMENDATIONS]}
-    found = items.rows(["item_id", "title"], where={"item_id": ids})
-    return {row["item_id"]: row["title"] for row in records(found)}
+    return {row["item_id"]: row["title"] for row in records(items.rows(["item_id", "title"], {"item_id": ids}))}
 
 
 def _view(user: Any, history: Any, made: Any, titles: dict[Any, str], recent: int) -> UserView:

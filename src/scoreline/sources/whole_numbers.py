@@ -1,8 +1,12 @@
 """Ids that are whole numbers, as texts say them; the one rule of files, of lists in files and of the command line."""
 
 import re
+from typing import Any, Literal
 
-__all__ = ["WHOLE", "whole"]
+from scoreline.config.sources import KeyType
+from scoreline.errors import InputError
+
+__all__ = ["WHOLE", "typed_id", "whole"]
 
 WHOLE = "^[+-]?[0-9]+([.]0+)?$"
 
@@ -16,3 +20,12 @@ def whole(said: str) -> int | None:
     found = re.fullmatch(WHOLE, said.strip(" "))
     value = int(found[0].partition(".")[0]) if found else 2**63
     return value if -(2**63) <= value < 2**63 else None
+
+
+def typed_id(said: str, kind: KeyType, of: Literal["user", "item"]) -> Any:
+    """The id that somebody has typed, as the tables have it; raises InputError for what is none."""
+    if kind == "string":
+        return said
+    if (number := whole(said)) is None:
+        raise InputError(f"{of} ids of this pipeline are whole numbers (keys.{of}_id: long), found {said!r}.")
+    return number

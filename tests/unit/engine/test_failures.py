@@ -4,7 +4,7 @@ import pytest
 from pyspark.errors import PySparkException
 
 from scoreline.engine.failures import WorkerDied, worker_explained
-from scoreline.errors import InputError, RunFailed
+from scoreline.errors import InputError, RunFailed, WorkerFailed
 
 CRASHED = "Job aborted due to stage failure: org.apache.spark.SparkException: Python worker exited unexpectedly"
 LOST = "Job aborted: ExecutorLostFailure (executor 1 exited caused by one of the running tasks) Reason: worker lost"
@@ -28,3 +28,10 @@ def test_a_worker_that_died_is_told_from_one_that_raised(said: str, kind: type[E
     with pytest.raises(kind, match=message) as caught, worker_explained("slice 3"):
         raise PySparkException(said)
     assert type(caught.value) is kind
+
+
+def test_what_a_worker_of_ours_raised_is_told_by_its_last_line() -> None:
+    with pytest.raises(RunFailed, match=r"^slice 3: ValueError: bad$"), worker_explained("slice 3"):
+        raise WorkerFailed("Traceback (most recent call last):\n  File x\nValueError: bad\n")
+    with pytest.raises(InputError, match=r"^no such param$"), worker_explained("slice 3"):
+        raise WorkerFailed("Traceback (most recent call last):\n  File x\nscoreline.errors.InputError: no such param\n")
