@@ -126,7 +126,6 @@ def test_the_line_for_a_cluster_names_the_delta_that_fits() -> None:
     assert all(f"--conf {key}={value} " in line for key, value in STATIC.items())
 
 
-@pytest.mark.spark  # as it stands on the page
 @pytest.mark.long
 @pytest.mark.timeout(600)  # a dozen commands: 87 s on two cores that others used, too
 def test_the_first_hour_can_be_walked(
@@ -154,7 +153,6 @@ def test_the_first_hour_can_be_walked(
     assert answers > 6
 
 
-@pytest.mark.spark  # as it stands on the page
 @pytest.mark.long
 def test_the_same_in_python_runs(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -48,6 +48,7 @@ def settings(job: Job, **more: Any) -> Settings:
     return Settings.model_validate(
         {
             "name": "bench",
+            "engine": "spark",
             "tables": {"root": str(job.out / "tables")},
             "events": {"format": "parquet", "columns": _NAMED},
             "histories": {"max_items": 100_000},

@@ -100,6 +100,7 @@ def settings(job: Job, uri: str) -> Settings:
     return Settings.model_validate(
         {
             "name": "tabular",
+            "engine": "spark",
             "tables": {"root": str(job.out / "tables")},
             "input": {"path": str(job.features), "format": "parquet", "key": "id"},
             "model": {"uri": uri},

@@ -71,8 +71,9 @@ class Settings(Section):
 
     name: Name
     """of the pipeline; stands in commits, MLflow runs and the lock"""
-    engine: Literal["auto", "embedded", "spark"] = "spark"
-    """`embedded` computes without Java, on tables of this machine; `auto` does where that can be (docs/engines.md)"""
+    engine: Literal["auto", "embedded", "spark"] = "auto"
+    """`embedded` computes without Java, on tables of this machine; `auto` does where that can be, else `spark`
+    (docs/engines.md)"""
     tables: TablesSettings
     mlflow: MlflowSettings = MlflowSettings()
     keys: KeysSettings = KeysSettings()

@@ -7,8 +7,8 @@ from pyspark.sql import SparkSession
 
 from scoreline.config.settings import Settings
 from scoreline.engine.engine import engine_of
-from scoreline.engine.installed import missing_for_embedded
-from scoreline.engine.session import existing_session, get_session, submitted
+from scoreline.engine.installed import is_elsewhere, missing_for_embedded
+from scoreline.engine.session import existing_session, get_session
 from scoreline.errors import ConfigurationError
 
 __all__ = ["is_embedded", "open_session"]
@@ -29,8 +29,8 @@ def is_embedded(settings: Settings, given: SparkSession | None = None) -> bool:
     """Whether a pipeline computes without Spark.
 
     A session that is given, or that this process has already, says it. `auto`: where the packages are here and nothing
-    needs Spark: no `spark-submit` or platform that started this process. Raises ConfigurationError for `embedded` where
-    that cannot be, with all that stands in the way.
+    needs Spark: no `spark-submit`, platform or cluster that this process belongs to. Raises ConfigurationError for
+    `embedded` where that cannot be, with all that stands in the way.
     """
     session = given or existing_session()
     here = None if session is None else engine_of(session).name
@@ -44,9 +44,10 @@ def is_embedded(settings: Settings, given: SparkSession | None = None) -> bool:
         return False
     missing, beyond = missing_for_embedded(), list(_beyond(settings))
     if settings.engine == "auto":
-        needs_spark = bool(beyond) or submitted() or here == "spark"
+        needs_spark = bool(beyond) or is_elsewhere() or here == "spark"
         if missing and not needs_spark:
-            log.warning("Spark computes, as there is no package %s here: docs/engines.md", " and ".join(missing))
+            level = logging.WARNING if "engine" in settings.model_fields_set else logging.INFO
+            log.log(level, "Spark computes, as there is no package %s here: docs/engines.md", " and ".join(missing))
         return not (missing or needs_spark)
     if missing:
         raise ConfigurationError(

@@ -1,14 +1,15 @@
-"""Which engines are installed: asked before anything of PySpark is imported.
+"""Which engines are installed, and where this process runs: asked before anything of PySpark is imported.
 
 `pyspark` and `pyspark-client` own the same files; of the latter there is no classic session, and no jar.
 """
 
+import os
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 
 from scoreline.errors import ConfigurationError
 
-__all__ = ["has_classic_spark", "missing_for_embedded", "require_pyspark"]
+__all__ = ["has_classic_spark", "is_elsewhere", "is_submitted", "missing_for_embedded", "require_pyspark"]
 
 _EMBEDDED = ("pysail",)
 _WHICH = (
@@ -31,6 +32,16 @@ def require_pyspark() -> None:
 def has_classic_spark() -> bool:
     """Whether the PySpark that is here can start Spark; its client alone cannot."""
     return any(find_spec(name) is not None for name in ("pyspark.core", "pyspark.rdd"))  # the latter before Spark 4
+
+
+def is_submitted() -> bool:
+    """Whether `spark-submit` or a platform started this process, so that master and jars are its business."""
+    return any(name in os.environ for name in ("PYSPARK_GATEWAY_PORT", "DATABRICKS_RUNTIME_VERSION"))
+
+
+def is_elsewhere() -> bool:
+    """Whether a path or a store means what a platform, a cluster or a server of Spark Connect says it does."""
+    return is_submitted() or any(name in os.environ for name in ("HADOOP_CONF_DIR", "SPARK_REMOTE"))
 
 
 def missing_for_embedded() -> list[str]:

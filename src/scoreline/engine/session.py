@@ -13,7 +13,7 @@ from typing import Any
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
-from scoreline.engine.installed import has_classic_spark
+from scoreline.engine.installed import has_classic_spark, is_submitted
 from scoreline.engine.jars import delta_coordinate, delta_jars
 from scoreline.engine.java import ensure_java
 from scoreline.engine.session_settings import modifiable
@@ -79,11 +79,6 @@ def existing_session() -> SparkSession | None:
     return made if made is not None and made._sc._jsc is not None else None
 
 
-def submitted() -> bool:
-    """Whether `spark-submit` or a platform started this process, so that master and jars are its business."""
-    return "PYSPARK_GATEWAY_PORT" in os.environ or "DATABRICKS_RUNTIME_VERSION" in os.environ
-
-
 def _build(app_name: str, wanted: Mapping[str, str]) -> SparkSession:
     if remote := wanted.get("spark.remote") or os.environ.get("SPARK_REMOTE"):
         return _connected(app_name, remote)
@@ -93,7 +88,7 @@ def _build(app_name: str, wanted: Mapping[str, str]) -> SparkSession:
             "embedded, which says what it does not do; or take an environment with pip install 'scoreline[spark]'."
         )
     settings = {**STATIC, **RUNTIME}
-    if not submitted():
+    if not is_submitted():
         ensure_java()
         # loopback: a laptop's host name often resolves to nothing or to a VPN
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")

@@ -4,7 +4,6 @@ Both ways give the same rows, types and commits. Nothing here writes.
 """
 
 import logging
-import os
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from scoreline.config.settings import Settings
-from scoreline.engine.installed import require_pyspark
+from scoreline.engine.installed import is_elsewhere, require_pyspark
 from scoreline.errors import InputError, RunFailed, told
 from scoreline.redaction import redacted
 from scoreline.tables.delta_log import log_commits, open_log, unheeded_by_readers, unknown_feature
@@ -120,7 +119,7 @@ class Readers:
 
     def _is_elsewhere(self) -> bool:
         """Whether a path or a store means what a platform, a cluster or another machine says it does."""
-        if any(name in os.environ for name in _PLATFORM):
+        if is_elsewhere():
             return True
         if any(key in self.settings.spark for key in ("spark.remote", "spark.hadoop.fs.defaultFS")):
             return True
@@ -136,10 +135,6 @@ class Readers:
         from scoreline.tables.session_reading import SessionReader
 
         return SessionReader.opened(self.settings, name, self.spark)
-
-
-# spark-submit and Databricks; a cluster's own settings of storage; a server of Spark Connect
-_PLATFORM = ("PYSPARK_GATEWAY_PORT", "DATABRICKS_RUNTIME_VERSION", "HADOOP_CONF_DIR", "SPARK_REMOTE")
 
 
 def open_readers(settings: Settings, spark: "SparkSession | None" = None) -> Readers:
