@@ -77,6 +77,7 @@ def _next_steps(settings: Settings, config: Path, folder: Path) -> str:
         (f"{scoreline} plan {given}", "who is due, and why"),
         (f"{scoreline} run {given}", "only those are scored"),
         (f"{scoreline} show {given} 42", "one user by title"),
+        (f"{scoreline} explain {given} 42", "which events made the list"),
         (f"{scoreline} status {given}", "tables, versions, runs"),
         (f"{scoreline} train {given}", "another version: everyone is due"),
         (f"{scoreline} rollback {given}", "back to the run before"),

@@ -10,7 +10,7 @@ from scoreline.operations.absent import absence_of, failure_of
 from scoreline.operations.causes import DEEPEST, Causes, differences, longer, sums
 from scoreline.operations.explanation import Cause, ExplainedItem, Explanation, Recomputed
 from scoreline.operations.pinned_row import PinnedRow, pinned_row
-from scoreline.operations.recompute import Listed, compared, opened
+from scoreline.operations.recompute import Listed, Worker, compared
 from scoreline.operations.show import titles_of
 from scoreline.operations.why_not import reason_of
 from scoreline.pipeline.published import published_table, run_of
@@ -119,27 +119,21 @@ def _explained(
         )
     # who asks why not has no need of the others
     wanted = (asked,) if asked is not None else published.items if other is None else ()
-    with opened() as worker:  # it starts while the registry is asked
-        pinned = pinned_row(readers, row, made)
-        model, history, task = _own(pinned), pinned.history, pinned.task
-        again = worker.lists(task, history)[0] if task is not None and history is not None else None
-        causes = Causes()
-        if wanted and history is not None:
-            exact = sums(model, history, published, wanted) if model is not None else None
-            causes = exact or (causes if task is None else differences(worker, task, history, wanted))
-        deep, length = again, None
-        if other is not None and history is not None and task is not None:
-            length = DEEPEST if model is None else max(1, len(model.catalogue))
-            deeper = longer(task, length)
-            deep, length = (again, None) if deeper is None else (worker.lists(deeper, history)[0], length)
+    worker = Worker()  # it starts while the registry is asked
+    pinned = pinned_row(readers, row, made)
+    model, history, task = _own(pinned), pinned.history, pinned.task
+    again = worker.lists(task, history)[0] if task is not None and history is not None else None
+    causes = Causes()
+    if wanted and history is not None:
+        exact = sums(model, history, published, wanted) if model is not None else None
+        causes = exact or (causes if task is None else differences(worker, task, history, wanted))
     events = {"item_ids": []} if history is None else records(history)[0]
     ids = {*published.items, *events["item_ids"], *([] if other is None else [other])}
     titles = titles_of(readers.table("items"), ids)
     reason = None
     if other is not None:
-        reason = reason_of(
-            other, titles, published=published, pinned=pinned, model=model, deep=deep or Listed(), asked=length
-        )
+        deep, length = _deep(worker, pinned, model, again or Listed())
+        reason = reason_of(other, titles, published=published, pinned=pinned, model=model, deep=deep, asked=length)
     shown = _CAUSES if asked is None else len(events["item_ids"])
     return Explanation(
         user_id=row[USER_ID],
@@ -165,6 +159,15 @@ def _own(pinned: PinnedRow) -> FittedModel | None:
         return artifacts.load(pinned.folder / "artifacts" / artifacts.NAME)
     except InputError:  # of another format: its own code still scores it
         return None
+
+
+def _deep(worker: Worker, pinned: PinnedRow, model: FittedModel | None, again: Listed) -> tuple[Listed, int | None]:
+    """The longest list that the model gives, and how long it might have been; None if it takes no such param."""
+    length = DEEPEST if model is None else max(1, len(model.catalogue))
+    deeper = None if pinned.task is None else longer(pinned.task, length)
+    if deeper is None or pinned.history is None:
+        return again, None
+    return worker.lists(deeper, pinned.history)[0], length
 
 
 def _impossible(pinned: PinnedRow) -> Recomputed:

@@ -57,7 +57,7 @@ def pinned_row(readers: Readers, row: Mapping[str, Any], made: Publication | Non
         )
     try:
         rules = read_rules(lambda: _session(readers), settings.scoring, settings.keys.item_id)
-    except InputError as error:
+    except (InputError, RunFailed) as error:
         rules = None
         gone.append(f"The rules cannot be read: {error}")
     folder, task = None, None
@@ -70,7 +70,7 @@ def pinned_row(readers: Readers, row: Mapping[str, Any], made: Publication | Non
     except InputError as error:
         folder = None
         why, model_of = str(error).split(";")[0].rstrip("."), f"{row['model_name']} version {row['model_version']}"
-        gone.append(f"The model that made the list, {model_of}, is not to be had: {why}.")
+        gone.append(f"The model that made the list, {model_of}, cannot be asked: {why}.")
     other = rules is not None and rules.hash != row["rules_hash"]
     return PinnedRow(history, folder, task, rules, other, tuple(gone))
 
@@ -84,7 +84,8 @@ def _session(readers: Readers) -> "SparkSession":
 def _history(readers: Readers, row: Mapping[str, Any], made: Publication | None) -> pa.Table | None:
     """The user's row with the hash that the list was made from: of the run's version, or of the newest."""
     table = readers.table("user_history")
-    for version in ([] if made is None or made.input_version is None else [made.input_version, None]) or [None]:
+    pinned = [] if made is None or made.input_version is None else [made.input_version]
+    for version in (*pinned, None):
         try:
             found = table.rows(where={USER_ID: [row[USER_ID]]}, version=version)
         except (InputError, RunFailed):  # the files of a version are gone, or the table was made anew

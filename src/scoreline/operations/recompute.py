@@ -1,8 +1,9 @@
 """Score a user once more as the workers do, whole and without each event of the history; nothing here is published."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import atexit
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from scoreline.engine.worker_errors import from_worker
-from scoreline.errors import RunFailed, WorkerEnded, WorkerFailed
+from scoreline.errors import RunFailed, WorkerEnded, WorkerFailed, told
 from scoreline.operations.explanation import Difference, Recomputed
 from scoreline.scoring.node import Shipment
 from scoreline.scoring.pool import Pool
 from scoreline.scoring.task import OLDER, ScoringTask
 from scoreline.tables.names import RECOMMENDATIONS, SINCE_FIRST
 
-__all__ = ["ALIGNED", "MOST_EVENTS", "Listed", "Worker", "compared", "opened", "without_each"]
+__all__ = ["ALIGNED", "MOST_EVENTS", "Listed", "Worker", "compared", "without_each"]
 
 MOST_EVENTS = 1_000  # of a history are left out one by one, the newest
 ALIGNED = ("item_ids", "weights", "event_times", SINCE_FIRST)  # the lists of a history that have an entry an event
@@ -50,32 +51,34 @@ class Listed:
         return dict(zip(self.items, self.scores, strict=True))
 
 
-@dataclass(frozen=True)
 class Worker:
-    """A worker process of ours: what a model does to it, it does to nobody else."""
+    """A worker process of ours, begun when this is made: what a model does to it, it does to nobody else."""
 
-    pool: Pool
+    def __init__(self) -> None:
+        self._pool = _pool()
 
     def lists(self, task: ScoringTask, rows: pa.Table) -> list[Listed]:
         """What the model gives for rows of `user_history`, in one batch. Raises InputError or RunFailed."""
         guarded = replace(task, guard=replace(task.guard, sandbox=True, failures=_FEW))
         batch = rows.select(list(task.columns)).combine_chunks().to_batches()[0]
         try:
-            answers = list(self.pool.scored((Shipment(task.model_path, None), guarded), iter([batch])))
+            answers = list(self._pool.scored((Shipment(task.model_path, None), guarded), iter([batch])))
         except WorkerFailed as error:
             raise from_worker("the model could not be asked", error) from None
         except WorkerEnded:
             raise RunFailed("the model ended its process, or did not load within scoring.batch_timeout") from None
+        except OSError as error:
+            _pool.cache_clear()
+            raise RunFailed(f"the process that starts workers is gone ({told(error)}): ask again") from None
         return [Listed.of(row) for answer in answers for row in answer.to_pylist()]
 
 
-@contextmanager
-def opened() -> Iterator[Worker]:
+@cache
+def _pool() -> Pool:
+    """One for as long as this process lives: it begins with imports of a second."""
     pool = Pool(1)
-    try:
-        yield Worker(pool)
-    finally:
-        pool.close()
+    atexit.register(pool.close)
+    return pool
 
 
 def compared(published: Listed, now: Listed, *, other_rules: bool) -> Recomputed:

@@ -77,6 +77,14 @@ def test_the_whole_way_from_events_to_rollback(terminal: Terminal, tmp_path: Pat
     view = terminal("show", "7", "--json").report
     assert (view["user_id"], len(view["recommended"])) == (7, 5)
     assert view["recommended"][0]["title"].startswith("Film ")
+    why = terminal("explain", "7", "--json").report
+    assert (why["recomputed"]["state"], why["run_id"]) == ("identical", first["run_id"])
+    assert [item["title"] for item in why["items"]] == [line["title"] for line in view["recommended"]]
+    seen = view["history"][0]["item_id"]
+    assert f"Why not Film {seen}: the user has seen it" in terminal("explain", "7", "--why-not", str(seen)).out
+    assert terminal("explain", "4711").out == (
+        "User 4711 has no list: no event of this id has ever come, good or bad. Is the id right?\n"
+    )
 
     sent = terminal("export", "--json").report
     assert (sent["replaced"], sent["removed"], sent["previous"]) == (60, 0, None)
@@ -129,6 +137,7 @@ def test_the_whole_way_from_events_to_rollback(terminal: Terminal, tmp_path: Pat
         (["ingest", "--events", "nowhere.csv"], "nowhere.csv: no such file or folder"),
         (["show", "4711"], "user 4711 is not in user_history. Some that are: "),
         (["show", "Anna"], "user ids of this pipeline are whole numbers (keys.user_id: long), found 'Anna'"),
+        (["explain", "7", "--run", "4711"], "No run 4711 was published by pipeline"),
         (["export", "--set", "export=null"], "The configuration has no export section"),
         (["export"], "recommendations yet. Make it with: scoreline run"),
         (["rollback"], "recommendations or predictions yet. Make it with: scoreline run"),
