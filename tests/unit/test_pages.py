@@ -13,7 +13,7 @@ import pytest
 import commands_page
 import tables_page
 from scoreline import errors
-from scoreline.pipeline.plan import MEANING
+from scoreline.pipeline.manifest import MEANING
 from scoreline.pipeline.records import State
 from scoreline.tables.names import TABLES
 

@@ -9,8 +9,7 @@ import pyarrow as pa
 from logs import publication
 from scoreline.hashing import fingerprint
 from scoreline.pipeline.changes import for_next_run
-from scoreline.pipeline.manifest import Lineage, Manifest, read_manifest
-from scoreline.pipeline.plan import Slice
+from scoreline.pipeline.manifest import Lineage, Manifest, Slice, read_manifest
 from scoreline.pipeline.staging import LEFT, PREFIX
 from scoreline.sources.rules import ScoringRules
 from scoreline.tables.commit_note import read_note

@@ -3,9 +3,29 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, get_args
 
-from scoreline.pipeline.plan import Slice
+Reason = Literal["left", "new", "doubled", "other_model", "other_rules", "changed", "too_old", "asked"]
+REASONS: tuple[Reason, ...] = get_args(Reason)
+MEANING: Mapping[Reason, str] = {
+    "left": "no history any more; the row is removed",
+    "new": "no recommendation yet",
+    "doubled": "more than one row, by whoever else writes the table",
+    "other_model": "made by another model version",
+    "other_rules": "made with other rules",
+    "changed": "history changed since",
+    "too_old": "older than scoring.max_age",
+    "asked": "up to date, but asked for by --full-refresh",
+}
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A group of buckets that is scored and staged as one; `users` of them are to be scored."""
+
+    number: int
+    buckets: tuple[int, ...]
+    users: int
 
 
 @dataclass(frozen=True)

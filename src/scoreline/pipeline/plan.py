@@ -7,27 +7,14 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal, get_args
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from scoreline.pipeline.changes import Changes
+from scoreline.pipeline.manifest import MEANING, REASONS, Slice
 from scoreline.report import Report
 from scoreline.tables.names import ADDED_AT, BUCKET, HISTORY_HASH, SCORED_AT, UPDATED_AT, USER_ID
-
-Reason = Literal["left", "new", "doubled", "other_model", "other_rules", "changed", "too_old", "asked"]
-REASONS: tuple[Reason, ...] = get_args(Reason)
-MEANING: Mapping[Reason, str] = {
-    "left": "no history any more; the row is removed",
-    "new": "no recommendation yet",
-    "doubled": "more than one row, by whoever else writes the table",
-    "other_model": "made by another model version",
-    "other_rules": "made with other rules",
-    "changed": "history changed since",
-    "too_old": "older than scoring.max_age",
-    "asked": "up to date, but asked for by --full-refresh",
-}
 
 
 @dataclass(frozen=True)
@@ -45,15 +32,6 @@ class DesiredState:
     def too_old(self) -> datetime | None:
         """A row that was scored then or before is too old."""
         return None if self.max_age is None else self.now - self.max_age
-
-
-@dataclass(frozen=True)
-class Slice:
-    """A group of buckets that is scored and staged as one; `users` of them are to be scored."""
-
-    number: int
-    buckets: tuple[int, ...]
-    users: int
 
 
 @dataclass(frozen=True)

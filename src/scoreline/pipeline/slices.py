@@ -18,7 +18,7 @@ from scoreline.errors import AuditRefused
 from scoreline.pipeline import audit
 from scoreline.pipeline.distribute import scored
 from scoreline.pipeline.due_users import Due
-from scoreline.pipeline.plan import Slice
+from scoreline.pipeline.manifest import Slice
 from scoreline.pipeline.progress import Progress, following
 from scoreline.pipeline.reasons import why_failed
 from scoreline.pipeline.snapshot import RunSnapshot

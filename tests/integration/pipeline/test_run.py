@@ -18,7 +18,7 @@ from scoreline.ingest.ingest import ingest_events
 from scoreline.operations.status import status
 from scoreline.pipeline import audit_sample
 from scoreline.pipeline.fence import replace_some
-from scoreline.pipeline.plan import REASONS
+from scoreline.pipeline.manifest import REASONS
 from scoreline.pipeline.rollback import roll_back
 from scoreline.pipeline.run import plan_run, run
 from scoreline.pipeline.snapshot import open_run
@@ -329,6 +329,6 @@ def test_runs_are_recorded_in_the_table_and_in_mlflow(filled: Any, registry: Any
 
 
 def test_the_reasons_have_a_meaning() -> None:
-    from scoreline.pipeline.plan import MEANING
+    from scoreline.pipeline.manifest import MEANING
 
     assert set(MEANING) == set(REASONS)

@@ -13,8 +13,7 @@ import pytest
 import yaml
 
 from builders import NOW
-from scoreline.pipeline.manifest import Lineage, Manifest
-from scoreline.pipeline.plan import Slice
+from scoreline.pipeline.manifest import Lineage, Manifest, Slice
 from scoreline.pipeline.snapshot import open_run
 from scoreline.pipeline.staging import Staging, find_staging, stage
 

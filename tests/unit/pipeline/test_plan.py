@@ -3,7 +3,8 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoreline.pipeline.plan import Slice, choose_buckets, cut_slices, make_plan
+from scoreline.pipeline.manifest import Slice
+from scoreline.pipeline.plan import choose_buckets, cut_slices, make_plan
 
 counts = st.dictionaries(st.integers(0, 63), st.integers(0, 50), max_size=64)
 
