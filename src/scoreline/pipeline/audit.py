@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from scoreline.config.settings import AuditSettings
-from scoreline.scoring.arrow_lists import common_count
+from scoreline.scoring.arrow_lists import repeated_shares
 from scoreline.tables.names import RECOMMENDATIONS
 
 _BINS = 10
@@ -163,12 +163,7 @@ def overlap_figures(sample: pa.Table, published: pa.Table) -> Figures:
 
     `overlap` is the mean over users of |old and new| / length of the longer; None if no list is replaced.
     """
-    place = pc.index_in(_column(sample, "user_id"), value_set=_column(published, "user_id"))
-    both = place.is_valid()
-    new = _column(sample, "item_ids").filter(both)
-    old = _column(published, "item_ids").take(place.drop_null())
-    longer = np.maximum(_lengths(new), _lengths(old))
-    shares = common_count(old, new)[longer > 0] / longer[longer > 0]
+    _, shares = repeated_shares(sample, published)
     return {"overlap": float(shares.mean()) if len(shares) else None, "overlap_users": len(shares)}
 
 
@@ -194,10 +189,6 @@ def score_figures(new: Floats, old: Floats) -> Figures:
 
 def _column(table: pa.Table, name: str) -> pa.Array:
     return table.column(name).combine_chunks()
-
-
-def _lengths(lists: pa.Array) -> Any:
-    return pc.fill_null(lists.value_lengths(), 0).to_numpy(zero_copy_only=False)
 
 
 def users_gate(users: int, before: int, limits: AuditSettings) -> list[Gate]:

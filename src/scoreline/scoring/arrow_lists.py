@@ -18,6 +18,20 @@ def codes_of(values: pa.Array) -> npt.NDArray[np.int64]:
     return pc.dictionary_encode(values).indices.to_numpy().astype(np.int64)  # type: ignore[no-any-return]
 
 
+def repeated_shares(new: pa.Table, old: pa.Table) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
+    """Which users of `new` have a list in `old` too, and of each of these which share of the longer list is in both.
+
+    Both tables have `user_id, item_ids`, each user once. A user whose two lists are empty has no share.
+    """
+    place = pc.index_in(_whole(new, "user_id"), value_set=_whole(old, "user_id"))
+    lists, replaced = _whole(new, "item_ids").filter(place.is_valid()), _whole(old, "item_ids").take(place.drop_null())
+    longer = np.maximum(_lengths(lists), _lengths(replaced))
+    shares = common_count(replaced, lists)[longer > 0] / longer[longer > 0]
+    both = place.is_valid().to_numpy(zero_copy_only=False)
+    both[np.flatnonzero(both)[longer == 0]] = False
+    return both, shares
+
+
 def common_count(left: pa.Array, right: pa.Array) -> npt.NDArray[np.int32]:
     """Per row, how many ids of the right list are in the left one; two list arrays as long, int32 out, null is empty.
 
@@ -49,3 +63,7 @@ def _lengths(lists: pa.Array) -> npt.NDArray[np.int64]:
 
 def _cells(lengths: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.int64]:
     return np.repeat(np.arange(len(lengths), dtype=np.int64) * width, lengths)
+
+
+def _whole(table: pa.Table, name: str) -> pa.Array:
+    return table.column(name).combine_chunks()
