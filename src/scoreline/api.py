@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from scoreline.operations.explanation import Explanation
     from scoreline.operations.maintenance import Maintained
     from scoreline.operations.repair import RepairReport
+    from scoreline.operations.report.written import PageReport
     from scoreline.operations.show import UserView
     from scoreline.operations.status import Status
     from scoreline.pipeline.approve import ApprovalReport
@@ -400,6 +401,28 @@ class Pipeline:
         from scoreline.operations.status import status
 
         return status(self._readers())
+
+    def report(
+        self, run_id: str | None = None, *, file: str | Path | None = None, since: datetime | None = None
+    ) -> "PageReport":
+        """Write what a run did as one page of HTML that is complete in itself; a refused run's too.
+
+        Args:
+            run_id: the run. None: the newest that had somebody to score.
+            file: where to. None: `report-<run id>.html` in this folder.
+            since: only a run that ended then or later. None: any.
+
+        Raises:
+            InputError: no such run is recorded.
+
+        Examples:
+            >>> films.report(file="report.html").state  # doctest: +SKIP
+            'published'
+        """
+        from scoreline.operations.report.written import write_page
+
+        place = None if file is None else Path(file)
+        return write_page(self.settings, run_id=run_id, file=place, since=since)
 
     def doctor(self) -> "DoctorReport":
         """The installation looked over: Java, storage, registry, tables, leftovers. What is not well has its advice.

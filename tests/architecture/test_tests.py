@@ -52,6 +52,8 @@ THROUGH = {
     "integration/operations/test_explain.py": ["operations/explanation", "operations/pinned_row", "operations/causes"],
     "unit/engine/test_failures.py": ["engine/worker_errors"],
     "integration/pipeline/test_tabular.py": ["pipeline/inputs"],
+    "integration/operations/test_report.py": ["operations/report/gather", "operations/report/written",
+                                              "operations/report/model_facts"],
     "integration/pipeline/test_strangers.py": ["operations/doctor", "operations/repair"],
     "faults/test_overlap.py": ["pipeline/fence"],
     "faults/test_audit_refuses.py": ["pipeline/approve"],

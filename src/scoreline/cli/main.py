@@ -20,7 +20,9 @@ ADDED = "scoreline.commands"
 DAY: dict[str, tuple[click.Command, ...]] = {
     "Begin": (beginning.demo, beginning.init, beginning.doctor),
     "By night": (nightly.ingest, nightly.train, nightly.promote, nightly.plan, nightly.run, nightly.export),
-    "In the morning": (morning.status, morning.show, morning.explain, morning.approve, morning.rollback),
+    "In the morning": (
+        morning.status, morning.report, morning.show, morning.explain, morning.approve, morning.rollback,
+    ),  # fmt: skip
     "Now and then": (upkeep.vacuum, upkeep.optimize, upkeep.repair),
     "Elsewhere": (elsewhere.submit, elsewhere.mapreduce),
 }

@@ -37,6 +37,22 @@ def explain(
 
 @click.command()
 @pipeline_options
+@click.option("--run", "run_id", metavar="ID", help="The run (default: the newest that had somebody to score).")
+@click.option(
+    "-o",
+    "--output",
+    "file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, writable=True),
+    help="Where to (default: report-<run>.html in this folder).",
+)
+def report(pipeline: Pipeline, as_json: bool, quiet: bool, run_id: str | None, file: str | None) -> None:
+    """Write what a run did as one page of HTML, also of a run that was refused."""
+    print_report(pipeline.report(run_id, file=file), as_json=as_json)
+
+
+@click.command()
+@pipeline_options
 @click.argument("run_id", metavar="RUN")
 @click.option("--reason", required=True, metavar="TEXT", help="Why its rows are good all the same.")
 def approve(pipeline: Pipeline, as_json: bool, quiet: bool, run_id: str, reason: str) -> None:

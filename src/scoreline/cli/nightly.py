@@ -1,5 +1,8 @@
 """The commands of a night: events in, a model, lists out."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import get_args
 
 import click
@@ -7,7 +10,8 @@ import click
 from scoreline.api import Pipeline
 from scoreline.cli.options import pipeline_options, print_report
 from scoreline.config.estimator_names import EstimatorName
-from scoreline.errors import InputError
+from scoreline.errors import InputError, ScorelineError, told
+from scoreline.redaction import redacted
 
 
 @click.command()
@@ -93,20 +97,49 @@ def plan(pipeline: Pipeline, as_json: bool, quiet: bool, fraction: float, full_r
 @full_refresh_option
 @click.option("--restart", is_flag=True, help="Drop what an interrupted or refused run has staged.")
 @click.option("--verify", is_flag=True, help="Compare all keys even where the tables' logs say who is due.")
+@click.option(
+    "--report",
+    "page",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, writable=True),
+    help="Write a page about the run, however it ends: scoreline report.",
+)
 def run(
-    pipeline: Pipeline, as_json: bool, quiet: bool, fraction: float, full_refresh: bool, restart: bool, verify: bool
+    pipeline: Pipeline,
+    as_json: bool,
+    quiet: bool,
+    fraction: float,
+    full_refresh: bool,
+    restart: bool,
+    verify: bool,
+    page: str | None,
 ) -> None:
     """Score the users that are due, audit the result and publish it in one commit."""
     from scoreline.pipeline.progress import for_terminal
 
-    report = pipeline.run(
-        fraction=fraction,
-        full_refresh=full_refresh,
-        restart=restart,
-        verify=verify,
-        progress=for_terminal(quiet=quiet),
-    )
-    print_report(report, as_json=as_json)
+    with _paged(pipeline, page):
+        report = pipeline.run(
+            fraction=fraction,
+            full_refresh=full_refresh,
+            restart=restart,
+            verify=verify,
+            progress=for_terminal(quiet=quiet),
+        )
+        print_report(report, as_json=as_json)
+
+
+@contextmanager
+def _paged(pipeline: Pipeline, page: str | None) -> Iterator[None]:
+    """Write the page of the run inside, however it ends; the run stands, whatever becomes of its page."""
+    began = datetime.now(UTC)
+    try:
+        yield
+    finally:
+        if page is not None:
+            try:
+                click.echo(pipeline.report(file=page, since=began), err=True)
+            except (ScorelineError, OSError) as error:
+                click.echo(f"no page was written: {redacted(told(error))}", err=True)
 
 
 @click.command()

@@ -130,7 +130,7 @@ def failure_recorded(context: Context, staging: Staging, metrics: AuditMetrics |
             metrics,
             state=_STATES.get(type(error), "failed"),
             started_at=context.now,
-            figures={"error": str(error)},
+            figures={"error": str(error), "staging": staging.table.name},
         )
         raise error from None
 

@@ -1,0 +1,320 @@
+"""Read what the page of a run says: the log of runs, the commits, and a sample of the lists before and after."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from scoreline.config.settings import Settings
+from scoreline.errors import InputError, ScorelineError
+from scoreline.operations.report.catalogue import read_catalogue
+from scoreline.operations.report.examples import choose_listed, choose_scored, histories_of
+from scoreline.operations.report.facts import (
+    FIGURES,
+    Due,
+    Point,
+    Recorded,
+    RunFacts,
+    Trend,
+    broken_limits,
+    limits_of,
+    recorded,
+)
+from scoreline.operations.report.lists import compare_lists, counted
+from scoreline.operations.report.model_facts import model_facts
+from scoreline.operations.report.outputs import compare_outputs
+from scoreline.operations.report.sample import Tally, chosen_buckets, few, of_users
+from scoreline.pipeline.manifest import Manifest, read_manifest
+from scoreline.tables.commit_note import Staged
+from scoreline.tables.history import published_commit
+from scoreline.tables.names import BUCKET, PUBLISHED, RECOMMENDATIONS, USER_ID
+from scoreline.tables.reading import Readers, TableReader, Where
+
+log = logging.getLogger(__name__)
+
+RUNS_SHOWN = 30
+_LINEAGE = {"source", "model_name", "model_version", "history_hash", "rules_hash", "run_id", "scored_at"}
+_STAGED = {"history_hash", "outcome", "source", "seen_count", "forbidden_count", "code", "message"}
+_UNTOLD = ("nothing_due", "up_to_date")  # runs that made no rows
+
+
+@dataclass(frozen=True)
+class Made:
+    """Where a run's rows are, and those that they replace or would.
+
+    where: what tells them from others in the table. before: None where the table was made by this run.
+    """
+
+    rows: TableReader
+    version: int | None
+    where: Where
+    target: TableReader
+    before: int
+    input_version: int | None
+    model: tuple[str, str]
+    rules_hash: str | None
+    reasons: Mapping[str, int] | None = None
+    published: bool = True
+
+    @property
+    def is_lists(self) -> bool:
+        return self.target.name == RECOMMENDATIONS
+
+
+def gather(settings: Settings, readers: Readers, *, run: Recorded, now: datetime) -> RunFacts:
+    """All that is known of a run. What cannot be read any more is named in `missing`."""
+    before = (other for other in read_runs(readers) if other.started_at < run.started_at)
+    earlier = tuple(before)[-(RUNS_SHOWN - 1) :]
+    facts = RunFacts(
+        pipeline=settings.name,
+        run=run,
+        made_at=now,
+        limits=limits_of(run),
+        broken=broken_limits(run),
+        earlier=earlier,
+        trends=trends(run, earlier),
+        due=_due(run),
+    )
+    missing: dict[str, str] = {}
+    try:
+        made = _made(readers, run)
+        facts = replace(facts, shown=_shown(readers))
+        if made is None:
+            missing["lists"] = _why_no_rows(run)
+        else:
+            facts = _with_rows(settings, readers, facts, made)
+    except ScorelineError as error:
+        log.debug("the rows of a run could not be read", exc_info=True)
+        missing["lists"] = f"The rows of this run cannot be read: {error}"
+    return replace(facts, missing=missing)
+
+
+def read_runs(readers: Readers) -> list[Recorded]:
+    """Runs with somebody to score, oldest first; of one that was taken up again, or approved, how it ended."""
+    table = readers.existing("runs", made_by="scoreline run")
+    rows = [recorded(row) for row in table.rows(where={"kind": ["run"]}).to_pylist()]
+    last = {row.run_id: row for row in sorted(rows, key=lambda row: row.finished_at or row.started_at)}
+    found = [row for row in last.values() if row.state not in _UNTOLD]
+    return sorted(found, key=lambda row: (row.started_at, row.run_id))
+
+
+def find_run(readers: Readers, *, run_id: str | None = None, since: datetime | None = None) -> Recorded:
+    """A run as it is recorded, by default the newest that had somebody to score.
+
+    Raises InputError if there is no such run, or none that ended at `since` or later.
+    """
+    runs = read_runs(readers)
+    if not runs:
+        raise InputError("No run is recorded yet that had somebody to score. Make one with: scoreline run")
+    found = next((run for run in runs if run.run_id == run_id), None) if run_id else runs[-1]
+    if found is None:
+        listed = ", ".join(run.run_id for run in runs[-5:])
+        raise InputError(f"There is no run {run_id}; the last are {listed}.")
+    if since is not None and (found.finished_at is None or found.finished_at < since):
+        raise InputError("nobody was due, or it ended before there was anything to tell")
+    return found
+
+
+def trends(run: Recorded, earlier: Sequence[Recorded]) -> tuple[Trend, ...]:
+    """Each figure of the audit that the run has, with those of the runs before that have it too."""
+    limits = {limit.name: limit for limit in limits_of(run) or ()}
+    found = []
+    for name, (unit, _, _) in FIGURES.items():
+        if run.figure(name) is None:
+            continue
+        values = [(other, other.figure(name)) for other in (*earlier, run)]
+        points = tuple(Point(other.run_id, other.started_at, v) for other, v in values if v is not None)
+        found.append(Trend(name, unit, points, limits.get(name)))
+    return tuple(found)
+
+
+def _due(run: Recorded) -> Due:
+    number = {name: int(run.figures.get(name) or 0) for name in ("wanted", "scored", "fallback", "failed", "left")}
+    reasons = run.figures.get("reasons")
+    return Due(**number, reasons=reasons if isinstance(reasons, Mapping) else None)  # type: ignore[arg-type]
+
+
+def _made(readers: Readers, run: Recorded) -> Made | None:
+    """Where the rows of a run are: published by a commit that is still in the log, or staged; None if they are gone."""
+    for name in PUBLISHED:
+        target = readers.table(name)
+        for commit in target.commits() if target.exists() else ():
+            if (note := commit.published) is not None and note.run_id == run.run_id:
+                return Made(
+                    rows=target,
+                    version=commit.version,
+                    where={"run_id": [run.run_id]},
+                    target=target,
+                    before=note.base_version if note.base_version is not None else commit.version - 1,
+                    input_version=note.input_version,
+                    model=(note.model or "", note.model_version or ""),
+                    rules_hash=note.rules_hash,
+                )
+    staging = run.figures.get("staging")
+    staged = readers.table(staging) if isinstance(staging, str) else None
+    manifest = _manifest(staged) if staged is not None and staged.exists() else None
+    if staged is None or manifest is None:
+        return None
+    lineage = manifest.lineage
+    return Made(
+        rows=staged,
+        version=None,
+        where={"outcome": ["scored"]},
+        target=readers.table(lineage.target),
+        before=lineage.target_version,
+        input_version=lineage.input_version,
+        model=(lineage.model, lineage.model_version),
+        rules_hash=lineage.rules_hash,
+        reasons=manifest.reasons,
+        published=False,
+    )
+
+
+def _manifest(staged: TableReader) -> Manifest | None:
+    notes = (commit.note for commit in staged.commits())
+    return next((m for note in notes if isinstance(note, Staged) and (m := read_manifest(note.manifest))), None)
+
+
+def _why_no_rows(run: Recorded) -> str:
+    if run.state in ("published", "approved"):
+        return "The table's log no longer reaches back to this run, so its lists are not compared."
+    return "This run left no rows that are still there, so there is nothing to compare."
+
+
+def _shown(readers: Readers) -> str | None:
+    for name in PUBLISHED:
+        table = readers.table(name)
+        commit = published_commit(table.commits()) if table.exists() else None
+        if commit is not None and commit.published is not None:
+            return commit.published.run_id
+    return None
+
+
+def _with_rows(settings: Settings, readers: Readers, facts: RunFacts, made: Made) -> RunFacts:
+    tally = _tallied(readers, made, facts.run.run_id)
+    due = replace(
+        facts.due,
+        reasons=facts.due.reasons or made.reasons,
+        failures=tally.failures(),
+        rows_before=made.target.count(made.before) if made.published else None,
+        rows_after=made.target.count(made.version) if made.published else None,
+    )
+    facts = replace(facts, due=due, versions=_versions(made, facts.run), model=model_facts(settings, *made.model))
+    if not tally.scored:
+        return facts
+    buckets = chosen_buckets(tally.buckets, settings.audit.sample_users)
+    if not made.is_lists:
+        return _with_outputs(settings, facts, made, tally, buckets)
+    return _with_lists(settings, readers, facts, made, tally, buckets)
+
+
+def _tallied(readers: Readers, made: Made, run_id: str) -> Tally:
+    """All rows of the run, counted in one pass."""
+    tally = Tally()
+    for batch in made.rows.batches([BUCKET, "source"], made.where, made.version):
+        tally.add(batch)
+    columns = [USER_ID, "code", "message"]
+    if not made.published:
+        failed = made.rows.batches(columns, {"outcome": ["failed"]})
+    else:
+        errors = readers.table("scoring_errors")
+        if not errors.exists():
+            return tally
+        failed = errors.batches(columns, {"run_id": [run_id]})
+    for batch in failed:
+        tally.add_failures(batch)
+    return tally
+
+
+def _with_lists(
+    settings: Settings, readers: Readers, facts: RunFacts, made: Made, tally: Tally, buckets: list[int]
+) -> RunFacts:
+    """The lists of at most `audit.sample_users` users, in a few buckets, against those that they replace."""
+    columns, most = [USER_ID, "source", RECOMMENDATIONS], settings.audit.sample_users
+    schema = _lists_schema(made.rows, made.version)
+    rows = made.rows.batches(columns, {**made.where, BUCKET: buckets}, made.version)
+    new = few(_unnested(rows, schema), schema, most)
+    users = new[USER_ID].combine_chunks()
+    rows = made.target.batches(columns, {BUCKET: buckets}, made.before)
+    old = of_users(_unnested(rows, schema), schema, users)
+    history = readers.table("user_history")
+    watched: dict[Any, int] = {}
+    lengths: dict[Any, int] = {}
+    for batch in history.batches([USER_ID, "item_ids"], {BUCKET: buckets}, made.input_version):
+        here = batch.filter(pc.is_in(batch[USER_ID], value_set=users))
+        lengths.update(zip(here[USER_ID].to_pylist(), pc.list_value_length(here["item_ids"]).to_pylist(), strict=True))
+        for item, count in counted(here["item_ids"]).items():
+            watched[item] = watched.get(item, 0) + count
+    chosen = choose_listed(new, old, lengths, seed=facts.run.run_id)
+    chosen = histories_of(chosen, history, buckets, made.input_version)
+    catalogue = read_catalogue(readers.table("items"), {*watched, *counted(new["item_ids"]), *counted(old["item_ids"])})
+    lists = compare_lists(
+        new, old, of=tally.scored, watched=watched, genres=catalogue.genres, catalogue=catalogue.genre_sizes
+    )
+    return replace(facts, lists=lists, examples=chosen, titles=catalogue.titles)
+
+
+def _lists_schema(rows: TableReader, version: int | None) -> pa.Schema:
+    head = rows.rows([USER_ID, RECOMMENDATIONS], {BUCKET: []}, version).schema
+    item = head.field(RECOMMENDATIONS).type.value_type.field("item_id").type
+    return pa.schema(
+        {
+            USER_ID: head.field(USER_ID).type,
+            "source": pa.string(),
+            "item_ids": pa.list_(item),
+            "scores": pa.list_(pa.float32()),
+        }
+    )
+
+
+def _unnested(batches: pa.RecordBatchReader, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Lists of structs as two lists."""
+    for batch in batches:
+        nested = batch[RECOMMENDATIONS]
+        flat = nested.flatten()
+        ends = np.concatenate([[0], np.cumsum(pc.fill_null(pc.list_value_length(nested), 0).to_numpy())])
+        parts = [
+            pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pc.struct_field(flat, name))
+            for name in ("item_id", "score")
+        ]
+        columns = [batch[USER_ID], batch["source"], *parts]
+        yield pa.RecordBatch.from_arrays(
+            [column.cast(field.type) for column, field in zip(columns, schema, strict=True)], schema=schema
+        )
+
+
+def _with_outputs(settings: Settings, facts: RunFacts, made: Made, tally: Tally, buckets: list[int]) -> RunFacts:
+    """The outputs of at most `audit.sample_users` users against those that they replace."""
+    there = set(made.target.rows(where={BUCKET: []}, version=made.before).column_names)
+    head = made.rows.rows(where={BUCKET: []}, version=made.version)
+    names = [n for n in head.column_names if n in there and n not in {USER_ID, BUCKET, *_LINEAGE, *_STAGED}]
+    columns = [USER_ID, "source", *names]
+    kept = pa.schema([head.schema.field(name) for name in columns])
+    rows = made.rows.batches(columns, {**made.where, BUCKET: buckets}, made.version)
+    new = few(rows, kept, settings.audit.sample_users)
+    new = new.append_column("model_version", pa.array([made.model[1]] * new.num_rows, pa.string()))
+    before = [USER_ID, "source", *names, "model_version"]
+    old_schema = kept.append(pa.field("model_version", pa.string()))
+    rows = made.target.batches(before, {BUCKET: buckets}, made.before)
+    old = of_users(rows, old_schema, new[USER_ID].combine_chunks())
+    outputs = compare_outputs(new, old, names, of=tally.scored)
+    return replace(facts, outputs=outputs, examples=choose_scored(new, old, names, seed=facts.run.run_id))
+
+
+def _versions(made: Made, run: Recorded) -> tuple[tuple[str, str], ...]:
+    target, history = made.target.name, f"version {made.input_version}"
+    after = f"{made.version} after" if made.published else "nothing was published"
+    written = f"version {made.before} before, {after}"
+    lines = [
+        (target, written),
+        ("input", history if made.input_version is not None else "has no versions"),
+        ("rules", made.rules_hash or "not recorded"),
+        ("engine", str(run.figures.get("engine") or "not recorded")),
+        ("configuration", str(run.figures.get("fingerprint") or "not recorded")),
+    ]
+    return tuple(lines)

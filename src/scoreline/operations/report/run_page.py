@@ -1,0 +1,286 @@
+"""A run's facts as one page of HTML that is complete in itself: no script, nothing is loaded, every text escaped."""
+
+import base64
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from importlib.resources import files
+
+from jinja2 import Environment, PackageLoader
+
+from scoreline import __version__
+from scoreline.operations.report import charts
+from scoreline.operations.report.facts import Histogram, Recorded, RunFacts, Trend, Unit
+from scoreline.pipeline.manifest import MEANING
+from scoreline.redaction import redacted
+
+_HEADLINES = {
+    "published": ("Published", "good"),
+    "approved": ("Published in spite of the audit", "warn"),
+    "refused": ("Refused", "bad"),
+    "failed": ("Failed", "bad"),
+    "superseded": ("Superseded", "warn"),
+    "only_failures": ("Nothing published", "warn"),
+}
+_TONES = ("bad", "warn", "")  # what refused a run comes first
+_LENGTHS = 12
+_NUMBERS = ("No users", "One user", "Two users", "Three users", "Four users", "Five users", "Six users",
+            "Seven users", "Eight users", "Nine users", "Ten users")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one has to know first, and the commands to type next."""
+
+    headline: str
+    tone: str
+    lines: tuple[str, ...]
+    next: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Row:
+    """A figure as the page shows it."""
+
+    name: str
+    value: str
+    chart: str
+    limit: str = ""
+    tone: str = ""
+    mark: str = ""
+
+
+def render(facts: RunFacts) -> str:
+    """The page of a run."""
+    style = _style()
+    gates = [_gate(trend, judged=facts.limits is not None) for trend in facts.trends]
+    policy = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return _environment().get_template("report.html").render(
+        facts=facts,
+        verdict=verdict_of(facts),
+        published=facts.run.state not in ("refused", "failed", "superseded"),
+        key_figures=_key_figures(facts),
+        gates=sorted(gates, key=lambda row: _TONES.index(row.tone)),
+        charts=_drawn(facts),
+        lengths=_grouped(facts),
+        steps=_steps(facts.run),
+        costs=_costs(facts),
+        meaning=MEANING,
+        style=style,
+        policy=f"default-src 'none'; style-src 'sha256-{policy}'; base-uri 'none'; form-action 'none'",
+        version=__version__,
+    )  # fmt: skip
+
+
+def verdict_of(facts: RunFacts) -> Verdict:
+    """Published or not, and the one limit or error that did it."""
+    run, due = facts.run, facts.due
+    headline, tone = _HEADLINES.get(run.state, (run.state.capitalize(), "warn"))
+    still = f"Readers still see run {facts.shown}." if facts.shown else "Readers see nothing yet."
+    where = f" in version {run.figures['version']}" if run.figures.get("version") is not None else ""
+    what = f"{_count(due.scored)} of {_count(due.wanted)} users who were due have new rows{where}."
+    if run.state == "refused":
+        broken = facts.broken[:1] or (_first_line(run.figures.get("error")),)
+        others = f"{len(facts.broken) - 1} more limits are broken, see below." if len(facts.broken) > 1 else ""
+        lines = (f"{_sentence(broken[0])}", *filter(None, [others]), still)
+        commands = ("scoreline run --restart", f'scoreline approve {run.run_id} --reason "…"')
+        return Verdict(headline, tone, lines, commands if run.figures.get("staging") else ())
+    if run.state in ("failed", "superseded"):
+        return Verdict(headline, tone, (_sentence(_first_line(run.figures.get("error"))), still), ("scoreline run",))
+    if run.state == "approved":
+        who = f"{run.figures.get('approved_by') or 'Somebody'} approved it: “{run.figures.get('approval') or '…'}”"
+        spite = f"In spite of: {facts.broken[0]}." if facts.broken else ""
+        return Verdict(headline, tone, tuple(filter(None, [what, who, spite])))
+    if run.state == "only_failures":
+        said = f"All {_count(due.failed)} users who were due failed again, within the budget."
+        return Verdict(headline, tone, (said, still))
+    later = f"Readers now see run {facts.shown}." if facts.shown and facts.shown != run.run_id else ""
+    return Verdict(headline, tone, tuple(filter(None, [what, later])))
+
+
+def _sentence(text: str) -> str:
+    text = redacted(text).strip()
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}"
+
+
+def _first_line(error: object) -> str:
+    lines = str(error or "No reason was recorded").strip().splitlines()
+    return lines[0]
+
+
+def _key_figures(facts: RunFacts) -> list[tuple[str, str, str]]:
+    due, run = facts.due, facts.run
+    found = [("due", _count(due.wanted + due.left), "")]
+    found.append(("scored", _count(due.scored), f"{_share(due.fallback / due.scored)} fallback" if due.scored else ""))
+    found.append(("failed", _count(due.failed), ""))
+    if facts.lists is not None and facts.lists.repeated is not None:
+        found.append(("of a list stays", _share(facts.lists.repeated), ""))
+    if run.took is not None:
+        speed = f"{_count(run.users_per_second)} users/s" if run.users_per_second else ""
+        found.append(("took", _seconds(run.took), speed))
+    return found
+
+
+def _gate(trend: Trend, *, judged: bool) -> Row:
+    limit, value = trend.limit, _written(trend.now, trend.unit)
+    passed = limit is None or limit.passed
+    tone, mark = ("", "") if passed else ("warn", "warns") if limit is not None and limit.warns else ("bad", "refused")
+    text = ("none" if judged else "not recorded") if limit is None else _limit(limit.text, limit.value, trend.unit)
+    values = [point.value for point in trend.points]
+    alt = f"{trend.name}: {_range(values, trend.unit)}, now {value}; limit {text}"
+    chart = charts.sparkline(values, limit=limit.value if limit else None, passed=passed, alt=alt)
+    return Row(trend.name, value, chart, text, tone, mark)
+
+
+def _limit(text: str, value: float | None, unit: Unit) -> str:
+    """A limit as short as it can be: `at least 50 %`."""
+    short = text.split(" (audit.", 1)[0].split(", ", 1)[0]
+    if value is None:
+        return short
+    head = short.rsplit(" ", 1)[0] if " " in short else ""
+    return f"{head} {_written(value, unit)}".strip()
+
+
+def _range(values: list[float], unit: Unit) -> str:
+    low, high = _written(min(values), unit), _written(max(values), unit)
+    runs = "1 run" if len(values) == 1 else f"{len(values)} runs"
+    return f"{low} in {runs}" if low == high else f"{low} to {high} in {runs}"
+
+
+def _costs(facts: RunFacts) -> list[Row]:
+    runs = (*facts.earlier, facts.run)
+    rows = []
+    for name, values, write in (
+        ("users per second, scoring", [run.users_per_second for run in runs], _count),
+        ("seconds in all", [run.took for run in runs], _seconds),
+        ("users scored", [float(run.figures.get("scored") or 0) for run in runs], _count),
+    ):
+        known = [value for value in values if value is not None]
+        if values[-1] is None or not known:
+            continue
+        alt = f"{name}: {write(min(known))} to {write(max(known))} in {len(known)} runs, now {write(known[-1])}"
+        rows.append(Row(name, write(known[-1]), charts.bars(known, alt=alt)))
+    return rows
+
+
+def _steps(run: Recorded) -> list[tuple[str, float, float]]:
+    longest = max(run.seconds.values(), default=0) or 1
+    return [(step, seconds, seconds / longest) for step, seconds in run.seconds.items()]
+
+
+def _drawn(facts: RunFacts) -> Mapping[str, str]:
+    found: dict[str, str] = {}
+    if facts.lists is not None:
+        if (shape := facts.lists.overlap) is not None:
+            alt = f"Users by the share of their list that stays: {_tallest(shape, percent=True)}"
+            found["overlap"] = charts.histogram(shape, alt=alt)
+        if (shape := facts.lists.scores) is not None:
+            found["scores"] = charts.histogram(shape, alt=f"Scores, {_tallest(shape)}")
+    for output in facts.outputs.outputs if facts.outputs else ():
+        if output.histogram is not None:
+            found[output.name] = charts.histogram(output.histogram, alt=f"{output.name}, {_tallest(output.histogram)}")
+    return found
+
+
+def _tallest(shape: Histogram, *, percent: bool = False) -> str:
+    """Where most are, in words."""
+
+    def most(counts: tuple[int, ...]) -> str:
+        place = max(range(len(counts)), key=lambda n: counts[n])
+        low, high = shape.edges[place], shape.edges[place + 1]
+        between = f"{low:.0%} and {high:.0%}" if percent else f"{_number(low)} and {_number(high)}"
+        return f"{_share(counts[place] / max(sum(counts), 1))} between {between}"
+
+    before = f"; before, {most(shape.before)}" if shape.before else ""
+    return f"most often now {most(shape.now)}{before}"
+
+
+def _grouped(facts: RunFacts) -> list[tuple[str, int, int]]:
+    """Lengths of lists, the shorter ones together where they are many."""
+    lengths = facts.lists.lengths if facts.lists else ()
+    few, rest = lengths[:-_LENGTHS], lengths[-_LENGTHS:]
+    found = [(str(n), now, before) for n, now, before in rest]
+    if few:
+        label = f"{few[0][0]} to {few[-1][0]}"
+        found.insert(0, (label, sum(now for _, now, _ in few), sum(before for _, _, before in few)))
+    return found
+
+
+def _written(value: float, unit: Unit) -> str:
+    return {"share": _share, "count": _count, "number": _number}[unit](value)
+
+
+def _count(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def _share(value: float | None) -> str:
+    """
+    >>> _share(0.293), _share(0.0004), _share(1), _share(None)
+    ('29.3 %', '0.04 %', '100 %', '–')
+    """
+    if value is None:
+        return "–"
+    if value in (0, 1):
+        return f"{value:.0%}".replace("%", " %")
+    digits = 2 if abs(value) < 0.001 else 1
+    return f"{100 * value:.{digits}f} %"
+
+
+def _number(value: float | None) -> str:
+    """
+    >>> _number(4.98562), _number(0.00123456), _number(123456.7), _number(0)
+    ('4.99', '0.00123', '123,457', '0')
+    """
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _value(value: object) -> str:
+    return _number(value) if isinstance(value, float) else "–" if value is None else str(value)
+
+
+def _seconds(value: float | None) -> str:
+    """
+    >>> _seconds(0.26), _seconds(75), _seconds(7320)
+    ('0.3 s', '1 min 15 s', '2 h 2 min')
+    """
+    if value is None:
+        return "–"
+    if value < 60:
+        return f"{value:.1f} s" if value < 10 else f"{value:.0f} s"
+    minutes, seconds = divmod(round(value), 60)
+    return f"{minutes} min {seconds} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _moment(at: datetime) -> str:
+    return f"{at:%-d %B %Y, %H:%M} UTC"
+
+
+def _day(at: datetime) -> str:
+    return f"{at:%-d %b %Y}"
+
+
+def _words(number: int) -> str:
+    return _NUMBERS[number] if number < len(_NUMBERS) else f"{number} users"
+
+
+@cache
+def _environment() -> Environment:
+    made = Environment(
+        loader=PackageLoader("scoreline.operations.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    made.filters |= {
+        "count": _count, "share": _share, "number": _number, "value": _value, "moment": _moment, "day": _day,
+        "words": _words,
+    }  # fmt: skip
+    return made
+
+
+@cache
+def _style() -> str:
+    return files("scoreline.operations.report").joinpath("templates", "report.css").read_text(encoding="utf-8")

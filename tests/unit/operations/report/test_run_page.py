@@ -1,0 +1,214 @@
+"""The page: complete in itself, every text escaped, with the verdict first, for any run."""
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from run_facts import ARABIC, FIGURES, HOSTILE, example, facts, limit, lists, run
+from scoreline.operations.report.facts import Due, Failures, Output, OutputChanges, RunFacts
+from scoreline.operations.report.run_page import render, verdict_of
+
+REFUSED = {
+    **FIGURES,
+    "version": None,
+    "staging": "_staging_1",
+    "error": "The audit refused\n  - overlap is 0.1, expected at least 0.5\n",
+}
+
+
+class Page(HTMLParser):
+    """Elements with their attributes, in order, and the text of some."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.texts: list[tuple[str, str]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        while self.open and self.open.pop() != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        if data.strip():
+            self.texts.append((self.open[-1] if self.open else "", data.strip()))
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+MANY: dict[str, Any] = {
+    "no run before": facts(0),
+    "one": facts(1),
+    "thirty": facts(30),
+    "a thousand": facts(1000),
+    "refused": facts(run=run(state="refused", figures=REFUSED)),
+    "failed": facts(
+        run=run(state="failed", figures={"error": "the disk is full"}), lists=None, examples=(), model=None
+    ),
+    "hostile": facts(
+        pipeline=HOSTILE,
+        examples=(example("u" * 60), example(HOSTILE)),
+        due=Due(3, 2, 0, 1, 0, failures=(Failures("MODEL_RAISED", 1, HOSTILE, HOSTILE),)),
+    ),
+    "tabular": facts(lists=None, outputs=OutputChanges(3, 3, 2, (Output(HOSTILE, lists().scores),))),
+}
+
+
+@pytest.mark.parametrize("kind", MANY)
+def test_a_page_loads_nothing_and_runs_nothing(kind: str) -> None:
+    text = render(MANY[kind])
+    page = Page(text)
+
+    assert not {"script", "link", "img", "iframe", "object", "embed", "form", "base"} & {
+        tag for tag, _ in page.elements
+    }
+    assert not [
+        attributes for _, attributes in page.elements if {"src", "srcset", "style", "onclick"} & attributes.keys()
+    ]
+    assert not [a for _, a in page.elements if any(name.startswith("on") for name in a)]
+    assert not re.search(r"url\(|@import|https?://", text)
+    assert len(text.encode()) < 2_000_000
+
+
+@pytest.mark.parametrize("kind", MANY)
+def test_a_page_is_readable_without_eyes(kind: str) -> None:
+    page = Page(render(MANY[kind]))
+
+    assert [a.get("lang") for a in page.all("html")] == ["en"]
+    assert len(page.all("h1")) == 1
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
+    assert all(below - above <= 1 for above, below in pairwise(levels))
+    charts = [a for a in page.all("svg") if a.get("role") == "img"]
+    assert len([text for tag, text in page.texts if tag == "title"]) == 1 + len(charts)
+    assert all(a.get("aria-hidden") == "true" for a in page.all("svg") if a.get("role") != "img")
+    assert all(a.get("scope") in ("col", "row") for a in page.all("th"))
+    sections = {a["aria-labelledby"] for a in page.all("section")}
+    assert sections == {a["id"] for a in page.all("h2")}
+
+
+def test_titles_and_ids_are_text_whatever_they_say() -> None:
+    page = Page(render(MANY["hostile"]))
+
+    assert ("bdi", HOSTILE) in page.texts
+    assert ("bdi", ARABIC) in page.texts
+    assert ("bdi", "u" * 60) in page.texts
+
+
+def test_its_own_style_is_the_only_one_allowed() -> None:
+    from base64 import b64encode
+    from hashlib import sha256
+
+    text = render(facts())
+    [policy] = [a["content"] for a in Page(text).all("meta") if a.get("http-equiv") == "Content-Security-Policy"]
+    style = text.split("<style>")[1].split("</style>")[0]
+
+    assert f"style-src 'sha256-{b64encode(sha256(style.encode()).digest()).decode()}'" in str(policy)
+    assert "default-src 'none'" in str(policy)
+
+
+def text_of(made: RunFacts) -> list[str]:
+    return [text for _, text in Page(render(made)).texts]
+
+
+def test_a_refused_run_says_first_which_limit_did_it() -> None:
+    made = facts(run=run(state="refused", figures=REFUSED), shown="run-1")
+    verdict = verdict_of(made)
+
+    assert verdict.headline == "Refused"
+    assert verdict.lines == ("Overlap is 0.1, expected at least 0.5.", "Readers still see run run-1.")
+    assert verdict.next == ("scoreline run --restart", 'scoreline approve run-0 --reason "…"')
+    texts = text_of(made)
+    assert texts.index("Refused") < texts.index("Overlap is 0.1, expected at least 0.5.") < texts.index("The audit")
+
+
+@pytest.mark.parametrize(
+    ("changes", "headline", "line"),
+    [
+        ({}, "Published", "3 of 3 users who were due have new rows in version 2."),
+        ({"state": "failed", "figures": {"error": "the disk is full\nmore"}}, "Failed", "The disk is full."),
+        ({"state": "failed", "figures": {}}, "Failed", "No reason was recorded."),
+        ({"state": "only_failures"}, "Nothing published", "All 0 users who were due failed again, within the budget."),
+        ({"state": "superseded", "figures": {"error": "a newer run"}}, "Superseded", "A newer run."),
+    ],
+)
+def test_the_verdict_of_a_run(changes: dict[str, Any], headline: str, line: str) -> None:
+    verdict = verdict_of(facts(run=run(**changes)))
+
+    assert (verdict.headline, verdict.lines[0]) == (headline, line)
+
+
+def test_an_approved_run_says_by_whom_and_why() -> None:
+    said = {**FIGURES, "approved_by": "kim", "approval": "it is right", "broken": ["overlap is 0.1"]}
+
+    lines = verdict_of(facts(run=run(state="approved", figures=said))).lines
+
+    assert lines[1:] == ("kim approved it: “it is right”", "In spite of: overlap is 0.1.")
+
+
+def test_users_are_reconciled_to_the_last() -> None:
+    texts = " ".join(" ".join(text_of(facts(due=Due(10, 7, 2, 2, 1)))).split())
+
+    assert "10 due = 7 scored + 2 failed. 1 user is missing." in texts
+    assert "Nobody is missing." in " ".join(text_of(facts(due=Due(10, 8, 2, 2, 1))))
+
+
+def test_a_figure_stands_beside_its_limit_and_what_refused_comes_first() -> None:
+    gates = [
+        limit("share of fallbacks", 1 / 3, "at most 0.5 (audit.max_fallback_share)", 0.5, passed=True),
+        limit("overlap with the lists replaced", 0.25, "at least 0.5 (audit.min_overlap)", 0.5, passed=False),
+    ]
+    said = {**FIGURES, "gates": [{**vars(g), "limit": g.text} for g in gates]}
+
+    made = facts(run=run(figures=said))
+    texts = text_of(made)
+
+    at = texts.index("overlap with the lists replaced")
+    assert at < texts.index("share of fallbacks")
+    assert texts[at + 1 : at + 4] == [
+        "25.0 % refused",
+        "at least 50.0 %",
+        made.trends[-2].name + ": 25.0 % in 3 runs, now 25.0 %; limit at least 50.0 %",
+    ]
+    assert texts[texts.index("users scored") + 2] == "none"
+
+
+def test_what_was_not_recorded_is_said_to_be_so() -> None:
+    made = facts(run=run(figures={}), due=Due(0, 0, 0, 0, 0), lists=None, missing={"lists": "The files are gone."})
+
+    texts = text_of(replace(made, trends=()))
+
+    assert "Not recorded for this run." in texts
+    assert "The limits of this run were not recorded; its figures were." not in texts
+    assert "No figures were recorded: the run ended before the audit." in texts
+    assert "The files are gone." in texts
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance, as WCAG 2.2 defines it."""
+    parts = [int(colour[n : n + 2], 16) / 255 for n in (1, 3, 5)]
+    red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_every_colour_of_text_stands_out_from_the_paper() -> None:
+    style = render(facts()).split("<style>")[1].split("</style>")[0]
+    themes = [
+        dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", block)) for block in re.findall(r":root \{(.*?)\}", style, re.S)
+    ]
+
+    assert len(themes) == 3  # light, dark, print
+    for theme in themes[:2]:
+        for text in ("ink", "soft", "accent", "good", "bad", "warn"):
+            for paper in ("paper", "tint"):
+                low, high = sorted((luminance(theme[text]), luminance(theme[paper])))
+                assert (high + 0.05) / (low + 0.05) >= 4.5, (text, paper)
