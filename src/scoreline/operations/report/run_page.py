@@ -69,6 +69,7 @@ def render(facts: RunFacts) -> str:
         steps=_steps(facts.run),
         costs=_costs(facts),
         meaning=MEANING,
+        offline=_offline(facts.model.metrics if facts.model else {}),
         style=style,
         policy=f"default-src 'none'; style-src 'sha256-{policy}'; base-uri 'none'; form-action 'none'",
         version=__version__,
@@ -83,7 +84,7 @@ def verdict_of(facts: RunFacts) -> Verdict:
     where = f" in version {run.figures['version']}" if run.figures.get("version") is not None else ""
     what = f"{_count(due.scored)} of {_count(due.wanted)} users who were due have new rows{where}."
     if run.state == "refused":
-        broken = facts.broken[:1] or (_first_line(run.figures.get("error")),)
+        broken = (*_refusing(facts), *facts.broken, _first_line(run.figures.get("error")))
         others = f"{len(facts.broken) - 1} more limits are broken, see below." if len(facts.broken) > 1 else ""
         lines = (f"{_sentence(broken[0])}", *filter(None, [others]), still)
         commands = ("scoreline run --restart", f'scoreline approve {run.run_id} --reason "…"')
@@ -99,6 +100,22 @@ def verdict_of(facts: RunFacts) -> Verdict:
         return Verdict(headline, tone, (said, still))
     later = f"Readers now see run {facts.shown}." if facts.shown and facts.shown != run.run_id else ""
     return Verdict(headline, tone, tuple(filter(None, [what, later])))
+
+
+def _refusing(facts: RunFacts) -> list[str]:
+    """The limits that refused the run, written as in the table of figures."""
+    units = {trend.name: trend.unit for trend in facts.trends}
+    return [
+        f"{limit.name} is {_written(limit.found, units[limit.name])}, expected "
+        f"{_limit(limit.text, limit.value, units[limit.name])}{_key(limit.text)}"
+        for limit in facts.limits or ()
+        if not (limit.passed or limit.warns) and limit.name in units
+    ]
+
+
+def _key(text: str) -> str:
+    """The key of the configuration that a limit names, in brackets."""
+    return f" (audit.{text.split('(audit.', 1)[1].split(')', 1)[0]})" if "(audit." in text else ""
 
 
 def _sentence(text: str) -> str:
@@ -139,7 +156,7 @@ def _limit(text: str, value: float | None, unit: Unit) -> str:
     """A limit as short as it can be: `at least 50 %`."""
     short = text.split(" (audit.", 1)[0].split(", ", 1)[0]
     if value is None:
-        return short
+        return _count(float(short)) if short.isdecimal() else short
     head = short.rsplit(" ", 1)[0] if " " in short else ""
     return f"{head} {_written(value, unit)}".strip()
 
@@ -169,6 +186,20 @@ def _costs(facts: RunFacts) -> list[Row]:
 def _steps(run: Recorded) -> list[tuple[str, float, float]]:
     longest = max(run.seconds.values(), default=0) or 1
     return [(step, seconds, seconds / longest) for step, seconds in run.seconds.items()]
+
+
+def _offline(metrics: Mapping[str, float]) -> dict[str, object]:
+    """Figures on the events held out beside those of popularity and the champion, as `train` names them.
+
+    Of a model that was made elsewhere: all there are.
+    """
+    compared = [name for name in sorted(metrics) if f"popularity_{name}" in metrics]
+    others = [of for of in ("popularity", "champion") if any(f"{of}_{name}" in metrics for name in compared)]
+    names = compared or sorted(metrics)
+    return {
+        "others": others,
+        "rows": [(name, [metrics.get(key) for key in (name, *(f"{of}_{name}" for of in others))]) for name in names],
+    }
 
 
 def _drawn(facts: RunFacts) -> Mapping[str, str]:

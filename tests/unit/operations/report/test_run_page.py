@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from run_facts import ARABIC, FIGURES, HOSTILE, example, facts, limit, lists, run
-from scoreline.operations.report.facts import Due, Failures, Output, OutputChanges, RunFacts
+from scoreline.operations.report.facts import Due, Failures, ModelFacts, Output, OutputChanges, RunFacts
 from scoreline.operations.report.run_page import render, verdict_of
 
 REFUSED = {
@@ -212,3 +212,23 @@ def test_every_colour_of_text_stands_out_from_the_paper() -> None:
             for paper in ("paper", "tint"):
                 low, high = sorted((luminance(theme[text]), luminance(theme[paper])))
                 assert (high + 0.05) / (low + 0.05) >= 4.5, (text, paper)
+
+
+def test_the_limit_that_refused_is_written_as_in_the_table() -> None:
+    gate = {"name": "overlap with the lists replaced", "found": 0.25, "limit": "at least 0.5 (audit.min_overlap)"}
+    said = {**REFUSED, **FIGURES, "gates": [{**gate, "value": 0.5, "passed": False}]}
+
+    line = verdict_of(facts(run=run(state="refused", figures=said))).lines[0]
+
+    assert line == "Overlap with the lists replaced is 25.0 %, expected at least 50.0 % (audit.min_overlap)."
+
+
+def test_a_models_figures_stand_beside_those_of_popularity_and_the_champion() -> None:
+    metrics = {"ndcg_at_10": 0.5, "popularity_ndcg_at_10": 0.25, "champion_ndcg_at_10": 0.125, "fit_seconds": 3.0}
+
+    texts = text_of(facts(model=ModelFacts("films", "2", "abc", metrics)))
+
+    at = texts.index("ndcg_at_10")
+    assert texts[at - 3 : at + 4] == ["model", "popularity", "champion", "ndcg_at_10", "0.5", "0.25", "0.125"]
+    assert "fit_seconds" not in texts
+    assert "accuracy" in text_of(facts(model=ModelFacts("films", "2", "abc", {"accuracy": 0.5})))
