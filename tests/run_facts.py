@@ -1,6 +1,6 @@
 """Facts of a run with defaults: a test of its page spells out only what matters to it."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +10,6 @@ from scoreline.operations.report.facts import (
     Example,
     Histogram,
     ItemShare,
-    Limit,
     ListChanges,
     Listed,
     ModelFacts,
@@ -18,10 +17,9 @@ from scoreline.operations.report.facts import (
     Recorded,
     RunFacts,
     Watched,
-    broken_limits,
-    limits_of,
 )  # fmt: skip
 from scoreline.operations.report.gather import RUNS_SHOWN, trends
+from scoreline.pipeline.audit import Gate
 
 FIGURES = {
     "wanted": 3, "scored": 3, "failed": 0, "left": 0, "fallback": 1, "seen": 0, "forbidden": 0, "unusable": 0,
@@ -49,8 +47,6 @@ def facts(earlier: int = 2, **changes: Any) -> RunFacts:
         pipeline="films",
         run=of,
         made_at=NOW,
-        limits=limits_of(of),
-        broken=broken_limits(of),
         earlier=before,
         trends=trends(of, before),
         due=Due(3, 3, 1, 0, 0, reasons={"new": 1, "changed": 2}, rows_before=2, rows_after=3),
@@ -85,5 +81,8 @@ def example(user: Any = 7, **changes: Any) -> Example:
     return replace(made, **changes)
 
 
-def limit(name: str, found: float, text: str, value: float | None, *, passed: bool, warns: bool = False) -> Limit:
-    return Limit(name, found, text, value, passed, warns)
+def gate(
+    name: str, found: float, text: str, bound: float | None, *, passed: bool, warns: bool = False
+) -> dict[str, Any]:
+    """A limit as `runs` records it."""
+    return asdict(Gate(name, found, text, passed, warns, bound))

@@ -422,7 +422,7 @@ class Pipeline:
         from scoreline.operations.report.written import write_page
 
         place = None if file is None else Path(file)
-        return write_page(self.settings, run_id=run_id, file=place, since=since)
+        return write_page(self._readers(), run_id=run_id, file=place, since=since)
 
     def doctor(self) -> "DoctorReport":
         """The installation looked over: Java, storage, registry, tables, leftovers. What is not well has its advice.

@@ -24,13 +24,17 @@ Figures = dict[str, Any]  # fields of AuditMetrics, by name
 
 @dataclass(frozen=True)
 class Gate:
-    """One limit: what was found, what the configuration asks, whether it holds, and whether it only warns."""
+    """One limit: what was found, what the configuration asks, whether it holds, and whether it only warns.
+
+    bound: the limit as a number of the kind of `found`; None for a number of users that has to be met.
+    """
 
     name: str
     found: float
     limit: str
     passed: bool
     warns: bool = False
+    bound: float | None = None
 
     @property
     def refuses(self) -> bool:
@@ -198,7 +202,7 @@ def users_gate(users: int, before: int, limits: AuditSettings) -> list[Gate]:
         return []
     limit = f"at least {least:g} (audit.min_users_share): {users} users now, {before} published before"
     share = users / before
-    return [Gate("share of users still there", share, limit, share >= least, "min_users_share" in limits.warn)]
+    return [Gate("share of users still there", share, limit, share >= least, "min_users_share" in limits.warn, least)]
 
 
 def evaluate_gates(found: AuditMetrics, limits: AuditSettings, *, whole_table: bool = True) -> list[Gate]:
@@ -224,7 +228,7 @@ def evaluate_gates(found: AuditMetrics, limits: AuditSettings, *, whole_table: b
         "not_finite": "scores that are NaN or infinite",
     }
     counts = {name: getattr(found, key) or 0 for key, name in zero.items()}
-    gates += [Gate(name, count, "0", count == 0) for name, count in counts.items()]
+    gates += [Gate(name, count, "0", count == 0, bound=0) for name, count in counts.items()]
     shares = {
         "max_empty_share": ("share of empty lists", _share(found.empty, scored)),
         "max_short_share": ("share of lists shorter than asked for", _share(found.short, scored)),
@@ -247,7 +251,8 @@ def evaluate_gates(found: AuditMetrics, limits: AuditSettings, *, whole_table: b
 def _limited(name: str, value: float, key: str, limit: float, limits: AuditSettings) -> Gate:
     least = key.startswith("min_")
     passed = value >= limit if least else value <= limit
-    return Gate(name, value, f"at {'least' if least else 'most'} {limit:g} (audit.{key})", passed, key in limits.warn)
+    text = f"at {'least' if least else 'most'} {limit:g} (audit.{key})"
+    return Gate(name, value, text, passed, key in limits.warn, limit)
 
 
 def _share(count: int | None, scored: int) -> float | None:

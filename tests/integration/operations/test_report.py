@@ -31,7 +31,7 @@ ITEMS = {"item_id": "item", "title": "title", "genres": "genres"}
 
 def facts(made: Context, run_id: str | None = None) -> RunFacts:
     readers = open_readers(made.settings, made.spark)
-    return gather(made.settings, readers, run=find_run(readers, run_id=run_id), now=made.now)
+    return gather(readers, run=find_run(readers, run_id=run_id), now=made.now)
 
 
 @pytest.fixture
@@ -84,12 +84,12 @@ def test_a_refused_run_is_told_from_what_is_staged(titled: Any, tmp_path: Path) 
     found = facts(made)
 
     assert (found.run.state, found.shown) == ("refused", before)
-    assert found.broken[0].startswith("overlap with the lists replaced is")
+    assert found.run.broken[0].startswith("overlap with the lists replaced is")
     assert found.due.reasons == {"other_model": 60}
     assert (found.due.rows_before, found.due.rows_after) == (None, None)
     assert found.lists is not None
     assert (found.lists.users, found.lists.replaced) == (60, 60)
-    written = write_page(made.settings, file=tmp_path / "page.html")
+    written = write_page(open_readers(made.settings), file=tmp_path / "page.html")
     page = written.file.read_text(encoding="utf-8")
     assert f"Readers still see run {before}." in page
     assert "Film 1" in page
@@ -116,7 +116,7 @@ def test_a_row_of_an_earlier_version_says_less_and_guesses_nothing(titled: Any) 
 
     found = facts(made, "old run")
 
-    assert (found.limits, found.due.reasons, found.lists, found.model) == (None, None, None, None)
+    assert (found.run.limits, found.due.reasons, found.lists, found.model) == (None, None, None, None)
     assert found.missing == {
         "lists": "The table's log no longer reaches back to this run, so its lists are not compared."
     }
@@ -181,4 +181,4 @@ def test_a_tabular_run_shows_its_outputs(pipeline: Any, prices: str, tmp_path: P
         ("now, version 1", 20, 105.0), ("before, version 1", 20, 95.0),
     ]  # fmt: skip
     assert {round(now - before, 6) for one in found.examples for now, before in one.outputs.values()} == {10.0}  # type: ignore[operator]
-    assert write_page(made.settings, file=tmp_path / "page.html").state == "published"
+    assert write_page(open_readers(made.settings), file=tmp_path / "page.html").state == "published"

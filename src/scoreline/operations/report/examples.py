@@ -11,7 +11,7 @@ from scoreline.operations.report.facts import Example, Listed, Watched
 from scoreline.operations.report.sample import drawn
 from scoreline.scoring.arrow_lists import repeated_shares
 from scoreline.tables.names import BUCKET, USER_ID
-from scoreline.tables.reading import TableReader
+from scoreline.tables.reading import TableReader, records
 
 _RANDOM, _CHANGED, _LONGEST = 3, 2, 2
 _RECENT = 10
@@ -74,7 +74,8 @@ def histories_of(
 ) -> tuple[Example, ...]:
     """The same users with the newest items of their histories."""
     columns = [USER_ID, "item_ids", "event_times"]
-    rows = history.rows(columns, {USER_ID: [r.user_id for r in chosen], BUCKET: buckets}, version).to_pylist()  # type: ignore[misc]
+    users: list[Any] = [example.user_id for example in chosen]
+    rows = records(history.rows(columns, {USER_ID: users, BUCKET: buckets}, version))
     newest = {
         row[USER_ID]: tuple(
             Watched(item, at)

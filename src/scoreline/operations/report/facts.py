@@ -56,9 +56,17 @@ class Recorded:
     @property
     def seconds(self) -> dict[str, float]:
         """Seconds of each step, in their order."""
-        steps = ("open", "plan", "score", "audit", "publish", "record")
-        laps = {step: self.figures.get(f"{step}_seconds") for step in steps}
-        return {step: float(lap) for step, lap in laps.items() if isinstance(lap, int | float)}
+        steps = self.figures.get("steps")
+        if not isinstance(steps, Mapping):  # as it was written before there was a log of all commands
+            steps = {
+                step: self.figures.get(f"{step}_seconds") for step in ("open", "plan", "score", "audit", "publish")
+            }
+        return {step: float(lap) for step, lap in steps.items() if isinstance(lap, int | float)}
+
+    def number(self, name: str) -> float | None:
+        """A figure that is a number; None where there is none."""
+        found = self.figures.get(name)
+        return float(found) if isinstance(found, int | float) else None
 
     @property
     def users_per_second(self) -> float | None:
@@ -70,8 +78,32 @@ class Recorded:
     def took(self) -> float | None:
         return (self.finished_at - self.started_at).total_seconds() if self.finished_at else None
 
+    @property
+    def limits(self) -> tuple[Limit, ...] | None:
+        """The limits that it was judged by, with what was found; None where they were not recorded."""
+        gates = self.figures.get("limits")
+        if not isinstance(gates, list):
+            return None
+        return tuple(
+            Limit(g["name"], g["found"], g["limit"], g.get("bound"), bool(g["passed"]), bool(g.get("warns")))
+            for g in gates
+            if isinstance(g, Mapping) and {"name", "found", "limit", "passed"} <= g.keys()
+        )
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """The limits that refused it, or that somebody has approved it in spite of, in words."""
+        if isinstance(broken := self.figures.get("broken"), list):
+            return tuple(map(str, broken))
+        if self.state != "refused":
+            return ()
+        lines = str(self.figures.get("error", "")).splitlines()
+        return tuple(line.strip().removeprefix("- ") for line in lines if line.startswith("  - "))
+
     def figure(self, name: str) -> float | None:
         """A figure of the audit by its gate's name; None where there is none."""
+        if (limit := next((limit for limit in self.limits or () if limit.name == name), None)) is not None:
+            return limit.found
         _, numerator, denominator = FIGURES[name]
         parts = [self.figures.get(part) for part in numerator.split("+")]
         if any(not isinstance(part, int | float) for part in parts):
@@ -304,14 +336,13 @@ class RunFacts:
     """All that the page of a run says.
 
     shown: the run whose rows readers see now. earlier: runs before this one, oldest first, at most 29. missing: what
-    could not be said, and why, by section. titles: of the items that are named; nothing_since: runs after this one.
+    could not be said, and why, by section. titles: of the items that are named. exported: what the application's
+    database was sent last; None where nothing is exported.
     """
 
     pipeline: str
     run: Recorded
     made_at: datetime
-    limits: tuple[Limit, ...] | None
-    broken: tuple[str, ...]
     earlier: tuple[Recorded, ...]
     trends: tuple[Trend, ...]
     due: Due
@@ -321,30 +352,9 @@ class RunFacts:
     titles: Mapping[object, str] = field(default_factory=dict)
     model: ModelFacts | None = None
     versions: tuple[tuple[str, str], ...] = ()
+    exported: str | None = None
     shown: str | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
 
     def title(self, item_id: object) -> str:
         return self.titles.get(item_id) or str(item_id)
-
-
-def limits_of(run: Recorded) -> tuple[Limit, ...] | None:
-    """The limits that a run was judged by, with what was found; None where they were not recorded."""
-    gates = run.figures.get("gates")
-    if not isinstance(gates, list):
-        return None
-    return tuple(
-        Limit(g["name"], g["found"], g["limit"], g.get("value"), bool(g["passed"]), bool(g.get("warns")))
-        for g in gates
-        if isinstance(g, Mapping) and {"name", "found", "limit", "passed"} <= g.keys()
-    )
-
-
-def broken_limits(run: Recorded) -> tuple[str, ...]:
-    """The limits that refused a run, or that somebody has approved it in spite of, in words."""
-    if isinstance(broken := run.figures.get("broken"), list):
-        return tuple(map(str, broken))
-    if run.state != "refused":
-        return ()
-    lines = str(run.figures.get("error", "")).splitlines()
-    return tuple(line.strip().removeprefix("- ") for line in lines if line.startswith("  - "))

@@ -21,8 +21,6 @@ from scoreline.operations.report.facts import (
     Recorded,
     RunFacts,
     Trend,
-    broken_limits,
-    limits_of,
     recorded,
 )
 from scoreline.operations.report.lists import compare_lists, counted
@@ -33,7 +31,7 @@ from scoreline.pipeline.manifest import Manifest, read_manifest
 from scoreline.tables.commit_note import Staged
 from scoreline.tables.history import published_commit
 from scoreline.tables.names import BUCKET, PUBLISHED, RECOMMENDATIONS, USER_ID
-from scoreline.tables.reading import Readers, TableReader, Where
+from scoreline.tables.reading import Readers, TableReader, Where, records
 
 log = logging.getLogger(__name__)
 
@@ -66,16 +64,14 @@ class Made:
         return self.target.name == RECOMMENDATIONS
 
 
-def gather(settings: Settings, readers: Readers, *, run: Recorded, now: datetime) -> RunFacts:
+def gather(readers: Readers, *, run: Recorded, now: datetime) -> RunFacts:
     """All that is known of a run. What cannot be read any more is named in `missing`."""
     before = (other for other in read_runs(readers) if other.started_at < run.started_at)
     earlier = tuple(before)[-(RUNS_SHOWN - 1) :]
     facts = RunFacts(
-        pipeline=settings.name,
+        pipeline=readers.settings.name,
         run=run,
         made_at=now,
-        limits=limits_of(run),
-        broken=broken_limits(run),
         earlier=earlier,
         trends=trends(run, earlier),
         due=_due(run),
@@ -83,11 +79,11 @@ def gather(settings: Settings, readers: Readers, *, run: Recorded, now: datetime
     missing: dict[str, str] = {}
     try:
         made = _made(readers, run)
-        facts = replace(facts, shown=_shown(readers))
+        facts = replace(facts, shown=_shown(readers), exported=_exported(readers))
         if made is None:
             missing["lists"] = _why_no_rows(run)
         else:
-            facts = _with_rows(settings, readers, facts, made)
+            facts = _with_rows(readers, facts, made)
     except ScorelineError as error:
         log.debug("the rows of a run could not be read", exc_info=True)
         missing["lists"] = f"The rows of this run cannot be read: {error}"
@@ -97,7 +93,7 @@ def gather(settings: Settings, readers: Readers, *, run: Recorded, now: datetime
 def read_runs(readers: Readers) -> list[Recorded]:
     """Runs with somebody to score, oldest first; of one that was taken up again, or approved, how it ended."""
     table = readers.existing("runs", made_by="scoreline run")
-    rows = [recorded(row) for row in table.rows(where={"kind": ["run"]}).to_pylist()]
+    rows = [recorded(row) for row in records(table.rows(where={"kind": ["run", "approve"]}))]
     last = {row.run_id: row for row in sorted(rows, key=lambda row: row.finished_at or row.started_at)}
     found = [row for row in last.values() if row.state not in _UNTOLD]
     return sorted(found, key=lambda row: (row.started_at, row.run_id))
@@ -122,7 +118,7 @@ def find_run(readers: Readers, *, run_id: str | None = None, since: datetime | N
 
 def trends(run: Recorded, earlier: Sequence[Recorded]) -> tuple[Trend, ...]:
     """Each figure of the audit that the run has, with those of the runs before that have it too."""
-    limits = {limit.name: limit for limit in limits_of(run) or ()}
+    limits = {limit.name: limit for limit in run.limits or ()}
     found = []
     for name, (unit, _, _) in FIGURES.items():
         if run.figure(name) is None:
@@ -195,7 +191,21 @@ def _shown(readers: Readers) -> str | None:
     return None
 
 
-def _with_rows(settings: Settings, readers: Readers, facts: RunFacts, made: Made) -> RunFacts:
+def _exported(readers: Readers) -> str | None:
+    """What the newest export that was done has sent; None where none is configured."""
+    if readers.settings.export is None:
+        return None
+    rows = (recorded(row) for row in records(readers.table("runs").rows(where={"kind": ["export"], "state": ["done"]})))
+    last = max(rows, key=lambda row: row.started_at, default=None)
+    read = last.figures.get("read") if last else None
+    if last is None or not isinstance(read, Mapping):
+        return "no export is recorded"
+    tables = ", ".join(f"{name} version {version}" for name, version in read.items())
+    return f"{tables} at {last.started_at:%Y-%m-%d %H:%M} UTC"
+
+
+def _with_rows(readers: Readers, facts: RunFacts, made: Made) -> RunFacts:
+    settings = readers.settings
     tally = _tallied(readers, made, facts.run.run_id)
     due = replace(
         facts.due,
@@ -210,7 +220,7 @@ def _with_rows(settings: Settings, readers: Readers, facts: RunFacts, made: Made
     buckets = chosen_buckets(tally.buckets, settings.audit.sample_users)
     if not made.is_lists:
         return _with_outputs(settings, facts, made, tally, buckets)
-    return _with_lists(settings, readers, facts, made, tally, buckets)
+    return _with_lists(readers, facts, made, tally, buckets)
 
 
 def _tallied(readers: Readers, made: Made, run_id: str) -> Tally:
@@ -231,11 +241,9 @@ def _tallied(readers: Readers, made: Made, run_id: str) -> Tally:
     return tally
 
 
-def _with_lists(
-    settings: Settings, readers: Readers, facts: RunFacts, made: Made, tally: Tally, buckets: list[int]
-) -> RunFacts:
+def _with_lists(readers: Readers, facts: RunFacts, made: Made, tally: Tally, buckets: list[int]) -> RunFacts:
     """The lists of at most `audit.sample_users` users, in a few buckets, against those that they replace."""
-    columns, most = [USER_ID, "source", RECOMMENDATIONS], settings.audit.sample_users
+    columns, most = [USER_ID, "source", RECOMMENDATIONS], readers.settings.audit.sample_users
     schema = _lists_schema(made.rows, made.version)
     rows = made.rows.batches(columns, {**made.where, BUCKET: buckets}, made.version)
     new = few(_unnested(rows, schema), schema, most)
@@ -314,7 +322,17 @@ def _versions(made: Made, run: Recorded) -> tuple[tuple[str, str], ...]:
         (target, written),
         ("input", history if made.input_version is not None else "has no versions"),
         ("rules", made.rules_hash or "not recorded"),
-        ("engine", str(run.figures.get("engine") or "not recorded")),
-        ("configuration", str(run.figures.get("fingerprint") or "not recorded")),
+        ("configuration", str(run.figures.get("configuration") or "not recorded")),
+        *_software(run),
     ]
     return tuple(lines)
+
+
+def _software(run: Recorded) -> list[tuple[str, str]]:
+    """What worked, and where."""
+    versions = run.figures.get("versions")
+    if not isinstance(versions, Mapping):
+        return [("engine", str(run.figures.get("engine") or "not recorded"))]
+    said = ", ".join(f"{name} {version}" for name, version in versions.items())
+    lines = [("software", said), ("host", run.figures.get("host")), ("command", run.figures.get("command"))]
+    return [(name, str(text)) for name, text in lines if text]

@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import cache
 from importlib.resources import files
 
-from jinja2 import Environment, PackageLoader
+from jinja2 import ChoiceLoader, Environment, PackageLoader
 
 from scoreline import __version__
 from scoreline.operations.report import charts
@@ -55,25 +55,29 @@ class Row:
 
 def render(facts: RunFacts) -> str:
     """The page of a run."""
-    style = _style()
-    gates = [_gate(trend, judged=facts.limits is not None) for trend in facts.trends]
-    policy = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return _environment().get_template("report.html").render(
-        facts=facts,
-        verdict=verdict_of(facts),
-        published=facts.run.state not in ("refused", "failed", "superseded"),
-        key_figures=_key_figures(facts),
-        gates=sorted(gates, key=lambda row: _TONES.index(row.tone)),
-        charts=_drawn(facts),
-        lengths=_grouped(facts),
-        steps=_steps(facts.run),
-        costs=_costs(facts),
-        meaning=MEANING,
-        offline=_offline(facts.model.metrics if facts.model else {}),
-        style=style,
-        policy=f"default-src 'none'; style-src 'sha256-{policy}'; base-uri 'none'; form-action 'none'",
-        version=__version__,
-    )  # fmt: skip
+    style = style_sheet()
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    return environment().get_template("report.html").render(**values(facts), style=style, policy=policy)
+
+
+def values(facts: RunFacts) -> dict[str, object]:
+    """What the template says, but for its style."""
+    gates = [gate_row(trend, judged=facts.run.limits is not None) for trend in facts.trends]
+    return {
+        "facts": facts,
+        "verdict": verdict_of(facts),
+        "published": facts.run.state not in ("refused", "failed", "superseded"),
+        "key_figures": _key_figures(facts),
+        "gates": sorted(gates, key=lambda row: _TONES.index(row.tone)),
+        "charts": _drawn(facts),
+        "lengths": _grouped(facts),
+        "steps": _steps(facts.run),
+        "costs": _costs(facts),
+        "meaning": MEANING,
+        "offline": _offline(facts.model.metrics if facts.model else {}),
+        "version": __version__,
+    }
 
 
 def verdict_of(facts: RunFacts) -> Verdict:
@@ -84,8 +88,8 @@ def verdict_of(facts: RunFacts) -> Verdict:
     where = f" in version {run.figures['version']}" if run.figures.get("version") is not None else ""
     what = f"{_count(due.scored)} of {_count(due.wanted)} users who were due have new rows{where}."
     if run.state == "refused":
-        broken = (*_refusing(facts), *facts.broken, _first_line(run.figures.get("error")))
-        others = f"{len(facts.broken) - 1} more limits are broken, see below." if len(facts.broken) > 1 else ""
+        broken = (*_refusing(facts), *facts.run.broken, _first_line(run.figures.get("error")))
+        others = f"{len(facts.run.broken) - 1} more limits are broken, see below." if len(facts.run.broken) > 1 else ""
         lines = (f"{_sentence(broken[0])}", *filter(None, [others]), still)
         commands = ("scoreline run --restart", f'scoreline approve {run.run_id} --reason "…"')
         return Verdict(headline, tone, lines, commands if run.figures.get("staging") else ())
@@ -93,7 +97,7 @@ def verdict_of(facts: RunFacts) -> Verdict:
         return Verdict(headline, tone, (_sentence(_first_line(run.figures.get("error"))), still), ("scoreline run",))
     if run.state == "approved":
         who = f"{run.figures.get('approved_by') or 'Somebody'} approved it: “{run.figures.get('approval') or '…'}”"
-        spite = f"In spite of: {facts.broken[0]}." if facts.broken else ""
+        spite = f"In spite of: {facts.run.broken[0]}." if facts.run.broken else ""
         return Verdict(headline, tone, tuple(filter(None, [what, who, spite])))
     if run.state == "only_failures":
         said = f"All {_count(due.failed)} users who were due failed again, within the budget."
@@ -108,7 +112,7 @@ def _refusing(facts: RunFacts) -> list[str]:
     return [
         f"{limit.name} is {_written(limit.found, units[limit.name])}, expected "
         f"{_limit(limit.text, limit.value, units[limit.name])}{_key(limit.text)}"
-        for limit in facts.limits or ()
+        for limit in facts.run.limits or ()
         if not (limit.passed or limit.warns) and limit.name in units
     ]
 
@@ -141,7 +145,7 @@ def _key_figures(facts: RunFacts) -> list[tuple[str, str, str]]:
     return found
 
 
-def _gate(trend: Trend, *, judged: bool) -> Row:
+def gate_row(trend: Trend, *, judged: bool) -> Row:
     limit, value = trend.limit, _written(trend.now, trend.unit)
     passed = limit is None or limit.passed
     tone, mark = ("", "") if passed else ("warn", "warns") if limit is not None and limit.warns else ("bad", "refused")
@@ -172,11 +176,13 @@ def _costs(facts: RunFacts) -> list[Row]:
     rows = []
     for name, values, write in (
         ("users per second, scoring", [run.users_per_second for run in runs], _count),
-        ("seconds in all", [run.took for run in runs], _seconds),
-        ("users scored", [float(run.figures.get("scored") or 0) for run in runs], _count),
+        ("time in all", [run.took for run in runs], _seconds),
+        ("CPU time", [run.number("cpu_seconds") for run in runs], _seconds),
+        ("memory, MiB at most", [run.number("peak_mib") for run in runs], _count),
+        ("users scored", [run.number("scored") for run in runs], _count),
     ):
         known = [value for value in values if value is not None]
-        if values[-1] is None or not known:
+        if values[-1] is None:
             continue
         alt = f"{name}: {write(min(known))} to {write(max(known))} in {len(known)} runs, now {write(known[-1])}"
         rows.append(Row(name, write(known[-1]), charts.bars(known, alt=alt)))
@@ -301,17 +307,21 @@ def _words(number: int) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def environment(*packages: str) -> Environment:
+    """Templates of these packages and of this one; every value is escaped."""
     made = Environment(
-        loader=PackageLoader("scoreline.operations.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=ChoiceLoader([PackageLoader(name) for name in (*packages, __package__)]),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     made.filters |= {
         "count": _count, "share": _share, "number": _number, "value": _value, "moment": _moment, "day": _day,
-        "words": _words,
+        "words": _words, "seconds": _seconds,
     }  # fmt: skip
     return made
 
 
 @cache
-def _style() -> str:
-    return files("scoreline.operations.report").joinpath("templates", "report.css").read_text(encoding="utf-8")
+def style_sheet() -> str:
+    return files(__package__).joinpath("templates", "report.css").read_text(encoding="utf-8")

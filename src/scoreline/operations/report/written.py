@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from scoreline.config.settings import Settings
 from scoreline.operations.report.gather import find_run, gather
 from scoreline.operations.report.run_page import render
 from scoreline.report import Report
-from scoreline.tables.reading import open_readers
+from scoreline.tables.reading import Readers
 
 
 @dataclass(frozen=True)
@@ -25,16 +24,15 @@ class PageReport(Report):
 
 
 def write_page(
-    settings: Settings, *, run_id: str | None = None, file: Path | None = None, since: datetime | None = None
+    readers: Readers, *, run_id: str | None = None, file: Path | None = None, since: datetime | None = None
 ) -> PageReport:
     """Write the page of a run, by default the newest's, to `file`, by default `report-<run>.html` in this folder.
 
     Raises InputError if there is no such run, or none that ended at `since` or later; OSError where the file cannot be
     written.
     """
-    readers = open_readers(settings)
     run = find_run(readers, run_id=run_id, since=since)
-    facts = gather(settings, readers, run=run, now=datetime.now(UTC))
+    facts = gather(readers, run=run, now=datetime.now(UTC))
     written = file or Path(f"report-{re.sub(r'[^A-Za-z0-9_.-]', '_', facts.run.run_id)}.html")
     written.write_text(render(facts), encoding="utf-8")
     return PageReport(facts.run.run_id, facts.run.state, written)

@@ -5,9 +5,9 @@ from typing import Any, get_args
 
 from builders import NOW
 from builders import settings as settings_of
-from run_facts import run
+from run_facts import gate, run
 from scoreline.config.scoring import GateName
-from scoreline.operations.report.facts import FIGURES, Limit, broken_limits, limits_of, recorded
+from scoreline.operations.report.facts import FIGURES, Limit, recorded
 from scoreline.pipeline.audit import AuditMetrics, evaluate_gates, users_gate
 
 
@@ -57,21 +57,23 @@ def test_a_figure_is_what_the_gate_has_found() -> None:
 
 
 def test_limits_are_those_recorded_or_none() -> None:
-    gate = {
-        "name": "failed users",
-        "found": 1,
-        "limit": "at most 0 (audit.max_failed_share)",
-        "value": 0,
-        "passed": False,
-    }
+    said = gate("failed users", 1, "at most 0 (audit.max_failed_share)", 0, passed=False)
 
-    assert limits_of(run(figures={"gates": [gate, "?"]})) == (Limit("failed users", 1, gate["limit"], 0, False),)
-    assert limits_of(run()) is None
+    found = run(figures={"limits": [said, "?"]})
+
+    assert found.limits == (Limit("failed users", 1, "at most 0 (audit.max_failed_share)", 0, False),)
+    assert found.figure("failed users") == 1
+    assert run().limits is None
 
 
 def test_what_refused_a_run_stands_in_its_error() -> None:
     error = "The audit refused to publish run a; ...\n  - overlap is 0.1, expected at least 0.5\nThe staged rows"
 
-    assert broken_limits(run(state="refused", figures={"error": error})) == ("overlap is 0.1, expected at least 0.5",)
-    assert broken_limits(run(state="approved", figures={"broken": ["x is 1"]})) == ("x is 1",)
-    assert broken_limits(run()) == ()
+    assert run(state="refused", figures={"error": error}).broken == ("overlap is 0.1, expected at least 0.5",)
+    assert run(state="approved", figures={"broken": ["x is 1"]}).broken == ("x is 1",)
+    assert run().broken == ()
+
+
+def test_steps_are_read_as_they_are_written_now_and_before() -> None:
+    assert run(figures={"steps": {"open": 1.5, "score": 2}}).seconds == {"open": 1.5, "score": 2.0}
+    assert run(figures={"score_seconds": 2, "open_seconds": 1}).seconds == {"open": 1.0, "score": 2.0}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from run_facts import ARABIC, FIGURES, HOSTILE, example, facts, limit, lists, run
+from run_facts import ARABIC, FIGURES, HOSTILE, example, facts, gate, lists, run
 from scoreline.operations.report.facts import Due, Failures, ModelFacts, Output, OutputChanges, RunFacts
 from scoreline.operations.report.run_page import render, verdict_of
 
@@ -164,10 +164,10 @@ def test_users_are_reconciled_to_the_last() -> None:
 
 def test_a_figure_stands_beside_its_limit_and_what_refused_comes_first() -> None:
     gates = [
-        limit("share of fallbacks", 1 / 3, "at most 0.5 (audit.max_fallback_share)", 0.5, passed=True),
-        limit("overlap with the lists replaced", 0.25, "at least 0.5 (audit.min_overlap)", 0.5, passed=False),
+        gate("share of fallbacks", 1 / 3, "at most 0.5 (audit.max_fallback_share)", 0.5, passed=True),
+        gate("overlap with the lists replaced", 0.25, "at least 0.5 (audit.min_overlap)", 0.5, passed=False),
     ]
-    said = {**FIGURES, "gates": [{**vars(g), "limit": g.text} for g in gates]}
+    said = {**FIGURES, "limits": gates}
 
     made = facts(run=run(figures=said))
     texts = text_of(made)
@@ -215,8 +215,8 @@ def test_every_colour_of_text_stands_out_from_the_paper() -> None:
 
 
 def test_the_limit_that_refused_is_written_as_in_the_table() -> None:
-    gate = {"name": "overlap with the lists replaced", "found": 0.25, "limit": "at least 0.5 (audit.min_overlap)"}
-    said = {**REFUSED, **FIGURES, "gates": [{**gate, "value": 0.5, "passed": False}]}
+    broken = gate("overlap with the lists replaced", 0.25, "at least 0.5 (audit.min_overlap)", 0.5, passed=False)
+    said = {**REFUSED, **FIGURES, "limits": [broken]}
 
     line = verdict_of(facts(run=run(state="refused", figures=said))).lines[0]
 
