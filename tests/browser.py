@@ -19,10 +19,15 @@ def chromium() -> str:
 
 
 def opened(page: Path, *, width: int = 1200, dark: bool = False) -> tuple[str, list[str]]:
-    """The page as the browser has it after its scripts, and what its console says."""
+    """The page of a file as the browser has it after its scripts, and what its console says."""
+    return visited(page.as_uri(), page.parent, width=width, dark=dark)
+
+
+def visited(url: str, folder: Path, *, width: int = 1200, dark: bool = False) -> tuple[str, list[str]]:
+    """The same of an address; what the browser keeps is in `folder`."""
     theme = ["--blink-settings=preferredColorScheme=0"] if dark else []
-    profile = f"--user-data-dir={page.parent / 'profile'}"
-    asked = [chromium(), *_QUIET, profile, f"--window-size={width},900", *theme, "--dump-dom", page.as_uri()]
+    profile = f"--user-data-dir={folder / 'profile'}"
+    asked = [chromium(), *_QUIET, profile, f"--window-size={width},900", *theme, "--dump-dom", url]
     done = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=120)
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 

@@ -1,7 +1,7 @@
 """The public face: a pipeline, and what can be done with it. The command line and the notebook use nothing else."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -423,6 +423,28 @@ class Pipeline:
 
         place = None if file is None else Path(file)
         return write_page(self._readers(), run_id=run_id, file=place, since=since)
+
+    def ui(self, *, host: str = "127.0.0.1", port: int = 8765, told: Callable[[str], None]) -> None:
+        """Serve pages about the pipeline to browsers until it is stopped: runs, users, items, the log. It only reads.
+
+        Args:
+            host: an address of this machine. Of any but loopback's the pages ask for a token, that of the environment
+                (SCORELINE_UI_TOKEN) or a new one.
+            port: 0 takes a free one.
+            told: is given the address to open, with the token.
+
+        Raises:
+            InputError: the port is taken.
+            ConfigurationError: the token of the environment could be guessed.
+
+        Examples:
+            >>> films.ui(told=print)  # doctest: +SKIP
+            http://127.0.0.1:8765/
+        """
+        from scoreline.operations.ui.pages import application
+        from scoreline.operations.ui.server import serve
+
+        serve(application(self._readers()), host=host, port=port, told=told)
 
     def doctor(self) -> "DoctorReport":
         """The installation looked over: Java, storage, registry, tables, leftovers. What is not well has its advice.

@@ -54,6 +54,7 @@ THROUGH = {
     "integration/pipeline/test_tabular.py": ["pipeline/inputs"],
     "integration/operations/test_report.py": ["operations/report/gather", "operations/report/written",
                                               "operations/report/model_facts"],
+    "integration/operations/test_ui.py": ["operations/ui/lookups", "operations/ui/pages"],
     "integration/pipeline/test_strangers.py": ["operations/doctor", "operations/repair"],
     "faults/test_overlap.py": ["pipeline/fence"],
     "faults/test_audit_refuses.py": ["pipeline/approve"],

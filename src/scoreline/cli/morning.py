@@ -53,6 +53,15 @@ def report(pipeline: Pipeline, as_json: bool, quiet: bool, run_id: str | None, f
 
 @click.command()
 @pipeline_options
+@click.option("--host", default="127.0.0.1", show_default=True, help="Any but loopback asks for a token.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0 takes a free one.")
+def ui(pipeline: Pipeline, as_json: bool, quiet: bool, host: str, port: int) -> None:
+    """Serve pages about runs, users and items to a browser; read-only, until it is stopped."""
+    pipeline.ui(host=host, port=port, told=click.echo)
+
+
+@click.command()
+@pipeline_options
 @click.argument("run_id", metavar="RUN")
 @click.option("--reason", required=True, metavar="TEXT", help="Why its rows are good all the same.")
 def approve(pipeline: Pipeline, as_json: bool, quiet: bool, run_id: str, reason: str) -> None:

@@ -1,0 +1,1 @@
+"""Pages about a pipeline, served: `lookups` reads, `pages` answers a request, `server` says who may ask."""

@@ -1,0 +1,81 @@
+"""Requests to pages: GET alone, each text escaped, ids compared as values; no path of a request reaches a file."""
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from scoreline.errors import ScorelineError, told
+from scoreline.operations.report.gather import find_run, gather
+from scoreline.operations.report.run_page import environment, gate_row, style_sheet, values
+from scoreline.operations.ui import lookups
+from scoreline.redaction import redacted
+from scoreline.tables.reading import Readers
+
+log = logging.getLogger(__name__)
+
+
+def application(readers: Readers) -> Starlette:
+    """The pages of one pipeline; who may ask for them is `server`'s business."""
+
+    def page(template: str, **said: object) -> Response:
+        made = environment(str(__package__)).get_template(template)
+        return HTMLResponse(made.render(pipeline=readers.settings.name, served=True, **said))
+
+    def home(request: Request) -> Response:
+        found = lookups.overview(readers)
+        judged = bool(found.runs) and found.runs[0].limits is not None
+        return page("overview.html", found=found, gates=[gate_row(trend, judged=judged) for trend in found.trends])
+
+    def run(request: Request) -> Response:
+        recorded = find_run(readers, run_id=request.query_params.get("id"))
+        return page("run.html", **values(gather(readers, run=recorded, now=datetime.now(UTC))))
+
+    def user(request: Request) -> Response:
+        return page("user.html", found=lookups.user_page(readers, _asked(request)))
+
+    def item(request: Request) -> Response:
+        return page("item.html", found=lookups.item_page(readers, _asked(request)))
+
+    def logged(request: Request) -> Response:
+        asked = request.query_params
+        number = asked.get("page", "1")
+        found = lookups.log_page(
+            readers, page=int(number[:6]) if number.isdecimal() else 1, kind=asked.get("kind"), state=asked.get("state")
+        )
+        return page("log.html", found=found, kind=asked.get("kind", ""), state=asked.get("state", ""))
+
+    def style(request: Request) -> Response:
+        return PlainTextResponse(style_sheet(), media_type="text/css")
+
+    def wrong(request: Request, error: Exception) -> Response:
+        log.debug("no page", exc_info=error)
+        answer = page("error.html", said=redacted(told(error)))
+        answer.status_code = 404
+        return answer
+
+    def nowhere(request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        answer = page("error.html", said="There is no such page." if status == 404 else "That cannot be done here.")
+        answer.status_code = status
+        return answer
+
+    routes: dict[str, Callable[[Request], Response]] = {
+        "/": home, "/run": run, "/user": user, "/item": item, "/log": logged, "/style.css": style,
+    }  # fmt: skip
+    return Starlette(
+        routes=[Route(path, endpoint, methods=["GET"]) for path, endpoint in routes.items()],
+        exception_handlers={ScorelineError: wrong, HTTPException: nowhere},
+    )
+
+
+def _asked(request: Request) -> str:
+    asked = request.query_params.get("id", "").strip()
+    if not asked:
+        raise ScorelineError("Say which one.")
+    return asked

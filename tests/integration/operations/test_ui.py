@@ -1,0 +1,144 @@
+"""The pages of scoreline ui: what they say, that they only look, and that a browser clicks through them."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from html import unescape
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+import pytest
+import yaml
+
+import browser
+from asgi import Answer, asked
+from builders import NOW, write_events
+from integration.truth import published
+from scoreline.context import Context
+from scoreline.ingest.items import ingest_items
+from scoreline.operations.ui.pages import application
+from scoreline.pipeline.run import run
+from scoreline.tables.reading import open_readers
+
+LATER = NOW + timedelta(hours=1)
+ITEMS = {"item_id": "item", "title": "title", "genres": "genres"}
+HOSTILE = "<script>alert(1)</script>"
+
+
+@pytest.fixture
+def looked_at(ran: Any, tmp_path: Path) -> Context:
+    """Two runs are published, the second by another model; items have titles, the first a hostile one."""
+    titles = {item: f"Film {item}" for item in range(1, 41)} | {1: HOSTILE}
+    rows = [(item, title, "Drama") for item, title in titles.items()]
+    ingest_items(ran(items=ITEMS), write_events(tmp_path / "items.csv", rows, "item,title,genres"))
+    run(ran("films/2", now=LATER))
+    made: Context = ran("films/2", items=ITEMS)
+    return made
+
+
+def get(made: Context, url: str, **said: Any) -> Answer:
+    return asked(application(open_readers(made.settings, made.spark)), url, **said)
+
+
+def test_the_overview_says_what_readers_see_and_links_the_runs(looked_at: Context) -> None:
+    found = get(looked_at, "/")
+
+    shown = looked_at.tables.table("recommendations").commits()[0].published
+    assert found.status == 200
+    assert f"{shown.run_id}</code></a> by films version 2" in found.text
+    assert len(set(re.findall(r'href="/run\?id=([^"]+)"', found.text))) == 2
+
+
+def test_a_run_is_its_report_with_links(looked_at: Context) -> None:
+    found = get(looked_at, "/run")
+
+    assert "What changed in the lists" in found.text
+    assert 'href="/style.css"' in found.text
+    assert "<style>" not in found.text
+    assert re.search(r'<a href="/user\?id=\d+">', found.text)
+    assert get(looked_at, "/run?id=nobody").status == 404
+
+
+def test_a_user_is_shown_with_history_list_and_where_it_came_from(looked_at: Context) -> None:
+    lists = published(looked_at)
+
+    found = get(looked_at, "/user?id=7")
+
+    listed = found.text.split("<b>List</b>")[1].split("<b>Watched</b>")[0]
+    assert [int(item) for item in re.findall(r"/item\?id=(\d+)", listed)] == lists[7]
+    assert "by films version 2" in found.text
+    assert [get(looked_at, f"/user?id={user}").status for user in ("61", "x", "", "1%20OR%201=1")] == [404] * 4
+
+
+def test_an_item_is_shown_with_who_gets_it_and_since_when(looked_at: Context) -> None:
+    lists = published(looked_at)
+    item = lists[7][0]
+    have = [user for user, items in lists.items() if item in items]
+
+    found = get(looked_at, f"/item?id={item}")
+
+    assert f"{len(have)} of 60 lists have it" in found.text
+    some = [int(user) for user in re.findall(r"/user\?id=(\d+)", found.text)]
+    assert len(some) == min(len(have), 20)
+    assert set(some) <= set(have)
+    assert len(re.findall(r"/run\?id=", found.text)) == 2
+    assert get(looked_at, "/item?id=999").status == 404
+
+
+def test_titles_are_text_whatever_they_say(looked_at: Context) -> None:
+    found = get(looked_at, "/item?id=1")
+
+    assert HOSTILE not in found.text
+    assert HOSTILE in unescape(found.text)
+    assert HOSTILE not in get(looked_at, f"/user?id={HOSTILE}").text
+    assert HOSTILE not in get(looked_at, f"/log?kind={HOSTILE}").text
+
+
+def test_the_log_is_listed_by_kind_and_page(looked_at: Context) -> None:
+    assert len(re.findall(r"<tr><td", get(looked_at, "/log?kind=run").text)) == 2
+    assert "Nothing is recorded yet" in get(looked_at, "/log?state=refused").text
+    assert get(looked_at, "/log?page=99999999999999").status == 200
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "/../../etc/passwd", "/%2e%2e/x", "/style.css/../pages.py", "/nope"])
+def test_no_path_reaches_a_file(looked_at: Context, path: str) -> None:
+    assert get(looked_at, path).status == 404
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+def test_nothing_can_be_done_only_looked_at(looked_at: Context, method: str) -> None:
+    assert get(looked_at, "/", method=method).status == 405
+
+
+@pytest.fixture
+def address(looked_at: Context, tmp_path: Path) -> Iterator[str]:
+    """Where the command answers."""
+    settings = looked_at.settings.model_dump(mode="json", exclude_unset=True, exclude={"export"})
+    config = tmp_path / "films.yaml"
+    config.write_text(yaml.safe_dump(json.loads(json.dumps(settings))), encoding="utf-8")
+    command = [sys.executable, "-m", "scoreline", "ui", "--config", str(config), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+        process.terminate()
+
+
+@pytest.mark.long
+def test_a_browser_follows_every_kind_of_link_and_complains_of_nothing(address: str, tmp_path: Path) -> None:
+    kinds = ("/run?id=", "/user?id=", "/item?id=", "/log", "/")
+    waiting, seen = [address], {}
+    while waiting:
+        url = waiting.pop()
+        shown, console = browser.visited(url, tmp_path)
+        assert console == []
+        assert "Not here" not in shown
+        for link in re.findall(r'<a href="([^"]+)"', shown):
+            kind = next(kind for kind in kinds if link.startswith(kind))
+            if kind not in seen:
+                seen[kind] = urljoin(address, unescape(link))
+                waiting.append(seen[kind])
+    assert seen.keys() == set(kinds)
