@@ -21,7 +21,13 @@ DAY: dict[str, tuple[click.Command, ...]] = {
     "Begin": (beginning.demo, beginning.init, beginning.doctor),
     "By night": (nightly.ingest, nightly.train, nightly.promote, nightly.plan, nightly.run, nightly.export),
     "In the morning": (
-        morning.status, morning.report, morning.ui, morning.show, morning.explain, morning.approve, morning.rollback,
+        morning.status,
+        morning.report,
+        morning.ui,
+        morning.show,
+        morning.explain,
+        morning.approve,
+        morning.rollback,
     ),  # fmt: skip
     "Now and then": (upkeep.vacuum, upkeep.optimize, upkeep.repair),
     "Elsewhere": (elsewhere.submit, elsewhere.mapreduce),

@@ -183,4 +183,3 @@ def log_page(readers: Readers, *, page: int, kind: str | None = None, state: str
     pages = max(1, -(-len(rows) // _PER_PAGE))
     page = min(max(page, 1), pages)
     return LogPage(tuple(rows[(page - 1) * _PER_PAGE : page * _PER_PAGE]), page, pages)
-
