@@ -1,7 +1,7 @@
 """The public face: a pipeline, and what can be done with it. The command line and the notebook use nothing else."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -184,18 +184,22 @@ class Pipeline:
 
         return promote_model(self.settings, version=None if version is None else str(version), force=force)
 
-    def plan(self, *, fraction: float = 1.0, full_refresh: bool = False) -> "PlanReport":
+    def plan(
+        self, *, fraction: float = 1.0, full_refresh: bool = False, users: Iterable[str | int] | None = None
+    ) -> "PlanReport":
         """Who is due and why; nobody is scored and no row is written.
 
         Args:
             fraction: part of the buckets, above 0 and up to 1: those that have waited longest.
             full_refresh: count users that are up to date, too.
+            users: of these ids only. None: of everybody.
 
         Returns:
-            Due users by reason (docs/codes.md), how many a run would score, and in how many slices.
+            Due users by reason (docs/codes.md), how many a run would score, and in how many slices. Its `asked` says
+            how many of `users` are unknown.
 
         Raises:
-            InputError: no histories, or no such model.
+            InputError: no histories, no such model, or an id that is not of the type in `keys`.
 
         Examples:
             >>> films.plan(fraction=0.25).reasons  # doctest: +SKIP
@@ -203,13 +207,14 @@ class Pipeline:
         """
         from scoreline.pipeline.run import plan_run
 
-        return plan_run(self._context(), fraction=fraction, full_refresh=full_refresh)
+        return plan_run(self._context(), fraction=fraction, full_refresh=full_refresh, users=users)
 
     def run(
         self,
         *,
         fraction: float = 1.0,
         full_refresh: bool = False,
+        users: Iterable[str | int] | None = None,
         restart: bool = False,
         verify: bool = False,
         progress: "Progress | None" = None,
@@ -221,6 +226,8 @@ class Pipeline:
         Args:
             fraction: part of the buckets, above 0 and up to 1: those that have waited longest.
             full_refresh: score users that are up to date, too.
+            users: nobody but these ids; of them whoever is due. Unknown ids are counted in the report's `asked`. None:
+                everybody.
             restart: drop what an interrupted or refused run has staged, and score anew.
             verify: compare all keys even where the tables' logs say who is due.
             progress: who is told while users are scored. None: nobody.
@@ -234,7 +241,8 @@ class Pipeline:
             Superseded: another run or rollback has published since this one began.
             RunInProgress: another process works on these tables.
             RunFailed: begun and not finished; the table shows its last good state, and the next run takes it up.
-            InputError: no histories, no such model, or a model that does not fit the table.
+            InputError: no histories, no such model, a model that does not fit the table, an id that is not of the type
+                in `keys`, or `users` beside `fraction` or `verify`.
 
         Examples:
             >>> report = films.run(fraction=0.25)  # doctest: +SKIP
@@ -248,6 +256,7 @@ class Pipeline:
             self._context(),
             fraction=fraction,
             full_refresh=full_refresh,
+            users=users,
             restart=restart,
             verify=verify,
             progress=progress or silent,

@@ -56,12 +56,20 @@ class Both(World):
         ingest_events(self.pipeline("films/1", now=now), write_events(self.folder / "events.csv", rows))
         super().ingest(users, now)
 
-    def begin(self, now: datetime, *, model: str, quarter: bool = False, verify: bool = False) -> Begun:
+    def begin(
+        self,
+        now: datetime,
+        *,
+        model: str,
+        quarter: bool = False,
+        verify: bool = False,
+        users: frozenset[int] | None = None,
+    ) -> Begun:
         made = self.pipeline(f"films/{model}", now=now)
-        opened = open_run(made, fraction=1.0, full_refresh=False, verify=verify)
+        opened = open_run(made, fraction=1.0, full_refresh=False, verify=verify, users=users)
         due = self.kept.enter_context(find_due(opened))
         plan = count_due(opened, due, made.settings)
-        begun = super().begin(now, model=model, verify=verify)
+        begun = super().begin(now, model=model, verify=verify, users=users)
         assert {row[0]: None for row in due.keys.collect()} == dict.fromkeys(begun.due)
         assert (opened.sequence, opened.target_version) == (begun.sequence, begun.base)
         if plan.due:

@@ -56,7 +56,8 @@ class Pipeline:
 
     def begun(self, dice: random.Random) -> Begun:
         quarter, verify = self.races and dice.random() < 0.2, dice.random() < 0.2
-        return self.world.begin(self.clock(dice), model=self.model, quarter=quarter, verify=verify)
+        users = self.some(dice, range(14)) if not (quarter or verify) and dice.random() < 0.2 else None
+        return self.world.begin(self.clock(dice), model=self.model, quarter=quarter, verify=verify, users=users)
 
     def publish(self, dice: random.Random) -> None:
         if self.runs:

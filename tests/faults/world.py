@@ -81,6 +81,7 @@ class Begun:
     chosen: frozenset[int]
     model: str
     now: datetime
+    selected: bool = False  # for some users only
 
     @property
     def to_score(self) -> list[int]:
@@ -108,11 +109,21 @@ class World:
         operation = "MERGE" if self.history.version else "WRITE"
         self.history.commit(operation, rows, Ingested(columns=None, updated_at=now))
 
-    def begin(self, now: datetime, *, model: str, quarter: bool = False, verify: bool = False) -> Begun:
-        """Open a run and find who is due, by the logs where they prove it."""
+    def begin(
+        self,
+        now: datetime,
+        *,
+        model: str,
+        quarter: bool = False,
+        verify: bool = False,
+        users: frozenset[int] | None = None,
+    ) -> Begun:
+        """Open a run and find who is due, by the logs where they prove it; of `users` only, if there are any."""
         inputs = self.history.newest(self.window)
         news = self.news(now)
-        due = self.due_by_keys(now, model) if news is None or verify else self.due_by_logs(news, model)
+        due = self.due_by_keys(now, model) if news is None or verify or users else self.due_by_logs(news, model)
+        if users:
+            due = {user: reason for user, reason in due.items() if user in users}
         buckets = sorted({user % BUCKETS for user in due})
         chosen = frozenset(user for user in due if not quarter or user % BUCKETS == buckets[0])
         self.runs += 1
@@ -128,6 +139,7 @@ class World:
             chosen,
             model,
             now,
+            bool(users),
         )
 
     def finish(self, run: Begun, failed: frozenset[int] = frozenset(), slipped_in: Row | None = None) -> bool:
@@ -141,7 +153,7 @@ class World:
             return False
         extra = self._slip_in(slipped_in)
         new = [Row(u, run.histories[u].content, run.model, run.now, run.name) for u in scored]
-        whole = len(run.to_score) == len(run.histories)
+        whole = len(run.to_score) == len(run.histories) and not run.selected
         lost = set(run.to_score) - set(scored)
         base = self.target.versions[run.base]
         if whole:
@@ -152,7 +164,7 @@ class World:
             rows, operation = [*new, *extra, *others.values()], "WRITE"
         else:
             rows, operation = self._merged(new, left), "MERGE"
-        complete = not lost and run.chosen == frozenset(run.due)
+        complete = not lost and run.chosen == frozenset(run.due) and not run.selected
         told = for_next_run(
             run.inputs,
             input_version=run.input_version,

@@ -1,9 +1,9 @@
 """The commands of a night: events in, a model, lists out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import get_args
+from typing import TextIO, get_args
 
 import click
 
@@ -12,6 +12,8 @@ from scoreline.cli.options import pipeline_options, print_report
 from scoreline.config.estimator_names import EstimatorName
 from scoreline.errors import InputError, ScorelineError, told
 from scoreline.redaction import redacted
+
+_LINES = 5  # lines in a message
 
 
 @click.command()
@@ -80,21 +82,69 @@ fraction_option = click.option(
     help="Part of the buckets: those that have waited longest.",
 )  # fmt: skip
 full_refresh_option = click.option("--full-refresh", is_flag=True, help="Score users that are up to date, too.")
+users_option = click.option(
+    "--users", multiple=True, metavar="ID,ID...", help="Only these users, those of them that are due; may be repeated."
+)
+users_from_option = click.option(
+    "--users-from", type=click.File(encoding="utf-8-sig"), metavar="FILE", help="The same from a file, an id a line; - "
+    "is the standard input.",
+)  # fmt: skip
+
+
+def _named_users(pipeline: Pipeline, users: Sequence[str], file: TextIO | None) -> list[int | str] | None:
+    """The ids that a command names, in its options and in a file; None if it names none. Blank lines are none."""
+    if not users and file is None:
+        return None
+    from scoreline.sources.whole_numbers import typed_id
+
+    kind = pipeline.settings.keys.user_id
+    named = [typed_id(said, kind, "user") for listed in users for said in listed.split(",")]
+    wrong: dict[int, str] = {}
+    try:
+        for number, line in enumerate(file or (), start=1):
+            try:
+                if said := line.strip():
+                    named.append(typed_id(said, kind, "user"))
+            except InputError:
+                wrong[number] = said
+    except UnicodeDecodeError:
+        name = file.name if file else ""
+        raise InputError(f"{name} is not in UTF-8; expected an id of a user on each line.") from None
+    if file is not None and wrong:
+        listed = ", ".join(f"line {number}: {said!r}" for number, said in list(wrong.items())[:_LINES])
+        raise InputError(
+            f"{file.name}: {len(wrong):,} line{'s' * (len(wrong) > 1)} without an id of this pipeline ({listed}"
+            f"{', ...' * (len(wrong) > _LINES)}); expected a whole number on each line (keys.user_id: {kind})."
+        )
+    return named
 
 
 @click.command()
 @pipeline_options
 @fraction_option
 @full_refresh_option
-def plan(pipeline: Pipeline, as_json: bool, quiet: bool, fraction: float, full_refresh: bool) -> None:
+@users_option
+@users_from_option
+def plan(
+    pipeline: Pipeline,
+    as_json: bool,
+    quiet: bool,
+    fraction: float,
+    full_refresh: bool,
+    users: tuple[str, ...],
+    users_from: TextIO | None,
+) -> None:
     """Say what a run would do and why, without doing it."""
-    print_report(pipeline.plan(fraction=fraction, full_refresh=full_refresh), as_json=as_json)
+    some = _named_users(pipeline, users, users_from)
+    print_report(pipeline.plan(fraction=fraction, full_refresh=full_refresh, users=some), as_json=as_json)
 
 
 @click.command()
 @pipeline_options
 @fraction_option
 @full_refresh_option
+@users_option
+@users_from_option
 @click.option("--restart", is_flag=True, help="Drop what an interrupted or refused run has staged.")
 @click.option("--verify", is_flag=True, help="Compare all keys even where the tables' logs say who is due.")
 @click.option(
@@ -110,6 +160,8 @@ def run(
     quiet: bool,
     fraction: float,
     full_refresh: bool,
+    users: tuple[str, ...],
+    users_from: TextIO | None,
     restart: bool,
     verify: bool,
     page: str | None,
@@ -121,6 +173,7 @@ def run(
         report = pipeline.run(
             fraction=fraction,
             full_refresh=full_refresh,
+            users=_named_users(pipeline, users, users_from),
             restart=restart,
             verify=verify,
             progress=for_terminal(quiet=quiet),

@@ -17,6 +17,7 @@ from scoreline.scoring.arrow_lists import repeated_shares
 from scoreline.tables.names import RECOMMENDATIONS
 
 _BINS = 10
+FEW = 100  # users: a share of fewer says nothing
 
 Floats = npt.NDArray[np.floating[Any]]
 Figures = dict[str, Any]  # fields of AuditMetrics, by name
@@ -205,8 +206,13 @@ def users_gate(users: int, before: int, limits: AuditSettings) -> list[Gate]:
     return [Gate("share of users still there", share, limit, share >= least, "min_users_share" in limits.warn, least)]
 
 
-def evaluate_gates(found: AuditMetrics, limits: AuditSettings, *, whole_table: bool = True) -> list[Gate]:
+def evaluate_gates(
+    found: AuditMetrics, limits: AuditSettings, *, whole_table: bool = True, selected: bool = False
+) -> list[Gate]:
     """All gates of a run.
+
+    `selected`: of one for users who were asked for. What limits say of everybody, shares of lists and how different and
+    how new they are, says nothing of a few of them: below `FEW` they do not count.
 
     A run for everybody has to score somebody. One for a few may find that just those fail again whom the budget lets
     fail: they are due each night, and nobody is to be woken for them.
@@ -240,6 +246,8 @@ def evaluate_gates(found: AuditMetrics, limits: AuditSettings, *, whole_table: b
         "max_psi": ("shift of the scores (PSI)", found.score_psi),
     }
     gates.append(_limited("failed users", failed, "max_failed_share", tolerated, limits))
+    if selected and scored < FEW:
+        return gates
     gates += [
         _limited(name, value, key, limit, limits)
         for key, (name, value) in shares.items()

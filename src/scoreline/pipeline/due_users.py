@@ -12,7 +12,8 @@ from scoreline.config.settings import Settings
 from scoreline.engine.engine import engine_of
 from scoreline.engine.frames import count
 from scoreline.pipeline.inputs import require_unique
-from scoreline.pipeline.plan import Plan, all_new, choose_buckets, due_by_changes, due_users, make_plan
+from scoreline.pipeline.plan import Asked, Plan, all_new, choose_buckets, due_by_changes, due_users, make_plan
+from scoreline.pipeline.selection import Selection, buckets_of, only
 from scoreline.pipeline.snapshot import RunSnapshot
 from scoreline.tables.names import BUCKET, HISTORY_HASH, SCORED_AT, USER_ID
 
@@ -35,7 +36,8 @@ class Due:
     """Who is due. `keys`: `user_id, bucket, reason`; `rows`: the input's rows of those to score, in some buckets.
 
     `everyone`: nobody is up to date. `compared`: nobody can be due who was not found, since the keys were compared, or
-    there was nothing to compare with. `verification`: None where the logs were not asked, or alone.
+    there was nothing to compare with. `verification`: None where the logs were not asked, or alone. `asked`: what
+    became of the ids where the run is for some users only.
     """
 
     keys: DataFrame
@@ -43,12 +45,17 @@ class Due:
     compared: bool
     everyone: bool = False
     verification: Verification | None = None
+    asked: Asked | None = None
 
 
 @contextmanager
 def find_due(snapshot: RunSnapshot) -> Iterator[Due]:
     """Each due user; what is kept in memory for it is let go of afterwards."""
     rows = snapshot.inputs.rows
+    if snapshot.selection is not None:
+        with _find_selected(snapshot, snapshot.selection) as due:
+            yield due
+        return
     if snapshot.target_version == 0:  # created just now
         yield replace(_due_rows(all_new(rows)), compared=True, everyone=True)
         return
@@ -59,6 +66,25 @@ def find_due(snapshot: RunSnapshot) -> Iterator[Due]:
     keys = due_users(rows.select(USER_ID, BUCKET, HISTORY_HASH), snapshot.published(), snapshot.wanted)
     with engine_of(keys.sparkSession).kept(keys) as kept:  # compared once, used by the plan and each slice
         yield replace(_due_keys(kept, rows), verification=None if by_logs is None else _verified(kept, by_logs))
+
+
+@contextmanager
+def _find_selected(snapshot: RunSnapshot, selection: Selection) -> Iterator[Due]:
+    """Of some users those who are due. Their keys are compared, in their buckets: the logs need prove nothing for that.
+
+    Of everybody else nothing is known then, so it does not count as a comparison of all keys.
+    """
+    rows, wanted = snapshot.inputs.rows, snapshot.wanted
+    users = selection.users(rows.sparkSession, rows.schema[USER_ID].dataType)
+    buckets = buckets_of(users, snapshot.buckets)
+    keys = only(rows, users, buckets).select(USER_ID, BUCKET, HISTORY_HASH)
+    if snapshot.target_version == 0:
+        known = all_new(keys).drop(HISTORY_HASH)
+    else:  # with those who are up to date: an id is unknown if neither table has it
+        known = due_users(keys, only(snapshot.published(), users, buckets), replace(wanted, full_refresh=True))
+    with engine_of(known.sparkSession).kept(known) as kept:
+        due = kept if wanted.full_refresh else kept.where(F.col("reason") != "asked")
+        yield replace(_due_keys(due, rows), compared=False, asked=selection.asked(kept))
 
 
 def _due_rows(rows: DataFrame) -> Due:
@@ -106,6 +132,7 @@ def count_due(snapshot: RunSnapshot, due: Due, settings: Settings) -> Plan:
         users=due_now if due.everyone else count(snapshot.inputs.rows),
         buckets=buckets,
         slice_users=settings.scoring.slice_users,
+        selected=snapshot.selection is not None,
     )
 
 

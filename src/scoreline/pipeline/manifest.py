@@ -47,7 +47,8 @@ class Manifest:
     """What a run is to do.
 
     `sequence`: the number it was drawn when it opened the table. `complete`: whoever is due is in it; `compared`: found
-    by the keys of both tables, not by their logs.
+    by the keys of both tables, not by their logs. `selection`: which users it is for, as a fingerprint of their ids;
+    None for everybody.
     """
 
     run_id: str
@@ -62,6 +63,7 @@ class Manifest:
     lineage: Lineage
     fraction: float = 1.0
     compared: bool = False
+    selection: str | None = None
 
     @property
     def began(self) -> datetime:
@@ -73,8 +75,11 @@ class Manifest:
 
     @property
     def judged_among(self) -> int:
-        """Of how many users a few may fail: of the table's, or of the run's if it takes a part of those who are due."""
-        return self.users if self.complete else self.to_score
+        """Of how many users a few may fail: of the table's, or of the run's if it takes a part of those who are due.
+
+        Users who were asked for are few on a good night, too.
+        """
+        return self.users if self.complete or self.selection else self.to_score
 
 
 def read_manifest(said: Mapping[str, Any] | None) -> Manifest | None:

@@ -36,13 +36,17 @@ class DesiredState:
 
 @dataclass(frozen=True)
 class Plan:
-    """The due users by bucket and reason, and the slices a run works through; `complete` if that is all of them."""
+    """The due users by bucket and reason, and the slices a run works through; `complete` if that is all of them.
+
+    `selected`: it looked at some users only, and says nothing of the others.
+    """
 
     counts: Mapping[int, Mapping[str, int]]
     slices: tuple[Slice, ...]
     users: int
     buckets: int
     complete: bool = True
+    selected: bool = False
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -65,7 +69,24 @@ class Plan:
     @property
     def whole_table(self) -> bool:
         """Whether each user with a history is to be scored, so that the table can be replaced as a whole."""
-        return self.to_score == self.users
+        return self.to_score == self.users and not self.selected
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How many users were asked for, each once, and how many of them no table knows; `examples` are a few of these."""
+
+    users: int
+    unknown: int
+    examples: tuple[object, ...] = ()
+
+    def __str__(self) -> str:
+        found = f"{self.users:,} user{'s' * (self.users != 1)} asked for"
+        if not self.unknown:
+            return found
+        more = ", ..." if self.unknown > len(self.examples) else ""
+        listed = ", ".join(map(str, self.examples)) + more
+        return f"{found}, {self.unknown:,} of them unknown: no history and no published row ({listed})"
 
 
 @dataclass(frozen=True)
@@ -79,18 +100,27 @@ class PlanReport(Report):
     to_score: int
     slices: int
     whole_table: bool
+    asked: Asked | None = None
 
     def __str__(self) -> str:
         if self.due == 0:
-            return f"Nothing is due: all {self.users:,} users are up to date with {self.model}."
+            return f"{nothing_due(self.asked, users=self.users)} with {self.model}."
         how = "replace the whole table" if self.whole_table else "merge them into the table"
         return "\n".join(
             [
                 f"{self.due:,} users are due with {self.model}:",
                 *[f"  {count:>12,}  {reason:<12} {MEANING[reason]}" for reason, count in self.reasons.items()],  # type: ignore[index]
                 f"A run would score {self.to_score:,} users in {self.slices} slice(s) and {how}.",
+                *([f"{self.asked}."] if self.asked else []),
             ]
         )
+
+
+def nothing_due(asked: Asked | None, *, users: int | None = None) -> str:
+    """What a report says where nobody is due: of `users` in all, if it is known, or of those who were asked for."""
+    if asked:
+        return f"Nothing is due: {asked}; whoever is known is up to date"
+    return f"Nothing is due: {'everyone is' if users is None else f'all {users:,} users are'} up to date"
 
 
 def due_users(histories: DataFrame, recommendations: DataFrame, wanted: DesiredState) -> DataFrame:
@@ -198,9 +228,11 @@ def make_plan(
     users: int,
     buckets: int,
     slice_users: int,
+    selected: bool = False,
 ) -> Plan:
-    """Put counts by bucket and reason, and the chosen buckets, together."""
+    """Put counts by bucket and reason, and the chosen buckets, together; `selected`: the counts are of some users."""
     kept = {b: counts[b] for b in chosen if b in counts}
     to_score = {b: sum(n for reason, n in by.items() if reason != "left") for b, by in kept.items()}
     slices = cut_slices(to_score, slice_users=slice_users)
-    return Plan(kept, slices, users=users, buckets=buckets, complete=kept.keys() == counts.keys())
+    complete = kept.keys() == counts.keys() and not selected
+    return Plan(kept, slices, users=users, buckets=buckets, complete=complete, selected=selected)

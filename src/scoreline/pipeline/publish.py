@@ -138,7 +138,7 @@ def failure_recorded(context: Context, staging: Staging, metrics: AuditMetrics |
 def _judged(staging: Staging, metrics: AuditMetrics, limits: AuditSettings, *, approved: bool) -> tuple[Gate, ...]:
     """The limits that are broken; raises AuditRefused if one of them refuses, and nobody has approved."""
     manifest = staging.manifest
-    gates = evaluate_gates(metrics, limits, whole_table=manifest.whole_table)
+    gates = evaluate_gates(metrics, limits, whole_table=manifest.whole_table, selected=manifest.selection is not None)
     refusing = tuple(gate for gate in gates if gate.refuses)
     if approved:
         return refusing

@@ -4,6 +4,7 @@ Level-triggered: a run looks at what the tables hold, not at what it remembers, 
 """
 
 import logging
+from collections.abc import Iterable
 from uuid import uuid4
 
 from scoreline.context import Context, step
@@ -35,6 +36,7 @@ def run(
     *,
     fraction: float = 1.0,
     full_refresh: bool = False,
+    users: Iterable[object] | None = None,
     restart: bool = False,
     verify: bool = False,
     progress: Progress = silent,
@@ -42,15 +44,16 @@ def run(
     """Score who is due and publish the result in one commit.
 
     `fraction` takes that part of the buckets, those that have waited longest; `full_refresh` takes users that are up to
-    date too; `restart` drops what an interrupted or refused run has staged; `verify` compares the keys of both tables,
-    whatever their logs say, and reports who would have been missed. Raises AuditRefused (nothing is published,
-    the staged rows stay as evidence), Superseded, RunInProgress, InputError or ConfigurationError. An interrupted run
+    date too; `users` are the ids of those whom it is for, nobody else is scored; `restart` drops what an interrupted or
+    refused run has staged; `verify` compares the keys of both tables, whatever their logs say, and reports who would
+    have been missed. Raises AuditRefused (nothing is published, the staged rows stay as evidence), Superseded,
+    RunInProgress, InputError or ConfigurationError. An interrupted run
     is taken up from its staged slices if its inputs are the same.
     """
     settings, tables = context.settings, context.tables
     with exclusive(settings, tables, "run"), explained("the run failed"):
         clock = Clock()
-        snapshot = open_run(context, fraction=fraction, full_refresh=full_refresh, verify=verify)
+        snapshot = open_run(context, fraction=fraction, full_refresh=full_refresh, users=users, verify=verify)
         staging = _interrupted(context, snapshot, restart=restart)
         if staging is not None:
             snapshot = snapshot.as_of(staging.manifest.began)
@@ -91,17 +94,27 @@ def run(
         seconds=clock.laps,
         warnings=tuple(map(str, outcome.gates)),
         verification=due.verification,
+        asked=due.asked,
     )
 
 
 @step
-def plan_run(context: Context, *, fraction: float = 1.0, full_refresh: bool = False) -> PlanReport:
+def plan_run(
+    context: Context, *, fraction: float = 1.0, full_refresh: bool = False, users: Iterable[object] | None = None
+) -> PlanReport:
     """Say what a run would do, without doing it."""
-    snapshot = open_run(context, fraction=fraction, full_refresh=full_refresh, create=False)
+    snapshot = open_run(context, fraction=fraction, full_refresh=full_refresh, users=users, create=False)
     with find_due(snapshot) as due, explained("the tables could not be compared"):
         plan = count_due(snapshot, due, context.settings)
     return PlanReport(
-        snapshot.model, plan.users, plan.due, plan.reasons, plan.to_score, len(plan.slices), plan.whole_table
+        snapshot.model,
+        plan.users,
+        plan.due,
+        plan.reasons,
+        plan.to_score,
+        len(plan.slices),
+        plan.whole_table,
+        due.asked,
     )
 
 
@@ -139,6 +152,7 @@ def _nothing_due(snapshot: RunSnapshot, plan: Plan, due: Due) -> RunReport:
         snapshot.target.location,
         snapshot.target_version,
         verification=due.verification,
+        asked=due.asked,
     )
 
 
@@ -179,6 +193,7 @@ def new_manifest(context: Context, snapshot: RunSnapshot, plan: Plan, *, compare
         ),
         fraction=snapshot.fraction,
         compared=compared,
+        selection=snapshot.selection.fingerprint if snapshot.selection else None,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from scoreline.pipeline.audit import AuditMetrics
 from scoreline.pipeline.due_users import Verification
+from scoreline.pipeline.plan import Asked, nothing_due
 from scoreline.report import Report
 
 
@@ -15,7 +16,8 @@ class RunReport(Report):
 
     `audit`: the figures it was judged by, None if nothing was due.
     `only_failures`: those who were due failed again, within the budget, so there was nothing to publish.
-    `verification`: how the logs' answer compares with that of all keys, if both were asked.
+    `verification`: how the logs' answer compares with that of all keys, if both were asked. `asked`: of a run for some
+    users, how many they were and how many of them are unknown.
     """
 
     run_id: str | None
@@ -29,11 +31,12 @@ class RunReport(Report):
     seconds: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     verification: Verification | None = None
+    asked: Asked | None = None
 
     def __str__(self) -> str:
         if (found := self.audit) is None:
             compared = " All keys were compared: the logs had said the same." if self.verification else ""
-            return f"Nothing is due: everyone is up to date with {self.model}. Nothing was written.{compared}"
+            return f"{nothing_due(self.asked)} with {self.model}. Nothing was written.{compared}"
         if self.state == "only_failures":
             return (
                 f"Run {self.run_id}: {found.wanted:,} users due = 0 scored + {found.failed:,} failed, within the "
@@ -53,6 +56,8 @@ class RunReport(Report):
             f"  audit: {found}",
             f"  published to {self.table} version {self.version}",
         ]
+        if self.asked:
+            lines.insert(1, f"  {self.asked}")
         if self.verification:
             lines.append(f"  all keys were compared: the logs had missed {self.verification.missed:,} due users")
         lines += [f"  warning: {warning}" for warning in self.warnings]

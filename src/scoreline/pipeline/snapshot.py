@@ -1,6 +1,6 @@
 """Open a run: pin the input, the model, the rules and the target to one version each."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -15,6 +15,7 @@ from scoreline.pipeline.fence import newest_commits, next_sequence
 from scoreline.pipeline.inputs import Inputs, hashed, open_inputs
 from scoreline.pipeline.pinned_model import PreparedModel, pin_model
 from scoreline.pipeline.plan import DesiredState
+from scoreline.pipeline.selection import Selection
 from scoreline.sources.rules import ScoringRules, read_rules
 from scoreline.tables import schema
 from scoreline.tables.delta import Table
@@ -26,7 +27,8 @@ class RunSnapshot:
     """Everything a run depends on, pinned before anything is decided.
 
     target_version: 0 for a table that was just made, or that is still to be made. news: None where the keys of both
-    tables have to be compared; verify: they are compared all the same.
+    tables have to be compared; verify: they are compared all the same. selection: the users that it is for, None for
+    everybody. buckets: of the tables.
     """
 
     inputs: Inputs
@@ -38,7 +40,9 @@ class RunSnapshot:
     rules: ScoringRules
     wanted: DesiredState
     fraction: float
+    buckets: int
     verify: bool = False
+    selection: Selection | None = None
 
     @property
     def model(self) -> str:
@@ -54,28 +58,41 @@ class RunSnapshot:
 
     def dependencies(self, settings: Settings) -> dict[str, object]:
         """What the staged rows depend on; another attempt with the same goes on where this one stopped."""
-        age = self.wanted.max_age
+        age, some = self.wanted.max_age, self.selection.fingerprint if self.selection else None
         return {
             "scoreline": __version__,
             "target": [self.target.location, self.target_version],
             "inputs": [self.inputs.name, self.inputs.version, self.inputs.files],
             "model": [self.pinned.model.name, self.pinned.model.version, self.pinned.model.source_uri],
             "rules": self.rules.hash,
-            "selection": [self.fraction, self.wanted.full_refresh, age.total_seconds() if age else None],
+            "selection": [self.fraction, self.wanted.full_refresh, age.total_seconds() if age else None, some],
             "slices": [settings.scoring.slice_users, settings.histories.buckets],
         }
 
 
 def open_run(
-    context: Context, *, fraction: float, full_refresh: bool, verify: bool = False, create: bool = True
+    context: Context,
+    *,
+    fraction: float,
+    full_refresh: bool,
+    users: Iterable[object] | None = None,
+    verify: bool = False,
+    create: bool = True,
 ) -> RunSnapshot:
     """Pin everything and check that it fits together; no row has been read when this raises.
 
     `create` makes the table if there is none yet. `verify` compares all keys even where the logs say who is due.
+    `users`: the ids of those that it is for, None for everybody.
     """
     if not 0 < fraction <= 1:
         raise InputError(f"--fraction is above 0 and at most 1, found {fraction:g}.")
+    if users is not None and (verify or fraction < 1):
+        raise InputError(
+            f"{'--verify is about' if verify else '--fraction takes a part of'} all users, and --users names some. "
+            "Give one of the two."
+        )
     settings, keys = context.settings, context.keys
+    selection = None if users is None else Selection.of(users, keys)
     inputs = open_inputs(context.tables, settings, keys)
     rules = read_rules(lambda: context.spark, settings.scoring, settings.keys.item_id)
     pinned = pin_model(context.spark, settings, keys, inputs, rules)
@@ -108,6 +125,8 @@ def open_run(
         rules=rules,
         wanted=wanted,
         fraction=fraction,
+        buckets=settings.histories.buckets,
+        selection=selection,
         verify=verify or (news is not None and news.unverified_for(settings.audit.verify_every, context.now)),
     )
 

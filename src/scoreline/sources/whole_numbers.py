@@ -1,4 +1,4 @@
-"""Ids that are whole numbers, as texts say them; the one rule of files, of lists in files and of the command line."""
+"""Ids as texts say them, and whole numbers; the one rule of files, of lists in files and of the command line."""
 
 import re
 from typing import Any, Literal
@@ -23,9 +23,16 @@ def whole(said: str) -> int | None:
 
 
 def typed_id(said: str, kind: KeyType, of: Literal["user", "item"]) -> Any:
-    """The id that somebody has typed, as the tables have it; raises InputError for what is none."""
+    """The id that somebody has typed, as the tables have it; raises InputError for what is not of the type in `keys`.
+
+    >>> typed_id("42 ", "long", "user"), typed_id("007", "string", "item")
+    (42, '007')
+    """
+    named = said.strip(" ")
+    if not named or any("\ud800" <= sign <= "\udfff" for sign in named):  # bytes of a command that are not UTF-8
+        raise InputError(f"an id of {of}s is {'empty' if not named else f'no text: {named!r}'}.")
     if kind == "string":
-        return said
-    if (number := whole(said)) is None:
+        return named
+    if (number := whole(named)) is None:
         raise InputError(f"{of} ids of this pipeline are whole numbers (keys.{of}_id: long), found {said!r}.")
     return number

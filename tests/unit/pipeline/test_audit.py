@@ -69,6 +69,24 @@ def test_a_few_that_always_fail_do_not_refuse_the_nights_without_news() -> None:
     assert any(gate.refuses for gate in evaluate_gates(AuditMetrics(**found), AuditSettings(), whole_table=True))
 
 
+@pytest.mark.parametrize(("scored", "refused"), [(99, False), (100, True)])
+def test_limits_about_everybody_say_nothing_of_a_few_who_were_asked_for(scored: int, refused: bool) -> None:
+    found = AuditMetrics(
+        **{**FINE, "wanted": scored, "scored": scored, "distinct_users": scored, "top_item_share": 1.0}
+    )
+    limits = AuditSettings(max_top_item_share=0.5)
+    gates = evaluate_gates(found, limits, whole_table=False, selected=True)
+    assert any(gate.refuses for gate in gates) is refused
+    assert any(gate.refuses for gate in evaluate_gates(found, limits, whole_table=False))
+
+
+def test_seen_items_are_refused_in_the_list_of_one() -> None:
+    one = AuditMetrics(wanted=1, scored=1, seen=1)
+    assert [g.name for g in evaluate_gates(one, AuditSettings(), selected=True) if g.refuses] == [
+        "seen items recommended"
+    ]
+
+
 def test_the_shift_of_scores_is_none_when_nothing_moves_and_large_when_they_do() -> None:
     dice = np.random.default_rng(0)
     old = dice.normal(0, 1, 10_000)

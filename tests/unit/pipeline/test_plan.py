@@ -48,3 +48,8 @@ def test_only_chosen_buckets_count() -> None:
     plan = make_plan({0: {"new": 3}, 1: {"changed": 4}}, [1], users=7, buckets=2, slice_users=10)
     assert plan.reasons == {"changed": 4}
     assert not plan.whole_table
+
+
+def test_some_users_are_never_all() -> None:
+    plan = make_plan({0: {"new": 7}}, [0], users=7, buckets=2, slice_users=10, selected=True)
+    assert (plan.to_score, plan.whole_table, plan.complete) == (7, False, False)
