@@ -51,6 +51,10 @@ TABLES: dict[str, tuple[str, Callable[[Keys], T.StructType]]] = {
         "One row per run and rollback. It is for people: no step decides by it.",
         lambda _: schema.runs(),
     ),
+    "ingested_files": (
+        "One row per file that `ingest --new` has taken, or could not take. A file that is not in it is new.",
+        lambda _: schema.ingested_files(),
+    ),
     "_staging_…": (
         "What a run has scored and not yet published. The name ends with a fingerprint of the run's inputs. It is "
         "dropped after the publication, or after a day.",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from scoreline.export.export import ExportReport
     from scoreline.ingest.ingest import IngestReport
     from scoreline.ingest.items import ItemsReport
+    from scoreline.ingest.new_files import NewFilesReport
     from scoreline.operations.doctor import DoctorReport
     from scoreline.operations.explanation import Explanation
     from scoreline.operations.maintenance import Maintained
@@ -117,6 +118,29 @@ class Pipeline:
 
         report = ingest_events(self._context(), _named(events))
         return report if items is None else replace(report, items=self.ingest_items(items))
+
+    def ingest_new(self, files: str | Path | None = None) -> "NewFilesReport":
+        """Take the files of a folder that have not been taken yet, each once; bad rows go to `quarantine`.
+
+        Args:
+            files: a folder, a pattern or a file. None: `events.files`.
+
+        Returns:
+            What became of the files: taken, changed, the same as another, left for next time, refused. `parts` are the
+            reports of what was ingested; none if nothing was new.
+
+        Raises:
+            InputError: no such folder, or what is no file.
+            RunInProgress: another process works on these tables.
+            RunFailed: nothing could be taken, and the reason may be in none of the files.
+
+        Examples:
+            >>> films.ingest_new("incoming").taken  # doctest: +SKIP
+            3
+        """
+        from scoreline.ingest.new_files import ingest_new
+
+        return ingest_new(self._context(), None if files is None else _named(files))
 
     def ingest_items(self, items: str | Path) -> "ItemsReport":
         """Replace the catalogue with titles.

@@ -38,6 +38,7 @@ POINTS = {
     "log": "scoreline.pipeline.records.log_run",
     "quarantine": "scoreline.ingest.ingest.quarantine_bad",
     "merge": "scoreline.ingest.ingest.merge_histories",
+    "remember": "scoreline.ingest.new_files._remember",
     "fence": "scoreline.pipeline.fence.next_sequence",
     "bring back": "scoreline.pipeline.fence.replace_all",
     "export": "scoreline.pipeline.rollback.export",

@@ -24,13 +24,21 @@ _LINES = 5  # lines in a message
     metavar="SOURCE",
     help="A file, folder, table or database URL; may be repeated.",
 )
+@click.option(
+    "--new", is_flag=False, flag_value="", metavar="[FOLDER]",
+    help="The files of a folder or pattern that have not been taken yet; without a name those of events.files.",
+)  # fmt: skip
 @click.option("--items", metavar="SOURCE", help="The catalogue with titles.")
-def ingest(pipeline: Pipeline, as_json: bool, quiet: bool, events: tuple[str, ...], items: str | None) -> None:
+def ingest(
+    pipeline: Pipeline, as_json: bool, quiet: bool, events: tuple[str, ...], new: str | None, items: str | None
+) -> None:
     """Merge new events into the users' histories; bad rows are quarantined."""
-    if not events and not items:
-        raise click.UsageError("Say what to ingest: --events SOURCE, --items SOURCE or both.")
+    if not events and new is None and not items:
+        raise click.UsageError("Say what to ingest: --events SOURCE, --new FOLDER, --items SOURCE, or several of them.")
     for source in events:
         print_report(pipeline.ingest(source), as_json=as_json)
+    if new is not None:
+        print_report(pipeline.ingest_new(new or None), as_json=as_json)
     if items:
         print_report(pipeline.ingest_items(items), as_json=as_json)
 

@@ -111,6 +111,9 @@ class EventsSettings(Section):
     """a time that is further ahead than this is quarantined"""
     query: str | None = Field(default=None, description="SQL for a database source")
     table: str | None = Field(default=None, min_length=1, description="a PostgreSQL table: only what is new is read")
+    files: str | None = Field(default=None, description="folder or pattern that `ingest --new` takes new files of")
+    settle: Duration = timedelta(seconds=30)
+    """a file that was changed more lately may still be written: `ingest --new` leaves it for next time"""
     partitions: int = Field(default=8, ge=1, le=1000, description="connections that read the table at once")
     max_bad_share: Fraction = 0.2
     """an ingest with more bad rows than this changes no history"""

@@ -4,7 +4,7 @@ Two more parts of the seam stand where their words are known: `scoreline.tables`
 `scoreline.pipeline.distribute` (how batches reach Python workers). Nothing else asks which engine it is.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal, Protocol
 from uuid import uuid4
@@ -48,6 +48,10 @@ class Engine(Protocol):
 
     def files(self, path: str) -> list[str]:
         """The data files under a path, by their addresses."""
+        ...
+
+    def stored(self, paths: Sequence[str]) -> DataFrame:
+        """The data files that are not on this machine: `path, length, modificationTime, content`, nothing read yet."""
         ...
 
     def text(self, column: Column, kind: T.DataType) -> Column:
@@ -98,6 +102,9 @@ class SparkEngine:
 
     def files(self, path: str) -> list[str]:
         return sorted(self.session.read.schema("_ string").text(path).inputFiles())
+
+    def stored(self, paths: Sequence[str]) -> DataFrame:
+        return self.session.read.format("binaryFile").load(list(paths))
 
     def text(self, column: Column, kind: T.DataType) -> Column:
         return column.cast("string")

@@ -1,7 +1,9 @@
 """What every session can do with a DataFrame, of any Spark from 3.5."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
+import pandas as pd
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -10,7 +12,7 @@ from pyspark.sql import types as T
 from scoreline.engine.engine import engine_of
 from scoreline.engine.sql import quoted
 
-__all__ = ["collected", "count", "one_row", "united"]
+__all__ = ["collected", "count", "framed", "one_row", "united"]
 
 
 def collected(rows: DataFrame) -> pa.Table:
@@ -42,3 +44,9 @@ def one_row(spark: SparkSession, values: Sequence[object], schema: T.StructType)
     """A row of constants in the order of `schema`. Spark's `createDataFrame` would start Python workers to make it."""
     constants = [F.lit(v).cast(f.dataType).alias(f.name) for v, f in zip(values, schema, strict=True)]
     return spark.range(0, 1, 1, numPartitions=1).select(*constants)
+
+
+def framed(spark: SparkSession, columns: Mapping[str, Sequence[object]], schema: T.StructType) -> DataFrame:
+    """Rows that are here, by columns, as a DataFrame: through Arrow, so that no Python worker is started for it."""
+    made = {field.name: pd.Series(cast(Any, columns[field.name]), dtype="object") for field in schema}
+    return spark.createDataFrame(pd.DataFrame(made), schema)

@@ -14,6 +14,7 @@ from scoreline.engine.engine import engine_of
 from scoreline.engine.failures import explained
 from scoreline.engine.filesystem import is_remote
 from scoreline.engine.frames import count
+from scoreline.engine.listing import Files, Place
 from scoreline.errors import ConfigurationError, InputError
 from scoreline.ingest.events import checked_events, good
 from scoreline.ingest.histories import histories
@@ -84,23 +85,31 @@ def ingest_events(context: Context, source: str) -> IngestReport:
     Raises InputError when nothing usable is there or more than `events.max_bad_share` of the rows are bad; the tables
     then stay as they were, but for the quarantine.
     """
-    settings = context.settings.events
-    if settings is None:
+    settings = events_settings(context)
+    with exclusive(context.settings, context.tables, "ingest"):
+        return merge_source(context, source, settings)
+
+
+def events_settings(context: Context) -> EventsSettings:
+    """How events look; raises ConfigurationError for a pipeline that does not say so."""
+    if context.settings.events is None:
         raise ConfigurationError("The configuration has no events section, which says how the source of events looks.")
+    return context.settings.events
+
+
+def merge_source(context: Context, source: Place, settings: EventsSettings) -> IngestReport:
+    """Merge one source, or some files of one, for a caller who holds the lock; `ingest_events` says the rest."""
     scratch = context.tables.table(f"_scratch_{uuid4().hex[:12]}")
     try:
-        with (
-            exclusive(context.settings, context.tables, "ingest"),
-            explained(f"{without_credentials(source)} could not be ingested"),
-        ):
+        with explained(f"{without_credentials(str(source))} could not be ingested"):
             return _ingested(context, source, settings, scratch)
     finally:
         if settings.query:
             scratch.drop()
 
 
-def _ingested(context: Context, source: str, settings: EventsSettings, scratch: Table) -> IngestReport:
-    name, shape, now = without_credentials(source), context.settings.histories, context.now
+def _ingested(context: Context, source: Place, settings: EventsSettings, scratch: Table) -> IngestReport:
+    name, shape, now = without_credentials(str(source)), context.settings.histories, context.now
     history = history_table(context.tables, context.keys, buckets=shape.buckets)
     quarantine = quarantine_table(context.tables)
     news = _news(context.spark, source, settings, history)
@@ -126,7 +135,7 @@ def _ingested(context: Context, source: str, settings: EventsSettings, scratch: 
             found: Any = told or checked.agg(*counts).first().asDict()  # type: ignore[union-attr]
         rows_read, rows_good = int(found["read"]), int(found["good"])
         reasons, example = quarantine_bad(quarantine, checked, now=now) if rows_good < rows_read else ({}, "")
-        if rows_read or not news:
+        if rows_read or not (news or isinstance(source, Files)):  # a new file may have a header only
             _require_usable(name, rows_read, rows_good, reasons, settings, example=example)
         changed, version = 0, before[0].version
         if users:
@@ -161,8 +170,10 @@ class _News:
     mark: str
 
 
-def _news(spark: SparkSession, source: str, settings: EventsSettings, history: Table) -> _News | None:
-    if settings.table is None or not source.startswith(("postgres://", "postgresql://", "postgresql+")):
+def _news(spark: SparkSession, source: Place, settings: EventsSettings, history: Table) -> _News | None:
+    if settings.table is None or isinstance(source, Files):
+        return None
+    if not source.startswith(("postgres://", "postgresql://", "postgresql+")):
         return None
     table = PostgresTable.at(source, settings.table)
     position = table.look(spark)

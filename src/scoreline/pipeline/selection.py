@@ -4,14 +4,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from scoreline.engine.frames import collected
+from scoreline.engine.frames import collected, framed
 from scoreline.hashing import fingerprint
 from scoreline.ingest.histories import bucket_of
 from scoreline.pipeline.plan import Asked
@@ -41,8 +40,7 @@ class Selection:
 
     def users(self, spark: SparkSession, kind: T.DataType) -> DataFrame:
         """A row per user: `user_id`."""
-        named = pd.DataFrame({USER_ID: pd.Series(self.ids, dtype="int64" if kind == T.LongType() else "object")})
-        return spark.createDataFrame(named, T.StructType([T.StructField(USER_ID, kind)]))
+        return framed(spark, {USER_ID: self.ids}, T.StructType([T.StructField(USER_ID, kind)]))
 
     def asked(self, known: DataFrame) -> Asked:
         """What became of the ids; `known` has the `user_id` of those that the tables have."""

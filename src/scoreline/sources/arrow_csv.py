@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.csv as pc
 from pyspark.sql import DataFrame, SparkSession
 
-from scoreline.engine.embedded.files import DataFile, data_files
+from scoreline.engine.embedded.files import DataFile
 from scoreline.engine.embedded.spool import spooled
+from scoreline.engine.listing import Place, local_files
 from scoreline.engine.memory import SHARE, bytes_of_memory
 from scoreline.errors import InputError, told
 from scoreline.tables.names import MALFORMED, SOURCE
@@ -22,7 +23,7 @@ _UNPACKED = 5  # bytes of text in a byte of a packed file, at most of the usual
 _PACKED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 
 
-def read_lines(spark: SparkSession, path: str, layout: "Layout", names: Sequence[str], *, checked: bool) -> DataFrame:
+def read_lines(spark: SparkSession, path: Place, layout: "Layout", names: Sequence[str], *, checked: bool) -> DataFrame:
     """The columns `names`, SOURCE, MALFORMED (the line, if it has too few fields or too many), and those of folders.
 
     Raises InputError for what Arrow cannot read, and where not every header was looked at (`checked`).
@@ -32,7 +33,7 @@ def read_lines(spark: SparkSession, path: str, layout: "Layout", names: Sequence
             f"{path}: there are more files than headers are looked at, and the embedded engine would take all of them "
             "in the order of the first. Name the columns (events.fields), or say engine: spark."
         )
-    files = data_files(path)
+    files = local_files(path)
     _require_memory(path, [file.path for file in files])
     numbered = [f"c{place}" for place in range(len(names))]
 
@@ -50,7 +51,7 @@ def read_lines(spark: SparkSession, path: str, layout: "Layout", names: Sequence
     return spooled(spark, batches(), pa.schema([(name, pa.string()) for name in (*names, SOURCE, MALFORMED)]))
 
 
-def _require_memory(path: str, files: Sequence[Path]) -> None:
+def _require_memory(path: Place, files: Sequence[Path]) -> None:
     """Raise InputError, before a line is read, for files whose events could not be grouped in this machine's memory."""
     size = sum(file.stat().st_size * (_UNPACKED if file.suffix.lower() in _PACKED else 1) for file in files)
     memory = bytes_of_memory()

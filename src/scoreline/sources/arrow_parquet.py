@@ -10,9 +10,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
-from scoreline.engine.embedded.files import data_files
 from scoreline.engine.embedded.spool import parquet_batches, spooled
 from scoreline.engine.filesystem import shown
+from scoreline.engine.listing import Place, local_files
 from scoreline.errors import InputError, told
 from scoreline.sources.parquet import SPARK_SCHEMA, Footer, spark_schema
 
@@ -83,9 +83,9 @@ def _nested(kind: pa.DataType) -> T.DataType | None:
     return None
 
 
-def rows(spark: SparkSession, path: str, schema: T.StructType, file: str | None) -> DataFrame:
+def rows(spark: SparkSession, path: Place, schema: T.StructType, file: str | None) -> DataFrame:
     """The rows of all files, columns of folders as text, and in the column `file` which file a row is in."""
-    found = data_files(path)
+    found = local_files(path)
     given = {name: pa.string() for each in found for name in each.folders}
     named = {file: pa.string()} if file else {}
     kinds = {field.name: field.type for field in to_arrow_schema(schema)} | given | named

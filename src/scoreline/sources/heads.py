@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import re
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ import pyarrow as pa
 from pyspark.sql import SparkSession
 
 from scoreline.engine import filesystem
-from scoreline.engine.engine import engine_of
+from scoreline.engine.listing import Place, addresses_at
 from scoreline.errors import InputError, told
 
 _BYTES = 1 << 16
@@ -65,14 +66,14 @@ class Head:
         return found if self.whole or len(found) < 2 else found[:-1]
 
 
-def looked_at(spark: SparkSession, path: str, kind: str, encoding: str = "UTF-8") -> list[Head]:
+def looked_at(spark: SparkSession, path: Place, kind: str, encoding: str = "UTF-8") -> list[Head]:
     """The heads of the files that Spark reads there; raises InputError for one that is not what it is read as."""
-    _require_no_table(spark, path)
-    files = engine_of(spark).files(path)
+    if isinstance(path, str):
+        require_no_table(spark, path)
+    files = addresses_at(spark, path)
     if not files:
         raise InputError(f"{path}: there is no file in it.")
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        found = list(pool.map(lambda file: filesystem.first_bytes(spark, file, _BYTES), files[:FILES_LOOKED_AT]))
+    found = _beginnings(spark, files[:FILES_LOOKED_AT] if isinstance(path, str) else files)
     heads = []
     for file, raw in zip(files, found, strict=False):
         if kind == "parquet":
@@ -82,6 +83,25 @@ def looked_at(spark: SparkSession, path: str, kind: str, encoding: str = "UTF-8"
     if kind != "parquet" and not heads:
         raise InputError(f"{path}: its files are empty; expected at least a row.")
     return heads
+
+
+def unreadable(spark: SparkSession, files: Sequence[str], kind: str, encoding: str) -> dict[str, str]:
+    """Of some files, by their addresses, those that are not what they are read as, and why."""
+    reasons = {}
+    for file, raw in zip(files, _beginnings(spark, files), strict=True):
+        try:
+            if kind == "parquet":
+                _require_parquet(filesystem.shown(file), raw)
+            else:
+                head_of(filesystem.shown(file), raw, kind, encoding)
+        except InputError as error:
+            reasons[file] = str(error)
+    return reasons
+
+
+def _beginnings(spark: SparkSession, files: Sequence[str]) -> list[bytes]:
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(lambda file: filesystem.first_bytes(spark, file, _BYTES), files))
 
 
 def head_of(file: str, raw: bytes, kind: str, encoding: str = "UTF-8") -> Head:
@@ -97,7 +117,7 @@ def first_bytes(file: Path) -> bytes:
         return opened.read(_BYTES)
 
 
-def _require_no_table(spark: SparkSession, path: str) -> None:
+def require_no_table(spark: SparkSession, path: str) -> None:
     """A table's files are more than its rows: among them are those that were deleted or replaced."""
     if any(sign in path for sign in "*?[{"):
         return

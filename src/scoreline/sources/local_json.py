@@ -10,8 +10,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from scoreline.engine.embedded.files import DataFile, data_files
+from scoreline.engine.embedded.files import DataFile
 from scoreline.engine.embedded.spool import spooled
+from scoreline.engine.listing import Place, local_files
 from scoreline.engine.sql import quoted
 from scoreline.errors import InputError
 from scoreline.sources.arrow_csv import of_file, unpacked
@@ -23,7 +24,7 @@ _ROWS = 50_000
 _TEXT = T.StringType()
 
 
-def read_objects(spark: SparkSession, path: str, *, documents: bool) -> tuple[DataFrame, T.StructType]:
+def read_objects(spark: SparkSession, path: Place, *, documents: bool) -> tuple[DataFrame, T.StructType]:
     """All that the objects name as text, SOURCE, MALFORMED (the line), columns of folders; and what the values are.
 
     `documents`: a file is one object or array of objects; otherwise a line is. Raises InputError for a document that is
@@ -32,7 +33,7 @@ def read_objects(spark: SparkSession, path: str, *, documents: bool) -> tuple[Da
     kinds: dict[str, set[str]] = defaultdict(set)
 
     def batches() -> Iterator[pa.RecordBatch]:
-        for file in data_files(path):
+        for file in local_files(path):
             records = _of_document(file) if documents else _of_lines(file)
             while part := list(islice(records, _ROWS)):
                 for name in {name: None for record in part for name in record}:

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, DataFrameReader, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from scoreline.engine.engine import engine_of
 from scoreline.engine.failures import explained
 from scoreline.engine.filesystem import hadoop_path, is_remote, shown
+from scoreline.engine.listing import Place, addresses_at, base_path, spark_paths
 from scoreline.engine.session_settings import session_settings
 from scoreline.engine.sql import quoted
 from scoreline.engine.thrown import engine_errors
@@ -57,14 +58,14 @@ class Footer:
     kinds: Mapping[str, T.DataType | None]
 
 
-def read_parquet(spark: SparkSession, path: str, *, file: str | None = None) -> Parquet:
+def read_parquet(spark: SparkSession, path: Place, *, file: str | None = None) -> Parquet:
     """Read Parquet files; columns that their folders give (`shop=007`) are text, times in nanoseconds are times.
 
     `file`: a column more, which file a row is in. Raises InputError if there is no file, or if two of them disagree
     about a column's type.
     """
     engine = engine_of(spark)
-    files = engine.files(path)
+    files = addresses_at(spark, path)
     if not files:
         raise InputError(f"{path}: there is no Parquet file in it.")
     if engine.name == "embedded":
@@ -72,17 +73,22 @@ def read_parquet(spark: SparkSession, path: str, *, file: str | None = None) -> 
 
         schema, problems = _schema(path, files, arrow_parquet.footer)[:2]
         return Parquet(arrow_parquet.rows(spark, path, schema, file), problems, files)
+    paths = spark_paths(path)
+
+    def reader() -> DataFrameReader:
+        return spark.read.options(**base_path(path))
+
     if is_remote(spark):  # no JVM here that reads footers
         with session_settings(spark, {_FOLDERS: "false", _NANOS: "true"}):
-            found = spark.read.option("mergeSchema", "true").parquet(path).schema
-        return Parquet(_with_file(spark.read.schema(found).parquet(path), file), {}, files)
+            found = reader().option("mergeSchema", "true").parquet(*paths).schema
+        return Parquet(_with_file(reader().schema(found).parquet(*paths), file), {}, files)
     schema, problems, footers = _schema(path, files, partial(_footer, spark))
-    rows = with_folders(lambda wanted: spark.read.schema(wanted).parquet(path), schema)
+    rows = with_folders(lambda wanted: reader().schema(wanted).parquet(*paths), schema)
     return Parquet(_with_times(_with_file(rows, file), footers), problems, files)
 
 
 def _schema(
-    path: str, files: Sequence[str], look: Callable[[str], Footer]
+    path: Place, files: Sequence[str], look: Callable[[str], Footer]
 ) -> tuple[T.StructType, Mapping[str, str], Sequence[Footer]]:
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         footers = list(pool.map(look, files))
@@ -158,7 +164,7 @@ def _kind(spark: SparkSession, field: Any, written: str) -> T.DataType | None:
     return None if _text(kind).startswith("time(") else kind  # Spark 4.1 knows of a time of day, and reads none
 
 
-def _kinds(path: str, footers: Sequence[Footer]) -> dict[str, T.DataType]:
+def _kinds(path: Place, footers: Sequence[Footer]) -> dict[str, T.DataType]:
     """One type per column that can be read; raises InputError where two files disagree."""
     first: dict[str, Footer] = {}
     for footer in footers:

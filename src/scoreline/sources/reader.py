@@ -4,17 +4,20 @@ Each reader gives the source's columns plus SOURCE (where the row came from), RA
 for a line that does not fit the format).
 """
 
+import errno
 import re
 from pathlib import Path
 
+import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from scoreline.engine.engine import engine_of
 from scoreline.engine.failures import explained
+from scoreline.engine.listing import Files, Place
 from scoreline.engine.sql import quoted, quoted_name
-from scoreline.errors import InputError
+from scoreline.errors import InputError, told
 from scoreline.redaction import without_credentials
 from scoreline.sources.database import Database, read_database
 from scoreline.sources.heads import looked_at
@@ -29,29 +32,33 @@ _STORAGE = ("file", "hdfs", "s3", "s3a", "gs", "abfs", "abfss", "wasbs", "dbfs",
 
 
 def read_source(
-    spark: SparkSession, source: str, layout: Layout, wanted: list[str], *, database: Database | None = None
+    spark: SparkSession, source: Place, layout: Layout, wanted: list[str], *, database: Database | None = None
 ) -> DataFrame:
     """Read a file, folder or glob, a `catalog.schema.table`, or a database URL (SQLAlchemy's or `jdbc:`).
 
-    `wanted` are the columns that have to be there. Raises InputError for a missing source or column, an empty file or a
-    separator that does not fit.
+    `Files` are some of a folder or glob. `wanted` are the columns that have to be there. Raises InputError for a
+    missing source or column, an empty file or a separator that does not fit.
     """
-    if source.startswith("jdbc:") or _is_database(source):
+    if isinstance(source, Files):
+        rows = _rows_of_files(spark, source, layout, wanted)
+    elif is_database(source):
         rows = read_database(spark, source, database, wanted)
-    elif _is_table(source):
+    elif is_table(source):
         with explained(f"Table {source} could not be read"):
             rows = spark.read.table(quoted_name(source)).withColumn(SOURCE, F.lit(source))
     else:
         rows = _read_files(spark, source, layout, wanted)
-    _require_columns(rows, wanted, without_credentials(source), layout)
+    _require_columns(rows, wanted, without_credentials(str(source)), layout)
     return _with_raw(rows, layout)
 
 
-def _is_database(source: str) -> bool:
-    return bool(_URL.match(source)) and source.split(":", 1)[0].lower() not in _STORAGE
+def is_database(source: str) -> bool:
+    """Whether it is the URL of a database."""
+    return source.startswith("jdbc:") or (bool(_URL.match(source)) and source.split(":", 1)[0].lower() not in _STORAGE)
 
 
-def _is_table(source: str) -> bool:
+def is_table(source: str) -> bool:
+    """Whether it is the name of a table in a catalogue."""
     return (
         bool(re.fullmatch(r"\w+(\.\w+){1,2}", source))
         and not Path(source).exists()
@@ -79,24 +86,39 @@ def _is_table(source: str) -> bool:
 
 
 def _read_files(spark: SparkSession, path: str, layout: Layout, wanted: list[str]) -> DataFrame:
-    _require_file(path)
-    with explained(f"{path} could not be read as {layout.format}", otherwise=InputError):
-        if layout.format == "delta":
+    require_file(path)
+    if layout.format == "delta":
+        with explained(f"{path} could not be read as {layout.format}", otherwise=InputError):
             table = table_at(spark, path, path, in_catalog=False)
             if not table.exists():
                 raise InputError(f"{path}: there is no Delta table here.")
             return table.read_from(SOURCE)
-        heads = looked_at(spark, path, layout.format, layout.encoding if layout.format == "csv" else "UTF-8")
-        if layout.format == "csv":
-            return read_csv(spark, path, layout, heads, wanted)
-        if layout.format == "json":
-            return read_json(spark, path, heads, wanted)
-        found = read_parquet(spark, path, file=SOURCE)
-        found.require(wanted, path)
-        return found.rows
+    return _rows_of_files(spark, path, layout, wanted)
 
 
-def _require_file(path: str) -> None:
+def _rows_of_files(spark: SparkSession, path: Place, layout: Layout, wanted: list[str]) -> DataFrame:
+    try:
+        with explained(f"{path} could not be read as {layout.format}", otherwise=InputError):
+            return _opened(spark, path, layout, wanted)
+    except (pa.ArrowException, OSError) as error:  # in the middle of a file, where no engine of Spark's reads it
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise InputError(f"{path} could not be read as {layout.format}: {told(error)}") from None
+
+
+def _opened(spark: SparkSession, path: Place, layout: Layout, wanted: list[str]) -> DataFrame:
+    heads = looked_at(spark, path, layout.format, layout.encoding if layout.format == "csv" else "UTF-8")
+    if layout.format == "csv":
+        return read_csv(spark, path, layout, heads, wanted)
+    if layout.format == "json":
+        return read_json(spark, path, heads, wanted)
+    found = read_parquet(spark, path, file=SOURCE)
+    found.require(wanted, str(path))
+    return found.rows
+
+
+def require_file(path: str) -> None:
+    """Raise InputError if nothing is there; of a pattern or a store that is not known yet."""
     if "://" in path:
         return
     parent = Path(path).parent

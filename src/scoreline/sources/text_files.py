@@ -14,6 +14,7 @@ from pyspark.sql import types as T
 
 from scoreline.engine.engine import engine_of
 from scoreline.engine.filesystem import is_remote, shown
+from scoreline.engine.listing import Place, base_path, spark_paths
 from scoreline.engine.session_settings import session_settings
 from scoreline.engine.sql import quoted
 from scoreline.errors import InputError
@@ -52,7 +53,9 @@ _NATIVE = {
 _ANY_CHARSET = {"spark.sql.legacy.javaCharsets": "true", "spark.sql.legacy.codingErrorAction": "true"}
 
 
-def read_csv(spark: SparkSession, path: str, layout: Layout, heads: Sequence[Head], wanted: Sequence[str]) -> DataFrame:
+def read_csv(
+    spark: SparkSession, path: Place, layout: Layout, heads: Sequence[Head], wanted: Sequence[str]
+) -> DataFrame:
     """Every field as text; MALFORMED is the line where it has too few or too many. Raises InputError by the header."""
     native = _NATIVE.get(codecs.lookup(layout.encoding).name)
     names, checked = (layout.fields, True) if layout.fields else _names(path, layout, heads, wanted)
@@ -70,17 +73,18 @@ def read_csv(spark: SparkSession, path: str, layout: Layout, heads: Sequence[Hea
         "columnPruning": "false",
         # else lines are cut at the byte of a line feed, which in these is only a half or a quarter of one
         "multiLine": str((native or "").startswith(("UTF-16", "UTF-32"))).lower(),
+        **base_path(path),
     }
     if engine_of(spark).name == "embedded":
         from scoreline.sources.arrow_csv import read_lines
 
         return read_lines(spark, path, layout, [*names], checked=checked)
-    rows = with_folders(lambda schema: spark.read.schema(schema).options(**options).csv(path), text)
+    rows = with_folders(lambda schema: spark.read.schema(schema).options(**options).csv(spark_paths(path)), text)
     rows = rows.withColumn(SOURCE, F.col("_metadata.file_path"))
     return rows if native else _decoded(spark, rows, layout.encoding)
 
 
-def read_json(spark: SparkSession, path: str, heads: Sequence[Head], wanted: Sequence[str]) -> DataFrame:
+def read_json(spark: SparkSession, path: Place, heads: Sequence[Head], wanted: Sequence[str]) -> DataFrame:
     """Every value as text; MALFORMED is the line that is none of an object. Raises InputError by the first bytes."""
     documents = True in [is_one_document(head) for head in heads]
     if engine_of(spark).name == "embedded":
@@ -91,31 +95,37 @@ def read_json(spark: SparkSession, path: str, heads: Sequence[Head], wanted: Seq
         return rows
     if documents:
         _require_one_document(spark, path)
-    given = spark.read.option("multiLine", str(documents).lower())
-    found = given.option("primitivesAsString", "true").json(path).schema
+    paths = spark_paths(path)
+    given = spark.read.options(**base_path(path)).option("multiLine", str(documents).lower())
+    found = given.option("primitivesAsString", "true").json(paths).schema
     if documents and "_corrupt_record" in found.names:
         raise InputError(f"{path} is no complete JSON document; {ONE_A_LINE}")
     _require_scalars(found, wanted, path)
     names = [*(name for name in found.names if name != "_corrupt_record"), MALFORMED]
     text = T.StructType([T.StructField(name, T.StringType()) for name in names])
     reader = given.schema(text).option("mode", "PERMISSIVE").option("columnNameOfCorruptRecord", MALFORMED)
-    return reader.json(path).withColumn(SOURCE, F.col("_metadata.file_path"))
+    return reader.json(paths).withColumn(SOURCE, F.col("_metadata.file_path"))
 
 
-def _require_scalars(found: T.StructType, wanted: Sequence[str], path: str) -> None:
-    require_kinds(found, {name: name for name in wanted if name in found.names}, path)
+def _require_scalars(found: T.StructType, wanted: Sequence[str], path: Place) -> None:
+    require_kinds(found, {name: name for name in wanted if name in found.names}, str(path))
 
 
-def _require_one_document(spark: SparkSession, path: str) -> None:
+def _require_one_document(spark: SparkSession, path: Place) -> None:
     """Raise InputError where a file has more than one: Spark would read the first and say nothing of the rest."""
     strings, ends = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', r"[\]}]\s*[\[{]"
     bare = F.regexp_replace("value", strings, "")
-    several = spark.read.text(path, wholetext=True).where(bare.rlike(ends)).select(F.col("_metadata.file_path")).first()
+    several = (
+        spark.read.text(spark_paths(path), wholetext=True)
+        .where(bare.rlike(ends))
+        .select(F.col("_metadata.file_path"))
+        .first()
+    )
     if several is not None:
         raise InputError(f"{shown(several[0])} has several JSON documents one after the other; {ONE_A_LINE}")
 
 
-def _names(path: str, layout: Layout, heads: Sequence[Head], wanted: Sequence[str]) -> tuple[list[str], bool]:
+def _names(path: Place, layout: Layout, heads: Sequence[Head], wanted: Sequence[str]) -> tuple[list[str], bool]:
     """The columns by the headers, and whether all of the headers have been seen to be the same."""
     rule = {"separator": layout.separator, "quote": layout.quote, "encoding": layout.encoding}
     found = [(head, header(head, **rule)) for head in heads]
@@ -131,7 +141,7 @@ def _names(path: str, layout: Layout, heads: Sequence[Head], wanted: Sequence[st
         raise InputError(f"{path}: the header names a column twice, whatever the case: {twice[0]}. Rename one of them.")
     # what nobody asks for may have no name, as the index that pandas writes, or the same one twice
     told = [name if name and folded.count(name.lower()) == 1 else f"{name}_{at}" for at, name in enumerate(names)]
-    return told, len(heads) < FILES_LOOKED_AT
+    return told, not isinstance(path, str) or len(heads) < FILES_LOOKED_AT
 
 
 def _decoded(spark: SparkSession, rows: DataFrame, encoding: str) -> DataFrame:

@@ -25,7 +25,8 @@ MALFORMED = "_malformed"  # and whether it is a line that does not fit the forma
 # what a model's results go to: lists of a recommender, outputs of any other
 TARGETS: Mapping[Literal["recommender", "tabular"], str] = {"recommender": "recommendations", "tabular": "predictions"}
 PUBLISHED = tuple(TARGETS.values())
-TABLES = ("user_history", *PUBLISHED, "quarantine", "scoring_errors", "items", "runs")  # all that a pipeline may have
+# all that a pipeline may have
+TABLES = ("user_history", *PUBLISHED, "quarantine", "scoring_errors", "items", "runs", "ingested_files")
 
 
 def place(settings: TablesSettings, name: str) -> str:

@@ -160,6 +160,20 @@ def items(keys: Keys) -> T.StructType:
     )
 
 
+def ingested_files() -> T.StructType:
+    return T.StructType(
+        [
+            _field("path", T.StringType(), "the file, as its address", nullable=False),
+            _field("size", T.LongType(), "bytes"),
+            _field("modified_at", T.TimestampType(), "when it was changed last, UTC"),
+            _field("digest", T.StringType(), "sha256 of its bytes"),
+            _field("same_as", T.StringType(), "the file that was taken in its place, having the same bytes"),
+            _field("refused", T.StringType(), "why it could not be taken; null if it was"),
+            _field("ingested_at", T.TimestampType(), "when it was taken or tried last, UTC"),
+        ]
+    )
+
+
 def runs() -> T.StructType:
     return T.StructType(
         [

@@ -1,7 +1,7 @@
 """The data files of this machine under a path, by the rules by which Spark lists them."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from scoreline.engine.filesystem import shown
 from scoreline.errors import InputError
 
-__all__ = ["DataFile", "data_files", "uri"]
+__all__ = ["DataFile", "chosen_files", "data_files", "not_here", "uri"]
 
 _NOTHING = "__HIVE_DEFAULT_PARTITION__"
 
@@ -35,7 +35,7 @@ def data_files(path: str) -> list[DataFile]:
     """
     local = shown(path)
     if "://" in local:
-        raise InputError(f"{path} is not on this machine, and the embedded engine reads no other. Say engine: spark.")
+        raise not_here(path)
     found, flat = [], []
     for root in _matching(local):
         for file in [root] if root.is_file() else _inside(root):
@@ -51,6 +51,26 @@ def data_files(path: str) -> list[DataFile]:
     else:
         found = flat
     return sorted(found, key=lambda file: file.uri)
+
+
+def not_here(path: str) -> InputError:
+    """The error of a place that is on no disk of this machine."""
+    return InputError(f"{path} is not on this machine, and the embedded engine reads no other. Say engine: spark.")
+
+
+def chosen_files(place: str, addresses: Iterable[str]) -> list[DataFile]:
+    """Some files of a place, which need not be listed for that; a folder's own columns are those of its folders."""
+    paths = [Path(shown(address)) for address in addresses]
+    root = Path(shown(place)).absolute()
+    files = [DataFile(path, _folders(path, root)) for path in paths]
+    if files:
+        _require_same_columns(files)
+    return files
+
+
+def _folders(file: Path, root: Path) -> dict[str, str | None]:
+    parts = file.relative_to(root).parts[:-1] if file.is_relative_to(root) else ()
+    return dict(_column(part) for part in parts if "=" in part)
 
 
 def _require_same_columns(files: list[DataFile]) -> None:

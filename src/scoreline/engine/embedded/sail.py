@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, lru_cache, reduce
 from importlib.metadata import version
@@ -18,7 +18,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
-from scoreline.engine.embedded.files import data_files
+from scoreline.engine.embedded.files import data_files, not_here
 from scoreline.engine.embedded.text import written_as_spark
 from scoreline.engine.engine import Figures
 from scoreline.engine.memory import bytes_of_memory
@@ -63,6 +63,9 @@ class SailEngine:
     def files(self, path: str) -> list[str]:
         """Sail takes other files of a folder than Spark does."""
         return [file.uri for file in data_files(path)]
+
+    def stored(self, paths: Sequence[str]) -> DataFrame:
+        raise not_here(paths[0])
 
     def text(self, column: Column, kind: T.DataType) -> Column:
         return written_as_spark(column, kind)
