@@ -44,6 +44,7 @@ THROUGH = {
     # the way of the data: whole tables before and after
     "integration/ingest/test_ingest.py": ["ingest/events", "ingest/items", "ingest/merge", "tables/quarantine"],
     "integration/ingest/test_order_of_events.py": ["ingest/histories"],
+    "integration/ingest/test_new_files.py": ["engine/listing"],
     "integration/pipeline/test_run.py": ["pipeline/snapshot", "pipeline/slices", "pipeline/staging", "pipeline/publish",
                                          "pipeline/records", "pipeline/reasons", "pipeline/run_report",
                                          "pipeline/audit_sample", "sources/rules", "engine/frames",

@@ -106,6 +106,8 @@ KEYS: dict[str, Differs | Shown | Rows | Columns] = {
     "events.query": Shown("scoreline/ingest/ingest", "integration/ingest/test_ingest.py"),
     "events.table": Shown("scoreline/ingest/ingest", "integration/databases/test_postgres_ingest.py"),
     "events.partitions": Shown("scoreline/ingest/ingest", "integration/databases/test_postgres_mark.py"),
+    "events.files": Shown("scoreline/ingest/new_files", "integration/ingest/test_new_files.py"),
+    "events.settle": Shown("scoreline/ingest/new_files", "integration/ingest/test_new_files.py"),
     "events.max_bad_share": Shown("scoreline/ingest/ingest", "integration/ingest/test_ingest.py"),
     "items.format": Rows("json"),
     "items.separator": Rows(";"),

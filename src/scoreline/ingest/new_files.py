@@ -131,7 +131,7 @@ def _ingest_new(context: Context, settings: EventsSettings, place: str, files: S
         changed=tuple(shown(path) for path in content.changed if path in outcome.merged),
         same={shown(path): shown(other) for path, other in same.items() if path != other},
         waiting={shown(path): why for path, why in outcome.waiting.items()},
-        refused={shown(path): _why(path, place, error) for path, error in outcome.refused.items()},
+        refused={shown(path): _why(path, place, str(failure)) for path, failure in outcome.refused.items()},
     )
 
 
@@ -175,9 +175,9 @@ def _take(
             outcome.waiting[file.address] = "it was changed while it was read"
 
 
-def _why(path: str, place: str, error: Exception) -> str:
-    """What went wrong with a file, without the file's name or the place's."""
-    return str(error).removeprefix(shown(path)).removeprefix(place).lstrip(": ")
+def _why(path: str, place: str, said: str) -> str:
+    """What is said of a file, without its name or that of the place."""
+    return said.removeprefix(shown(path)).removeprefix(place).lstrip(": ")
 
 
 def _require_a_file_at_fault(outcome: _Outcome, memory: Mapping[str, Remembered]) -> None:
@@ -217,7 +217,7 @@ def _remember(
     done = [file for file in files if file.address in outcome.merged | outcome.refused.keys() | same.keys()]
     if not done:
         return
-    refused = {path: _why(path, place, error) for path, error in outcome.refused.items()}
+    refused = {path: _why(path, place, str(failure)) for path, failure in outcome.refused.items()}
     columns: dict[str, Sequence[object]] = {
         "path": [file.address for file in done],
         "size": [file.size for file in done],
