@@ -1,9 +1,9 @@
 """The commands of a night: events in, a model, lists out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TextIO, get_args
+from typing import get_args
 
 import click
 
@@ -94,37 +94,44 @@ users_option = click.option(
     "--users", multiple=True, metavar="ID,ID...", help="Only these users, those of them that are due; may be repeated."
 )
 users_from_option = click.option(
-    "--users-from", type=click.File(encoding="utf-8-sig"), metavar="FILE", help="The same from a file, an id a line; - "
-    "is the standard input.",
-)  # fmt: skip
+    "--users-from", metavar="FILE", help="The same from a file, an id a line; - is the standard input."
+)
 
 
-def _named_users(pipeline: Pipeline, users: Sequence[str], file: TextIO | None) -> list[int | str] | None:
-    """The ids that a command names, in its options and in a file; None if it names none. Blank lines are none."""
+def _named_users(pipeline: Pipeline, users: Sequence[str], file: str | None) -> list[int | str] | None:
+    """The ids that a command names, in its options and in a file; None if it names none."""
     if not users and file is None:
         return None
     from scoreline.sources.whole_numbers import typed_id
 
     kind = pipeline.settings.keys.user_id
     named = [typed_id(said, kind, "user") for listed in users for said in listed.split(",")]
-    wrong: dict[int, str] = {}
+    return named if file is None else named + _ids_in(file, lambda said: typed_id(said, kind, "user"))
+
+
+def _ids_in(file: str, typed: Callable[[str], int | str]) -> list[int | str]:
+    """The ids on the lines of a file, but for blank ones; raises InputError with the numbers of those that are none."""
+    found, wrong = [], {}
     try:
-        for number, line in enumerate(file or (), start=1):
-            try:
-                if said := line.strip():
-                    named.append(typed_id(said, kind, "user"))
-            except InputError:
-                wrong[number] = said
+        with click.open_file(file, encoding="utf-8-sig") as lines:
+            for number, line in enumerate(lines, start=1):
+                if not (said := line.strip()):
+                    continue
+                try:
+                    found.append(typed(said))
+                except InputError:
+                    wrong[number] = said
     except UnicodeDecodeError:
-        name = file.name if file else ""
-        raise InputError(f"{name} is not in UTF-8; expected an id of a user on each line.") from None
-    if file is not None and wrong:
+        raise InputError(f"{file} is not in UTF-8; expected an id of a user on each line.") from None
+    except OSError as error:
+        raise InputError(f"{file} could not be read: {error.strerror}") from None
+    if wrong:
         listed = ", ".join(f"line {number}: {said!r}" for number, said in list(wrong.items())[:_LINES])
         raise InputError(
-            f"{file.name}: {len(wrong):,} line{'s' * (len(wrong) > 1)} without an id of this pipeline ({listed}"
-            f"{', ...' * (len(wrong) > _LINES)}); expected a whole number on each line (keys.user_id: {kind})."
+            f"{file}: {len(wrong):,} line{'s' * (len(wrong) > 1)} without an id of this pipeline ({listed}"
+            f"{', ...' * (len(wrong) > _LINES)}); expected a whole number on each line (keys.user_id: long)."
         )
-    return named
+    return found
 
 
 @click.command()
@@ -140,7 +147,7 @@ def plan(
     fraction: float,
     full_refresh: bool,
     users: tuple[str, ...],
-    users_from: TextIO | None,
+    users_from: str | None,
 ) -> None:
     """Say what a run would do and why, without doing it."""
     some = _named_users(pipeline, users, users_from)
@@ -169,7 +176,7 @@ def run(
     fraction: float,
     full_refresh: bool,
     users: tuple[str, ...],
-    users_from: TextIO | None,
+    users_from: str | None,
     restart: bool,
     verify: bool,
     page: str | None,

@@ -196,3 +196,4 @@ def test_the_command_names_users_in_options_and_in_a_file(named: Any, tmp_path: 
     )
     file.write_bytes(b"\xff\xfe1\n")
     assert "is not in UTF-8" in str(named("--users-from", str(file)))
+    assert "nowhere.txt could not be read: " in str(named("--users-from", str(tmp_path / "nowhere.txt")))
