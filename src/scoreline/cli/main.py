@@ -28,7 +28,7 @@ DAY: dict[str, tuple[click.Command, ...]] = {
         morning.explain,
         morning.approve,
         morning.rollback,
-    ),  # fmt: skip
+    ),
     "Now and then": (upkeep.vacuum, upkeep.optimize, upkeep.repair),
     "Elsewhere": (elsewhere.submit, elsewhere.mapreduce),
 }
