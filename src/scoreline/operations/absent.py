@@ -77,8 +77,8 @@ def _without_history(
     readers: Readers, user_id: Any, target: TableReader, commits: Sequence[Commit], version: int
 ) -> Absence:
     found = _quarantined(readers, user_id)
-    listed = "; ".join(f"{count:,} of them: {reason}" for reason, count in found.items())
-    also = f" Rows with this id are in quarantine, {listed}." if found else ""
+    listed = ", ".join(f"{reason} ({count:,})" for reason, count in found.items())
+    also = f" Rows with this id are in quarantine: {listed}." if found else ""
     earlier = [commit for commit in commits if commit.published is not None and commit.version < version]
     for commit in earlier[:_PUBLICATIONS]:
         try:
@@ -90,7 +90,7 @@ def _without_history(
             said = f"left: there is no history any more, and the list, there after run {run_id}, was removed with it."
             return Absence("left", said + also, quarantined=found or None)
     if found:
-        return Absence("quarantined", f"no good event; all rows with this id are in quarantine, {listed}.", None, found)
+        return Absence("quarantined", f"no good event; all rows with this id are in quarantine: {listed}.", None, found)
     return Absence("never", "no event of this id has ever come, good or bad. Is the id right?")
 
 

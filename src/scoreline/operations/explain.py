@@ -52,7 +52,7 @@ def explain_user(
         absent = absence_of(readers, user_id, target, commits, shown, version=_version(commits, shown, run_id))
         return Explanation(user_id, absent=absent)
     made = next((c.published for c in commits if run_of(c) is not None and run_of(c) == row["run_id"]), None)
-    return _explained(readers, row, made, asked, other, (*notes, *_since(readers, row)))
+    return _explained(readers, row, made, asked, other, (*notes, *(() if run_id else _since(readers, row))))
 
 
 def _shown(commits: Sequence[Commit], run_id: str | None) -> Commit:
