@@ -3,7 +3,8 @@
 ScorelineError               exit code
 ├── ConfigurationError         2   a configuration file, an option or the environment is wrong
 ├── InputError                 2   an input (file, table, database, model, user id) is not what it has to be
-│   └── NotUnique              2   a key of the input is in more than one row
+│   ├── NotUnique              2   a key of the input is in more than one row
+│   └── BeyondMemory           2   the embedded engine cannot group so many events in this machine's memory
 ├── RunFailed                  1   the work was tried and could not be done
 │   ├── RunInProgress          1   somebody else is writing these tables now
 │   └── Superseded             1   a newer run or rollback has published since this run began
@@ -14,6 +15,7 @@ import re
 
 __all__ = [
     "AuditRefused",
+    "BeyondMemory",
     "ConfigurationError",
     "InputError",
     "NotUnique",
@@ -72,6 +74,10 @@ class InputError(ScorelineError):
 
 class NotUnique(InputError):
     """A key of the input is in more than one row."""
+
+
+class BeyondMemory(InputError):
+    """Grouping the events would take more of this machine's memory than the embedded engine may take; Spark can."""
 
 
 class RunFailed(ScorelineError):

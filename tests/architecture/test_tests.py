@@ -30,7 +30,8 @@ THROUGH = {
     # a session, and what is asked of it
     "integration/engine/test_borrowed_session.py": ["engine/session", "engine/session_settings"],
     "integration/engine/test_sources.py": ["engine/embedded/files", "engine/embedded/spool", "engine/embedded/text",
-                                           "sources/arrow_parquet", "sources/json_text", "sources/local_json"],
+                                           "sources/arrow_parquet", "sources/copied_postgres", "sources/json_text",
+                                           "sources/local_json"],
     "integration/engine/test_embedded.py": ["engine/choice", "engine/engine", "engine/thrown", "engine/embedded/sail",
                                             "pipeline/pooled", "scoring/pool", "sources/arrow_csv", "tables/embedded",
                                             "tables/added_files"],

@@ -27,7 +27,6 @@ from scoreline.training.interactions import Interactions
 from scoreline.training.train import TrainReport, histories, train_model
 
 CONF = Path(__file__).parents[2] / "conf"
-TWEETS = pytest.mark.spark  # a separator of two characters
 NIGHT = datetime(2026, 7, 1, 3, 0, tzinfo=UTC)
 
 
@@ -96,7 +95,6 @@ def test_the_shipped_models_beat_popularity_by_a_margin(movies: Done) -> None:
         assert model.ndcg_at_10 > factor * popularity.ndcg_at_10
 
 
-@TWEETS
 def test_recency_is_kept_where_the_order_means_something(tweets: Done) -> None:
     training = tweets.taught.training
     assert training.recency["5.0"] > training.recency["null"]
@@ -104,7 +102,6 @@ def test_recency_is_kept_where_the_order_means_something(tweets: Done) -> None:
     assert training.notes == ()
 
 
-@TWEETS
 def test_lists_of_movietweetings_are_those_of_brute_force(tweets: Done) -> None:
     made = tweets.context()
     sample = {row[0] for row in tweets.table().where("bucket < 10").select("user_id").collect()}
@@ -113,7 +110,6 @@ def test_lists_of_movietweetings_are_those_of_brute_force(tweets: Done) -> None:
     assert found == expected(made, tweets.model, k=20, users=sample)
 
 
-@TWEETS
 def test_item_ids_keep_their_leading_zeros(tweets: Done, data: Path) -> None:
     lines = (data / "movietweetings-100k" / "ratings.dat").read_text(encoding="utf-8").splitlines()
     ids = {line.split("::")[1] for line in lines}
@@ -123,10 +119,9 @@ def test_item_ids_keep_their_leading_zeros(tweets: Done, data: Path) -> None:
     assert any(item.startswith("0") for item in found)
 
 
-@TWEETS
 def test_after_one_percent_of_news_only_those_users_are_replaced(tweets: Done, tmp_path: Path) -> None:
     assert run(tweets.context(night=2)).state == "nothing_due"
-    before = collected(tweets.table().orderBy("user_id"))
+    before = collected(tweets.table()).sort_by("user_id")
     users = before["user_id"].to_pylist()[::100]
     news = tmp_path / "news.dat"
     # an item that nobody has seen changes every history
@@ -135,7 +130,7 @@ def test_after_one_percent_of_news_only_those_users_are_replaced(tweets: Done, t
     assert ingest_events(later, str(news)).users_changed == len(users)
     report = run(later)
     assert report.reasons == {"changed": len(users)}
-    after = collected(tweets.table().orderBy("user_id"))
+    after = collected(tweets.table()).sort_by("user_id")
     replaced = pc.field("run_id") == report.run_id
     assert after.filter(replaced)["user_id"].to_pylist() == users
     others = ~pc.field("user_id").isin(users)

@@ -75,9 +75,12 @@ for _command in (command for commands in DAY.values() for command in commands):
 def entry(arguments: list[str] | None = None, command: click.Command = main) -> None:
     """Run a command; a user's mistake is one message and an exit code, never a stack trace."""
     guest = _has_session()
+    given = sys.argv[1:] if arguments is None else arguments
     try:
+        # what it would take to begin once more: `engine: auto` that finds out too late
+        again = ["-m", "scoreline", *given] if command is main else None
         with _installed():
-            command.main(args=arguments, prog_name="scoreline", standalone_mode=False)
+            command.main(args=list(given), prog_name="scoreline", standalone_mode=False, obj=again)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.ClickException as error:

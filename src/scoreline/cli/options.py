@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import click
 
 from scoreline.api import Pipeline
+from scoreline.errors import BeyondMemory
 from scoreline.redaction import Redacted, redacted
 from scoreline.report import Report
 
@@ -43,7 +45,15 @@ def pipeline_options(command: Callable[..., None]) -> Callable[..., None]:
         handler.setFormatter(Redacted("%(asctime)s %(levelname)s %(name)s %(message)s"))
         logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[handler])
         logging.getLogger("py4j").setLevel(logging.INFO if debug else logging.WARNING)
-        command(pipeline=Pipeline(load_settings(config, overrides)), as_json=as_json, quiet=quiet or as_json, **rest)
+        settings = load_settings(config, overrides)
+        try:
+            command(pipeline=Pipeline(settings), as_json=as_json, quiet=quiet or as_json, **rest)
+        except BeyondMemory as error:
+            again = click.get_current_context().obj
+            if settings.engine != "auto" or again is None:
+                raise
+            click.echo(redacted(f"Spark takes over: {error}"), err=True)
+            sys.exit(subprocess.call([sys.executable, *again, "--set", "engine=spark"]))  # a process has one engine
 
     return wrapped
 

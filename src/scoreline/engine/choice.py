@@ -67,17 +67,15 @@ def is_embedded(settings: Settings, given: SparkSession | None = None) -> bool:
 
 
 def _beyond(settings: Settings) -> Iterator[str]:
-    root, events = settings.tables.root or "", settings.events
+    root = settings.tables.root or ""
     if settings.tables.catalog:
         yield f"tables.catalog is {settings.tables.catalog} (it has tables in a folder: tables.root)"
     if "://" in root.removeprefix("file://"):
         yield f"tables.root is {root} (it has tables on this machine)"
     if settings.spark:
         yield f"spark has {next(iter(settings.spark))} (there is no Spark to set it in)"
-    if settings.input is not None:
-        yield "there is an input section (it scores histories)"
-    if events is not None and events.table:
-        yield f"events.table is {events.table} (it reads databases by events.query)"
-    for section, layout in (("events", events), ("items", settings.items)):
-        if layout is not None and len(layout.separator) > 1:
-            yield f"{section}.separator is {layout.separator!r} (it takes one character)"
+    features = settings.input
+    if features is not None and features.table:
+        yield f"input.table is {features.table} (it reads input.path)"
+    if features is not None and "://" in (features.path or "").removeprefix("file://"):
+        yield f"input.path is {features.path} (it reads what is on this machine)"

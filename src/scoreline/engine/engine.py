@@ -12,11 +12,18 @@ from uuid import uuid4
 import pyarrow as pa
 from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, Observation, SparkSession
+from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
-__all__ = ["Engine", "Figures", "engine_of"]
+from scoreline.engine.filesystem import shown
 
+__all__ = ["TO_THE_MICROSECOND", "Engine", "Figures", "engine_of"]
+
+TO_THE_MICROSECOND = {  # which to_json would cut to milliseconds
+    "timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX",
+    "timestampNTZFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSS",
+}
 Figures = Callable[[], Mapping[str, Any] | None]  # what was counted on the way; None: look at what was written
 
 
@@ -42,6 +49,10 @@ class Engine(Protocol):
         """The rows on the driver, as Arrow."""
         ...
 
+    def require_room(self, events: Callable[[], int], what: str) -> None:
+        """Raise BeyondMemory where so many events, which are asked for only if it matters, cannot be grouped."""
+        ...
+
     def ranged(self, rows: DataFrame, partitions: int, *by: str) -> DataFrame:
         """The rows sorted, each file having its own range of the first column."""
         ...
@@ -54,8 +65,24 @@ class Engine(Protocol):
         """The data files that are not on this machine: `path, length, modificationTime, content`, nothing read yet."""
         ...
 
+    def listed(self, files: Sequence[str]) -> DataFrame:
+        """`path, length, modificationTime` of files, named by their addresses."""
+        ...
+
     def text(self, column: Column, kind: T.DataType) -> Column:
         """A value of a type as Spark's cast to text writes it."""
+        ...
+
+    def json(self, fields: Mapping[str, tuple[Column, T.DataType]]) -> Column:
+        """A record of these fields as Spark's to_json writes it, with its nulls and to the microsecond."""
+        ...
+
+    def hashes(self, kind: T.DataType) -> bool:
+        """Whether `json` and `hashable` know values of a type."""
+        ...
+
+    def hashable(self, column: Column, kind: T.DataType) -> Column:
+        """What xxhash64 has to be given so that it is Spark's of the value, which is not nested."""
         ...
 
 
@@ -97,6 +124,9 @@ class SparkEngine:
         # Spark 3.5
         return pa.Table.from_pandas(rows.toPandas(), schema=to_arrow_schema(rows.schema), preserve_index=False)
 
+    def require_room(self, events: Callable[[], int], what: str) -> None:
+        """Spark spills."""
+
     def ranged(self, rows: DataFrame, partitions: int, *by: str) -> DataFrame:
         return rows.repartitionByRange(partitions, by[0]).sortWithinPartitions(*by)
 
@@ -106,8 +136,23 @@ class SparkEngine:
     def stored(self, paths: Sequence[str]) -> DataFrame:
         return self.session.read.format("binaryFile").load(list(paths))
 
+    def listed(self, files: Sequence[str]) -> DataFrame:
+        paths = sorted({shown(file) for file in files})
+        listing = self.session.read.format("binaryFile").option("recursiveFileLookup", "true")
+        return listing.load(paths).select("path", "length", "modificationTime")
+
     def text(self, column: Column, kind: T.DataType) -> Column:
         return column.cast("string")
+
+    def json(self, fields: Mapping[str, tuple[Column, T.DataType]]) -> Column:
+        record = F.struct(*[column.alias(name) for name, (column, _) in fields.items()])
+        return F.to_json(record, {"ignoreNullFields": "false", **TO_THE_MICROSECOND})
+
+    def hashes(self, kind: T.DataType) -> bool:
+        return True
+
+    def hashable(self, column: Column, kind: T.DataType) -> Column:
+        return column
 
 
 def engine_of(session: SparkSession) -> Engine:

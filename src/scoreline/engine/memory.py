@@ -3,7 +3,9 @@
 import os
 from pathlib import Path
 
-__all__ = ["SHARE", "bytes_of_memory"]
+from scoreline.errors import BeyondMemory
+
+__all__ = ["SHARE", "bytes_of_memory", "require_memory"]
 
 SHARE = 0.5  # of the memory that work may take by its estimate; the rest is Python's, the model's and the page cache's
 
@@ -12,6 +14,17 @@ def bytes_of_memory() -> int:
     """Of this machine, or of the container or unit that this process is in, whichever is less."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min([machine, *(limit for file in _limits() if (limit := _number(file)) is not None)])
+
+
+def require_memory(needed: float, what: str) -> None:
+    """Raise BeyondMemory where grouping `what`, by an estimate in bytes, takes more than our share of the memory."""
+    memory = bytes_of_memory()
+    if needed > memory * SHARE:
+        raise BeyondMemory(
+            f"{what}. To group it the embedded engine would take some {needed / 2**30:,.1f} GiB of memory, and expects "
+            f"at most {SHARE:.0%} of the {memory / 2**30:,.1f} GiB there are. Ingest it in smaller files, or say "
+            "engine: spark, which spills to disk."
+        )
 
 
 def _limits() -> list[Path]:

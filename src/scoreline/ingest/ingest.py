@@ -121,6 +121,7 @@ def _ingested(context: Context, source: Place, settings: EventsSettings, scratch
     drift = _drift(columns, before)
     checked = checked_events(rows, settings, context.keys, now=now)
     engine = engine_of(context.spark)
+    engine.require_room(lambda: count(rows), name)
     counts = [F.count(F.lit(1)).alias("read"), F.count(F.when(F.size("reasons") == 0, 1)).alias("good")]
     # the client of Spark Connect cannot have an observed frame on both sides of a union: there a pass of its own counts
     observed, seen = (checked, None) if is_remote(context.spark) else engine.observed(checked, *counts)

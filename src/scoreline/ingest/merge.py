@@ -64,6 +64,12 @@ def merge_histories(
             partitions=partitions,
         )
 
+    def grouped() -> int:
+        touched = history.read().join(incoming.select(USER_ID), on=USER_ID, how="left_semi")
+        events = incoming.select("item_ids").unionByName(touched.select("item_ids"))
+        return int(events.agg(F.coalesce(F.sum(F.size("item_ids")), F.lit(0))).first()[0])  # type: ignore[index]
+
+    engine_of(history.spark).require_room(grouped, "with the histories of the users in it the news")
     history.upsert(changed, USER_ID, note=note)
     commits = history.commits(limit=HISTORY_LIMIT)
     ours = find_attempt(commits, note.attempt)

@@ -1,6 +1,6 @@
 """The rows to score, pinned to one version of their table: `user_history`, or the configured table of features."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -12,8 +12,8 @@ from pyspark.sql.pandas.types import to_arrow_type
 
 from scoreline.config.settings import InputSettings, Settings
 from scoreline.config.sources import KeyType
+from scoreline.engine.engine import engine_of
 from scoreline.engine.failures import explained
-from scoreline.engine.filesystem import shown
 from scoreline.engine.frames import count
 from scoreline.engine.sql import quoted, quoted_name
 from scoreline.errors import InputError, NotUnique, RunFailed
@@ -44,7 +44,8 @@ class Inputs:
     rows: DataFrame
     commits: Sequence[Commit] = ()
     unkeyed: DataFrame | None = None
-    files: str | None = None
+    files: Callable[[], Iterable[str]] | None = None
+    stamp: str | None = None
     problems: Mapping[str, str] = field(default_factory=dict)
     key: str = USER_ID
 
@@ -56,7 +57,7 @@ class Inputs:
 
     def require_same_files(self) -> None:
         """Raise RunFailed if files without versions have changed since they were opened."""
-        if self.files is not None and self.files != _files_of(self.rows, self.name):
+        if self.files is not None and self.stamp != _stamp_of(self.rows.sparkSession, self.files, self.name):
             raise RunFailed(
                 f"The files of input {self.name} have changed while the run read them; nothing was published. Run "
                 "again when they are complete, or use a Delta table, whose versions stay."
@@ -83,7 +84,8 @@ def _with_older(rows: DataFrame, keys: schema.Keys) -> DataFrame:
 def _features(spark: SparkSession, given: InputSettings, keys: schema.Keys, *, buckets: int) -> Inputs:
     name = f"input {given.path or given.table}"
     with explained(f"{name} could not be read"):
-        version, found, problems = _opened(spark, given, name)
+        opened = _opened(spark, given, name)
+    found, problems = opened.rows, opened.problems
     if given.key in problems:
         raise InputError(f"{name}: {problems[given.key]}")
     _require_key(found, given.key, keys, name)
@@ -94,39 +96,42 @@ def _features(spark: SparkSession, given: InputSettings, keys: schema.Keys, *, b
         F.col(quoted(c)) for c in found.columns if c != USER_ID and c not in problems
     ]  # a model may ask for the key
     rows = found.where(user_id.isNotNull()).select(user_id.alias(USER_ID), bucket.alias(BUCKET), *features)
-    files = _files_of(found, name) if version is None else None
     unkeyed = found.where(user_id.isNull())
-    return Inputs(
-        given.path or given.table or "", version, rows, unkeyed=unkeyed, files=files, problems=problems, key=given.key
-    )
+    return replace(opened, rows=rows, unkeyed=unkeyed, problems=problems, key=given.key)
 
 
-def _files_of(rows: DataFrame, name: str) -> str:
-    """A hash over path, size and modification time of each file that is read; nothing of what is in it."""
+def _stamp_of(spark: SparkSession, files: Callable[[], Iterable[str]], name: str) -> str:
+    """A hash over path, size and modification time of files without versions; nothing of what is in them."""
     with explained(f"the files of {name} could not be listed"):
-        paths = sorted({shown(file) for file in rows.inputFiles()})
-        if not paths:
+        if not (found := sorted(files())):
             return fingerprint([])
-        listed = rows.sparkSession.read.format("binaryFile").option("recursiveFileLookup", "true").load(paths)
         one = F.xxhash64("path", "length", F.col("modificationTime").cast("double"))
-        found = listed.agg(F.count(F.lit(1)), F.bit_xor(one), F.sum("length")).first()
-    return fingerprint(list(found or ()))
+        listed = engine_of(spark).listed(found)
+        return fingerprint(list(listed.agg(F.count(F.lit(1)), F.bit_xor(one), F.sum("length")).first() or ()))
 
 
-def _opened(spark: SparkSession, given: InputSettings, name: str) -> tuple[int | None, DataFrame, Mapping[str, str]]:
-    """The version, the rows, and the columns that may not be asked for."""
+def _opened(spark: SparkSession, given: InputSettings, name: str) -> Inputs:
+    """All rows and columns as they are, and the columns that may not be asked for."""
     source = given.path or given.table or ""
-    if given.format == "parquet" and given.path:
-        looked_at(spark, source, "parquet")
-        files = read_parquet(spark, source)
-        return None, files.rows, files.problems
+    if given.format == "parquet" and given.table:
+        rows = spark.read.table(quoted_name(source))
+        return Inputs(source, None, rows, files=rows.inputFiles, stamp=_stamp_of(spark, rows.inputFiles, name))
     if given.format == "parquet":
-        return None, spark.read.table(quoted_name(source)), {}
+        looked_at(spark, source, "parquet")
+        engine = engine_of(spark)
+        opened = set(engine.files(source))
+        stamp = _stamp_of(spark, lambda: opened, name)  # before a row is read
+        found = read_parquet(spark, source)
+
+        def left() -> set[str]:
+            return opened & set(engine.files(source))
+
+        return Inputs(source, None, found.rows, files=left, stamp=stamp, problems=found.problems)
     table = table_at(spark, source, source, in_catalog=given.table is not None)
     if not table.exists():
         raise InputError(f"{name}: there is no Delta table here.")
     version = table.version()
-    return version, table.read(version), {}
+    return Inputs(source, version, table.read(version))
 
 
 def _require_key(found: DataFrame, key: str, keys: schema.Keys, name: str) -> None:
@@ -187,8 +192,14 @@ def hashed(inputs: Inputs, columns: Sequence[str]) -> Inputs:
         return inputs
     kinds = {column.name: column.dataType for column in inputs.rows.schema}
     features = [(F.col(quoted(c)), kinds[c]) for c in columns if c not in (USER_ID, BUCKET)]
+    engine = engine_of(inputs.rows.sparkSession)
+    if unknown := [c for c in columns if c in kinds and not engine.hashes(kinds[c])]:
+        raise InputError(
+            f"input {inputs.name}: column {unknown[0]} is {kinds[unknown[0]].simpleString()}, which the embedded "
+            "engine does not hash as Spark does. Write it in another type, or say engine: spark."
+        )
     with explained(f"input {inputs.name} could not be hashed"):
-        rows = inputs.rows.withColumn(HISTORY_HASH, row_hash(features))
+        rows = inputs.rows.withColumn(HISTORY_HASH, row_hash(features, engine))
     return replace(inputs, rows=rows)
 
 
@@ -196,12 +207,11 @@ def quarantine_unkeyed(tables: Tables, inputs: Inputs, *, now: datetime) -> int:
     """Put the rows without a key into the quarantine, each once; returns how many there are."""
     if inputs.unkeyed is None:
         return 0
-    given = inputs.key
+    given, engine = inputs.key, engine_of(tables.spark)
+    fields = {field.name: (F.col(quoted(field.name)), field.dataType) for field in inputs.unkeyed.schema}
     reason = F.when(F.col(quoted(given)).isNull(), "key is missing").otherwise("key is not an exact whole number")
     rows = inputs.unkeyed.select(
-        F.array(reason).alias("reasons"),
-        F.lit(inputs.name).alias(SOURCE),
-        F.to_json(F.struct("*")).alias(RAW),
+        F.array(reason).alias("reasons"), F.lit(inputs.name).alias(SOURCE), engine.json(fields).alias(RAW)
     )
     with explained(f"input {inputs.name} could not be read"):
         if not (found := count(rows)):

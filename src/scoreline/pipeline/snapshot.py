@@ -62,7 +62,7 @@ class RunSnapshot:
         return {
             "scoreline": __version__,
             "target": [self.target.location, self.target_version],
-            "inputs": [self.inputs.name, self.inputs.version, self.inputs.files],
+            "inputs": [self.inputs.name, self.inputs.version, self.inputs.stamp],
             "model": [self.pinned.model.name, self.pinned.model.version, self.pinned.model.source_uri],
             "rules": self.rules.hash,
             "selection": [self.fraction, self.wanted.full_refresh, age.total_seconds() if age else None, some],

@@ -1,4 +1,4 @@
-"""Read a PostgreSQL table by JDBC, in parallel, and of it only what no earlier ingest has seen.
+"""Read a PostgreSQL table, by JDBC in parallel or by one COPY, and of it only what no earlier ingest has seen.
 
 The high-water mark is a transaction number, not a time or an id. A row that becomes visible after a read was written
 by a transaction that was still running then, or began later; PostgreSQL says which was the oldest (`pg_snapshot_xmin`),
@@ -16,6 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from pyspark.sql import DataFrame, SparkSession
 
+from scoreline.engine.engine import engine_of
 from scoreline.engine.thrown import engine_errors
 from scoreline.errors import InputError, told
 from scoreline.hashing import fingerprint
@@ -94,17 +95,33 @@ class PostgresTable:
 
     def look(self, spark: SparkSession) -> Position:
         """Where a read that begins now stands; raises InputError if the table cannot be read."""
+        if engine_of(spark).name == "embedded":
+            return Position(*_copied().first_row(self, self.looking))
         reader = spark.read.format("jdbc").options(url=self._jdbc, query=self.looking, **self._properties)
         try:
             found: Any = reader.load().first()
         except engine_errors() as error:  # PySpark does not translate what a driver throws
-            raise InputError(f"{self.shown} could not be read: {_reason(error)}") from None
+            raise InputError(f"{self.shown} could not be read: {reason(error)}") from None
         return Position(found["relation"], found["mark"], found["following"], found["pages"])
 
     def read(self, spark: SparkSession, position: Position, *, since: str | None, partitions: int) -> DataFrame:
         """The rows that were written since the mark `since` (None: all), in as many parts as are worth it."""
+        if engine_of(spark).name == "embedded":
+            copied: DataFrame = _copied().rows(spark, self, _news(position, since))
+            return copied
         predicates = conditions(position, since=since, partitions=partitions)
         return spark.read.jdbc(self._jdbc, self.quoted, predicates=predicates, properties=dict(self._properties))
+
+
+def _copied() -> Any:
+    """The reader without JDBC, whose package is not everywhere."""
+    try:
+        from scoreline.sources import copied_postgres
+    except ImportError:
+        raise InputError(
+            "events.table needs the package psycopg where there is no Spark: pip install 'scoreline[postgres]'."
+        ) from None
+    return copied_postgres
 
 
 def conditions(position: Position, *, since: str | None, partitions: int) -> list[str]:
@@ -140,7 +157,8 @@ def _parts(pages: int, partitions: int) -> list[str]:
     return [first, *between, last]
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """What a server, or a driver, says of an error, in a line."""
     if re.search(r"ClassNotFound\w+: org\.postgresql\.Driver", str(error)):
         return (
             "Spark has no JDBC driver for PostgreSQL here. Add it to the configuration, "

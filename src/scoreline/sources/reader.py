@@ -41,6 +41,12 @@ def read_source(
     """
     if isinstance(source, Files):
         rows = _rows_of_files(spark, source, layout, wanted)
+    elif engine_of(spark).name == "embedded" and (source.startswith("jdbc:") or is_table(source)):
+        what = "is read by JDBC" if source.startswith("jdbc:") else "is no file here, but may be a table of a catalogue"
+        raise InputError(
+            f"{without_credentials(source)} {what}, and the embedded engine reads files of this machine, and databases "
+            "by SQLAlchemy's URL (postgresql://, sqlite:///). Say engine: spark."
+        )
     elif is_database(source):
         rows = read_database(spark, source, database, wanted)
     elif is_table(source):

@@ -11,25 +11,22 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from scoreline.engine.engine import Engine
+
 _NESTED = (T.ArrayType, T.MapType, T.StructType, T.VariantType) if hasattr(T, "VariantType") else (
     T.ArrayType, T.MapType, T.StructType
 )  # fmt: skip
-TO_THE_MICROSECOND = {  # which to_json would cut to milliseconds
-    "timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX",
-    "timestampNTZFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSS",
-}
-_JSON = {"ignoreNullFields": "false", **TO_THE_MICROSECOND}
 
 
-def row_hash(fields: Sequence[tuple[Column, T.DataType]]) -> Column:
+def row_hash(fields: Sequence[tuple[Column, T.DataType]], engine: Engine) -> Column:
     """A long over columns with their types, in this order. NaN is one value; entries of a map count in their order."""
-    return F.xxhash64(*(part for column, kind in fields for part in _parts(column, kind)))
+    return F.xxhash64(*(part for column, kind in fields for part in _parts(column, kind, engine)))
 
 
-def _parts(column: Column, kind: T.DataType) -> tuple[Column, Column]:
+def _parts(column: Column, kind: T.DataType, engine: Engine) -> tuple[Column, Column]:
     missing = F.when(column.isNull(), 0)
     if isinstance(kind, T.FloatType | T.DoubleType):
         return missing.when((column == 0) & (column.cast("string") == "-0.0"), 1).otherwise(2), column
     if isinstance(kind, _NESTED):
-        return missing.otherwise(2), F.to_json(F.struct(column.alias("v")), _JSON)
-    return missing.otherwise(2), column
+        return missing.otherwise(2), engine.json({"v": (column, kind)})
+    return missing.otherwise(2), engine.hashable(column, kind)

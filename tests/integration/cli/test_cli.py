@@ -125,14 +125,8 @@ def test_the_whole_way_from_events_to_rollback(terminal: Terminal, tmp_path: Pat
             ["train", "--set", "model.uri=models:/a@b", "--set", "mlflow.tracking_uri=http://127.0.0.1:9"],
             "cannot be reached",
         ),
-        pytest.param(
-            ["show", "7", "--set", "input={path: x, key: y}"], "there are no histories to show", marks=pytest.mark.spark
-        ),
-        pytest.param(
-            ["export", "--set", "input={path: x, key: y}"],
-            "Only lists of recommendations are exported",
-            marks=pytest.mark.spark,
-        ),
+        (["show", "7", "--set", "input={path: x, key: y}"], "there are no histories to show"),
+        (["export", "--set", "input={path: x, key: y}"], "Only lists of recommendations are exported"),
         (["ingest"], "Say what to ingest"),
         (["ingest", "--events", "nowhere.csv"], "nowhere.csv: no such file or folder"),
         (["show", "4711"], "user 4711 is not in user_history. Some that are: "),

@@ -11,6 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from pyspark.sql import SparkSession
+
+from scoreline.sources.postgres import DRIVER
+
+CACHE = Path.home() / ".cache" / "scoreline" / "postgres"
 
 
 def programs() -> Path | None:
@@ -52,6 +57,17 @@ def postgres() -> Iterator[str]:
             yield f"postgresql://app:s3cret-Of-The-Test@127.0.0.1:{port}/postgres"
         finally:
             _run(user, folder, str(where / "pg_ctl"), "-D", data, "-m", "immediate", "stop")
+
+
+def jdbc_driver(spark: SparkSession) -> None:
+    """Spark's driver for PostgreSQL, in the session; skips where it cannot be had."""
+    if not list(CACHE.glob("*.jar")):
+        if shutil.which("mvn") is None:
+            pytest.skip(f"needs {DRIVER} in {CACHE}, and there is no mvn to fetch it")
+        fetch = ["mvn", "-q", "-B", "dependency:copy", f"-Dartifact={DRIVER}", f"-DoutputDirectory={CACHE}"]
+        if subprocess.run(fetch, check=False, capture_output=True).returncode:
+            pytest.skip(f"needs {DRIVER} in {CACHE}, and it could not be fetched")
+    spark.sql(f"ADD JAR '{next(CACHE.glob('*.jar')).as_uri()}'")
 
 
 def free_port() -> int:

@@ -1,7 +1,5 @@
 """Events from PostgreSQL: each row once or more, never not at all, whatever commits when."""
 
-import shutil
-import subprocess
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -13,32 +11,19 @@ import pytest
 from psycopg import sql
 from pyspark.sql import SparkSession
 
+import builders
 from builders import NOW, context
-from integration.databases.server import postgres
+from integration.databases.server import jdbc_driver, postgres
 from integration.races import just_before
 from scoreline.errors import InputError, RunFailed
 from scoreline.ingest import ingest
 from scoreline.ingest.ingest import ingest_events
-from scoreline.sources.postgres import DRIVER
-
-pytestmark = pytest.mark.spark  # events.table is read by JDBC
-CACHE = Path.home() / ".cache" / "scoreline" / "postgres"
 
 
 @pytest.fixture(scope="module")
-def driver(spark: SparkSession) -> None:
-    """The JDBC driver, in the session."""
-    if not list(CACHE.glob("*.jar")):
-        if shutil.which("mvn") is None:
-            pytest.skip(f"needs {DRIVER} in {CACHE}, and there is no mvn to fetch it")
-        fetch = ["mvn", "-q", "-B", "dependency:copy", f"-Dartifact={DRIVER}", f"-DoutputDirectory={CACHE}"]
-        if subprocess.run(fetch, check=False, capture_output=True).returncode:
-            pytest.skip(f"needs {DRIVER} in {CACHE}, and it could not be fetched")
-    spark.sql(f"ADD JAR '{next(CACHE.glob('*.jar')).as_uri()}'")
-
-
-@pytest.fixture(scope="module")
-def url(driver: None) -> Iterator[str]:
+def url(spark: SparkSession) -> Iterator[str]:
+    if builders.ENGINE == "spark":
+        jdbc_driver(spark)
     with postgres() as found:
         yield found
 

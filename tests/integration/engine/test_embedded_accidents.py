@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from scoreline.engine import choice, memory
 from scoreline.engine.choice import is_embedded
 from scoreline.engine.failures import explained
 from scoreline.engine.memory import bytes_of_memory
-from scoreline.errors import ConfigurationError, InputError, RunFailed
+from scoreline.errors import BeyondMemory, ConfigurationError, RunFailed
 from scoreline.ingest.ingest import ingest_events
 from scoreline.pipeline import pooled
 from scoreline.sources import arrow_csv
@@ -114,10 +115,10 @@ def test_events_that_do_not_fit_into_memory_are_refused_before_a_line_is_read(
     large.write_bytes(b"1,2,3,1700000000\n" * 1000)
     packed.write_bytes(bytes(5000))
     for file in (large, packed):
-        monkeypatch.setattr(arrow_csv, "bytes_of_memory", lambda: 500_000)
-        with pytest.raises(InputError, match=r"has about 0 MiB of text\. .* 50% of .*smaller files, or say engine"):
+        monkeypatch.setattr(memory, "bytes_of_memory", lambda: 500_000)
+        with pytest.raises(BeyondMemory, match=r"has about 0 MiB of text\. .* 50% of .*smaller files, or say engine"):
             arrow_csv._require_memory(str(file), [file])
-        monkeypatch.setattr(arrow_csv, "bytes_of_memory", lambda: 1_000_000)
+        monkeypatch.setattr(memory, "bytes_of_memory", lambda: 1_000_000)
         arrow_csv._require_memory(str(file), [file])
 
 
@@ -231,3 +232,99 @@ def test_what_a_killed_writer_has_left_is_vacuumed_when_it_is_old(pipeline: Any,
     assert not old.exists()
     assert young.exists()
     assert rows(made, "user_history") == before
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("jdbc:postgresql://host/app?user=me&password=hush", "jdbc:postgresql://host/app"),
+        ("main.films.ratings", "main.films.ratings is no file here, but may be a table of a catalogue"),
+    ],
+)
+def test_a_source_that_only_spark_reads_is_refused_in_words(pipeline: Any, source: str, said: str) -> None:
+    (told,) = embedded(pipeline(), ("ingest", source))
+    assert told["error"].startswith(f"InputError: {said}")
+    assert told["error"].endswith("Say engine: spark.")
+    assert "hush" not in told["error"]
+
+
+SMALL = """
+import sys
+from scoreline.engine import memory
+memory.bytes_of_memory = lambda: 60_000
+from scoreline.cli.main import entry
+entry(sys.argv[1:])
+"""
+
+
+@pytest.mark.spark  # which takes over
+@pytest.mark.long
+def test_auto_hands_over_to_spark_what_does_not_fit(pipeline: Any, tmp_path: Path) -> None:
+    made = pipeline()
+    config = tmp_path / "pipeline.yaml"
+    settings = made.settings.model_dump(mode="json", exclude_unset=True) | {"engine": "auto"}
+    config.write_text(json.dumps({key: value for key, value in settings.items() if key != "export"}))
+    source = write_events(tmp_path / "events.csv", events_of())
+    command = [sys.executable, "-c", SMALL, "ingest", "--config", str(config), "--events", source, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    said = f"Spark takes over: {source} has about 0 MiB of text. To group it the embedded engine"
+    assert said in done.stderr
+    assert json.loads(done.stdout)["users_changed"] == 60
+    assert len(rows(made, "user_history")) == 60
+
+
+def test_news_of_users_with_long_histories_are_refused_before_they_are_merged(pipeline: Any, tmp_path: Path) -> None:
+    made = pipeline()
+    embedded(made, ("ingest", write_events(tmp_path / "events.csv", events_of())))
+    before = rows(made, "user_history")
+    config = tmp_path / "pipeline.yaml"
+    settings = made.settings.model_dump(mode="json", exclude_unset=True) | {"engine": "embedded"}
+    config.write_text(json.dumps({key: value for key, value in settings.items() if key != "export"}))
+    news = write_events(tmp_path / "news.csv", [(user, 40, 5, 1_780_000_000) for user in range(1, 31)])
+    command = [sys.executable, "-c", SMALL, "ingest", "--config", str(config), "--events", news]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "with the histories of the users in it the news has 2" in done.stderr
+    assert "smaller files, or say engine: spark" in done.stderr
+    assert rows(made, "user_history") == before
+
+
+@contextmanager
+def mounted(folder: Path, options: str) -> Iterator[Path]:
+    """A small disk of its own; skips where none can be had."""
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], check=False).returncode:
+        pytest.skip("needs the right to mount")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_no_space_for_scratch_files_is_told_in_words_and_leaves_the_tables(pipeline: Any, tmp_path: Path) -> None:
+    made = pipeline()
+    source = write_events(
+        tmp_path / "events.csv", [(user, item, 5, 1_700_000_000) for user in range(99) for item in range(99)]
+    )
+    with mounted(tmp_path / "small", "size=12k") as small:
+        environment = {**os.environ, "TMPDIR": str(small)}
+        done = subprocess.run(
+            command(made, ("ingest", source)), capture_output=True, text=True, check=True, env=environment
+        )
+        said = json.loads(done.stdout)["error"]
+    assert "there is no space left where the embedded engine keeps its scratch files or the tables" in said
+    assert embedded(made, ("ingest", source))[0]["users_changed"] == 99
+
+
+def test_a_home_and_a_folder_for_scratch_files_that_cannot_be_written_are_no_hindrance(
+    pipeline: Any, tmp_path: Path
+) -> None:
+    made = pipeline()
+    source = write_events(tmp_path / "events.csv", events_of())
+    with mounted(tmp_path / "readonly", "ro") as readonly:
+        environment = {**os.environ, "HOME": str(readonly), "TMPDIR": str(readonly)}
+        done = subprocess.run(
+            command(made, ("ingest", source), ("run", {})), capture_output=True, text=True, check=True, env=environment
+        )
+    assert [json.loads(line).get("error") for line in done.stdout.splitlines()] == [None, None]
+    assert len(rows(made, "recommendations")) == 60

@@ -12,6 +12,7 @@ from pyspark.sql import SparkSession
 
 from builders import NOW, context
 from embedded import embedded, rows
+from integration.databases.server import jdbc_driver, postgres
 from scoreline.errors import ScorelineError
 from scoreline.ingest.ingest import ingest_events
 
@@ -164,3 +165,84 @@ def test_a_query_of_a_database(both: Any, tmp_path: Path) -> None:
     source = f"sqlite:///{tmp_path / 'app.db'}"
     _, histories, quarantined = both(source, query='SELECT user, item, rating, at, rating * 1e9 AS "max(x)" FROM e')
     assert (len(histories), len(quarantined)) == (5, 4)
+
+
+def test_lines_with_a_separator_of_two_characters(both: Any, tmp_path: Path) -> None:
+    """Quoted and not, colons beside it, too few and too many of it, and one that two blocks of reading share."""
+    lines = [f"{row['user']}::{row['item']}::{row['rating']}::{row['at']}::Frère:Jacques" for row in GOOD] * 6_000
+    odd = [
+        "7:::1::5::1700000000::x", "7::1::5::1700000000", "7::1::5::1700000000::x::y", '7::"1"::5::1700000000::"a::b"',
+        '7::"2::"::5::1700000000::"a::b"::', "8::1::5::1700000000:::", "::::::::", "9::2::5::x::\"\"", "::", ":", "",
+        '9::3::5::1700000000::a"b', '9::4::6::1700000000::"a""::b"', '9::4::66::1700000000::"a""::b"',
+    ]  # fmt: skip
+    source = tmp_path / "ratings.dat"
+    source.write_bytes("\r\n".join(["user::item::rating::at::note", *lines, *odd]).encode())
+    report, histories, quarantined = both(source, separator="::")
+    assert (report["rows_good"] >= len(lines), len(histories) >= 6, len(quarantined) >= 7) == (True, True, True)
+    unquoted = tmp_path / "unquoted.dat"
+    unquoted.write_bytes("\n".join([*lines[:5], *odd[1:4]]).encode())
+    both(unquoted, separator="::", quote="", fields=["user", "item", "rating", "at", "note"])
+
+
+def test_bytes_that_are_no_text_in_a_late_line(both: Any, tmp_path: Path) -> None:
+    """Beyond what is looked at before a file is read: each becomes U+FFFD, and an id with one is quarantined."""
+    odd = [
+        b"\xff",
+        b"caf\xe9",
+        b"\xed\xa0\x80",
+        b"\xf0\x9f\x90",
+        b"\xe2\x82",
+        b"\xc0\xaf",
+        b"\xf5\x80\x80\x80",
+        "🐢".encode(),
+    ]
+    lines = [b"1,%s,5,1700000000" % one for one in odd] + [b"%s,1,5,1700000000" % one for one in odd]
+    source = tmp_path / "late.csv"
+    source.write_bytes(b"user,item,rating,at\n" + b"1,abcdefgh,5,1700000000\n" * 6_000 + b"\n".join(lines))
+    keys = {"user_id": "string", "item_id": "string"}
+    report, histories, _ = both(source, keys=keys)
+    assert (report["rows_bad"], len(histories)) == (14, 2)
+    both(source, keys=keys, encoding="ascii")
+
+
+KINDS = {
+    "small": ("smallint", ["1", "-32768"]),
+    "whole": ("integer", ["1", "2147483647"]),
+    "long": ("bigint", ["1", "-9223372036854775808"]),
+    "object": ("oid", ["1", "4294967295"]),
+    "single": ("real", ["0.1", "'NaN'", "1e7", "'-Infinity'"]),
+    "double": ("double precision", ["0.1", "'Infinity'", "1.5e-5"]),
+    "exact": ("numeric(9,2)", ["1.50", "-0.01"]),
+    "any": ("numeric", ["1.5", "12345678901234567890.123456789012345678"]),
+    "flag": ("boolean", ["true", "false"]),
+    "text": ("text", ["''", "'żółw🐢'", "E'a\\nb\"\\\\,\\t'", "'\\N'"]),
+    "short": ("varchar(9)", ["'x '"]),
+    "fixed": ("char(5)", ["'ab'"]),
+    "bytes": ("bytea", ["'\\x00ff'", "''"]),
+    "day": ("date", ["'2026-01-02'", "'0001-01-01'", "'9999-12-31'"]),
+    "clock": ("timestamp", ["'2026-01-02 03:04:05.123456'", "'1969-12-31 23:59:59.999999'"]),
+    "zoned": ("timestamptz", ["'2026-01-02 03:04:05.123456+05:45'"]),
+    "id": ("uuid", ["'00000000-0000-0000-0000-0000000000ff'"]),
+    "json": ("jsonb", ["'{\"a\": [1, null]}'"]),
+    "money": ("money", ["12.5"]),
+    'odd. `x` "y"': ("text", ["'x'"]),
+}
+
+
+def test_a_table_of_postgresql(both: Any, spark: SparkSession) -> None:
+    """Columns of every type, nulls, and rows whose every value stands in the quarantine; then what is new."""
+    import psycopg
+
+    columns = ", ".join('"' + name.replace('"', '""') + f'" {kind}' for name, (kind, _) in KINDS.items())
+    jdbc_driver(spark)
+    with postgres() as url, psycopg.connect(url, autocommit=True) as database:
+        database.execute(f'CREATE TABLE "of events" ("user" bigint, item text, rating real, at timestamptz, {columns})')
+        for number in range(6):
+            values = [values[number] if number < len(values) else "NULL" for _, values in KINDS.values()]
+            user = "NULL" if number % 2 else number + 1
+            for item in ("7", "'x'"):
+                row = f"{user}, {item}, 0.1, '2026-01-02 03:04:0{number}.5+00', {', '.join(values)}"
+                database.execute(f'INSERT INTO "of events" VALUES ({row})')
+        given = {"table": "public.of events", "time": "iso"}
+        report, histories, quarantined = both(url, **given)
+        assert (report["rows_read"], len(histories), len(quarantined)) == (12, 3, 9)

@@ -165,7 +165,6 @@ def test_no_table_of_features_says_where_it_was_looked_for(shop: Any, tmp_path: 
         run(shop(input={"path": str(tmp_path / "elsewhere"), "key": "customer"}))
 
 
-@pytest.mark.spark  # input of files, which the embedded engine refuses
 def test_files_without_versions_that_change_are_not_taken_up_and_not_published(
     shop: Any, churn: Any, spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -143,7 +143,6 @@ def test_parquet_columns_that_spark_has_no_type_for_do_not_spoil_the_others(
             opened.require([name])
 
 
-@pytest.mark.spark  # the embedded engine refuses such a file
 def test_bytes_of_a_column_that_nobody_asked_for_leave_the_quarantine_readable(
     spark: SparkSession, tmp_path: Path
 ) -> None:
@@ -226,7 +225,6 @@ def test_json_of_any_layout_is_read_whole_or_refused(spark: SparkSession, tmp_pa
     assert "begins with the mark of UTF-16" in _refused(spark, tmp_path / "wide", "json")
 
 
-@pytest.mark.spark  # the embedded engine refuses text that is none
 def test_text_in_any_encoding_that_may_be_set_is_read(spark: SparkSession, tmp_path: Path) -> None:
     names = {
         "UTF-8": "żółw🐢",

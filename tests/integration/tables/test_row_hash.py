@@ -10,6 +10,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from scoreline.engine.engine import engine_of
 from scoreline.ingest.histories import bucket_of
 from scoreline.tables.row_hash import row_hash
 
@@ -51,7 +52,7 @@ PAIRS = [
 def hashes(spark: SparkSession, columns: dict[str, str], rows: list[Any]) -> list[int]:
     frame = spark.createDataFrame(rows, ", ".join(f"{name} {kind}" for name, kind in columns.items()))
     fields = [(F.col(name), frame.schema[name].dataType) for name in columns]
-    return [row[0] for row in frame.select(row_hash(fields)).collect()]
+    return [row[0] for row in frame.select(row_hash(fields, engine_of(spark))).collect()]
 
 
 def test_values_that_differ_have_other_hashes(spark: SparkSession) -> None:
@@ -100,5 +101,6 @@ def test_variants_that_differ_have_other_hashes(spark: SparkSession) -> None:
     ]
     frame = spark.createDataFrame([(text,) for text in said], "text string").select(F.parse_json("text").alias("a"))
     frame = frame.unionByName(spark.sql("SELECT CAST(NULL AS VARIANT) AS a"))
-    found = [row[0] for row in frame.select(row_hash([(F.col("a"), frame.schema["a"].dataType)])).collect()]
+    hashed = row_hash([(F.col("a"), frame.schema["a"].dataType)], engine_of(spark))
+    found = [row[0] for row in frame.select(hashed).collect()]
     assert len(set(found)) == len(said) + 1

@@ -13,12 +13,12 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from scoreline import __version__
 from scoreline.context import Context, step
 from scoreline.deploy.hadoop_streaming.mapper import MODEL, TASK
+from scoreline.engine.engine import TO_THE_MICROSECOND
 from scoreline.engine.sql import quoted
 from scoreline.errors import InputError
 from scoreline.hashing import digest
 from scoreline.pipeline.snapshot import open_run
 from scoreline.report import Report
-from scoreline.tables.row_hash import TO_THE_MICROSECOND
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, lru_cache, reduce
 from importlib.metadata import version
@@ -15,18 +15,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake.exceptions import DeltaError
 from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from scoreline.engine.embedded.files import data_files, not_here
-from scoreline.engine.embedded.text import written_as_spark
+from scoreline.engine.embedded.text import has_json, java_bytes, json_as_spark, written_as_spark
 from scoreline.engine.engine import Figures
-from scoreline.engine.memory import bytes_of_memory
+from scoreline.engine.filesystem import shown
+from scoreline.engine.memory import bytes_of_memory, require_memory
 
 __all__ = ["SailEngine", "embedded_session", "scratch"]
 
 _BATCH = 65_536  # rows of a batch on the wire: each costs milliseconds, whatever is in it
 _POOL_SHARE = 0.6  # of the memory: Sail spills what it can before it counts more; it takes more than it counts
+_GROUPED = 450  # bytes of memory for each event that is grouped into a history: docs/engines.md
 _RETRIES = 2  # of a call to a server in this process: if it does not answer at once, it is gone
 
 
@@ -56,6 +59,11 @@ class SailEngine:
         schema = to_arrow_schema(rows.schema)
         return pa.Table.from_batches([batch.cast(schema) for batch in batches(rows)], schema)
 
+    def require_room(self, events: Callable[[], int], what: str) -> None:
+        """Its grouping does not spill."""
+        found = events()
+        require_memory(found * _GROUPED, f"{what} has {found:,} events")
+
     def ranged(self, rows: DataFrame, partitions: int, *by: str) -> DataFrame:
         """Sail has no ranges: its `repartitionByRange` puts any row into any file."""
         return rows.orderBy(*by)
@@ -67,8 +75,26 @@ class SailEngine:
     def stored(self, paths: Sequence[str]) -> DataFrame:
         raise not_here(paths[0])
 
+    def listed(self, files: Sequence[str]) -> DataFrame:
+        paths = sorted({Path(shown(file)) for file in files})
+        about = [
+            (f"file:{path}", stat.st_size, stat.st_mtime_ns // 1_000_000) for path in paths if (stat := path.stat())
+        ]
+        rows = self.session.createDataFrame(about, "path string, length long, millis long")
+        return rows.select("path", "length", F.timestamp_millis("millis").alias("modificationTime"))
+
     def text(self, column: Column, kind: T.DataType) -> Column:
         return written_as_spark(column, kind)
+
+    def json(self, fields: Mapping[str, tuple[Column, T.DataType]]) -> Column:
+        return json_as_spark(fields)
+
+    def hashes(self, kind: T.DataType) -> bool:
+        return has_json(kind)
+
+    def hashable(self, column: Column, kind: T.DataType) -> Column:
+        """Spark hashes decimals of more than 18 digits as Java's bytes of the whole number that they are."""
+        return java_bytes(column, kind.scale) if isinstance(kind, T.DecimalType) and kind.precision > 18 else column
 
     def observed(self, rows: DataFrame, *figures: Column) -> tuple[DataFrame, Figures]:
         """Sail has no observations: whoever asks looks at what was written."""
