@@ -23,7 +23,7 @@ _COLUMNS = ["| option | default | meaning |", "| --- | --- | --- |"]
 
 def page() -> str:
     # what every command of a pipeline has stands once
-    shared = [row(option) for option in options(main.commands["status"])]
+    shared = [row(option) for option in options(main.commands["export"])]
     lines = [HEAD, "## Options of every command with `--config FILE`", "", *_COLUMNS, *shared, ""]
     for title, names in groups():
         lines += [f"## {title}", ""]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from scoreline.ingest.new_files import NewFilesReport
     from scoreline.operations.doctor import DoctorReport
     from scoreline.operations.explanation import Explanation
+    from scoreline.operations.log import Logged, RunLog
     from scoreline.operations.maintenance import Maintained
     from scoreline.operations.repair import RepairReport
     from scoreline.operations.report.written import PageReport
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from scoreline.pipeline.rollback import RollbackReport
     from scoreline.pipeline.run_report import RunReport
     from scoreline.registry.promotion import Promotion
+    from scoreline.tables.names import Kind
     from scoreline.tables.reading import Readers
     from scoreline.training.train import TrainReport
 
@@ -116,7 +118,7 @@ class Pipeline:
         """
         from scoreline.ingest.ingest import ingest_events
 
-        report = ingest_events(self._context(), _named(events))
+        report = ingest_events(self._context("ingest"), _named(events))
         return report if items is None else replace(report, items=self.ingest_items(items))
 
     def ingest_new(self, files: str | Path | None = None) -> "NewFilesReport":
@@ -157,7 +159,7 @@ class Pipeline:
         """
         from scoreline.ingest.items import ingest_items
 
-        return ingest_items(self._context(), _named(items))
+        return ingest_items(self._context("ingest"), _named(items))
 
     def train(self, *, promote: bool = True, force: bool = False) -> "TrainReport":
         """Train, compare and register a version; the alias moves to it unless it is worse than the champion.
@@ -182,7 +184,7 @@ class Pipeline:
         """
         from scoreline.training.train import train_model
 
-        return train_model(self._context(), promote=promote, force=force)
+        return train_model(self._context("train"), promote=promote, force=force)
 
     def promote(self, version: str | int | None = None, *, force: bool = False) -> "Promotion":
         """Point the model's alias at a version and record the digest of its files.
@@ -277,7 +279,7 @@ class Pipeline:
         from scoreline.pipeline.run import run
 
         return run(
-            self._context(),
+            self._context("run"),
             fraction=fraction,
             full_refresh=full_refresh,
             users=users,
@@ -303,7 +305,7 @@ class Pipeline:
         """
         from scoreline.pipeline.approve import approve_run
 
-        return approve_run(self._context(), run_id, reason=reason)
+        return approve_run(self._context("approve"), run_id, reason=reason)
 
     def rollback(self, run_id: str | None = None) -> "RollbackReport":
         """Bring the table, and the application's database, back to what an earlier run published.
@@ -325,7 +327,7 @@ class Pipeline:
         """
         from scoreline.pipeline.rollback import roll_back
 
-        return roll_back(self._context(), run_id=run_id)
+        return roll_back(self._context("rollback"), run_id=run_id)
 
     def export(self) -> "ExportReport":
         """Send what has changed since the last export to the application's database; readers see all of it at once.
@@ -345,7 +347,7 @@ class Pipeline:
         """
         from scoreline.export.export import export
 
-        return export(self._context())
+        return export(self._context("export"))
 
     def recommendations(self, user_id: str | int) -> "UserView":
         """One user's history and list, by title.
@@ -425,7 +427,8 @@ class Pipeline:
         """Tables and versions, what is published, how fresh it is, the last runs.
 
         Returns:
-            `published` and `freshness` are None before the first run; times are in UTC.
+            `published` and `freshness` are None before the first run; times are in UTC. `stale` if the promise of the
+            configuration's `freshness` is broken.
 
         Examples:
             >>> films.status().published["model_version"]  # doctest: +SKIP
@@ -479,6 +482,50 @@ class Pipeline:
 
         serve(application(self._readers()), host=host, port=port, told=told)
 
+    def log(
+        self,
+        *,
+        kind: str | None = None,
+        state: str | None = None,
+        since: str | datetime | timedelta | None = None,
+        last: int | None = 30,
+    ) -> "RunLog":
+        """What was done to the tables and how it ended, newest first: also what failed, was refused or is running.
+
+        Args:
+            kind: only of this kind, such as `run`.
+            state: only what ended so, such as `refused` (docs/codes.md), or is `running`.
+            since: only what began then or later: a moment, or a duration before now (`7d`).
+            last: at most so many. None: all.
+
+        Raises:
+            InputError: no such kind or state, or no moment.
+
+        Examples:
+            >>> [run["state"] for run in films.log(kind="run", since="7d").runs]  # doctest: +SKIP
+            ['nothing_due', 'published']
+        """
+        from scoreline.operations.log import read_log
+
+        return read_log(self._readers(), kind=kind, state=state, since=since, last=last)
+
+    def logged(self, run_id: str) -> "list[Logged]":
+        """All that the run log has of one run: each attempt and its approval, oldest first.
+
+        Args:
+            run_id: the run, or another command, as `log` names it.
+
+        Raises:
+            InputError: nothing of this id.
+
+        Examples:
+            >>> films.logged("20260701T030000-1a2b3c")[0].figures["steps"]  # doctest: +SKIP
+            {'open': 1.2, 'plan': 0.3, 'score': 9.1, 'audit': 0.6, 'publish': 0.9}
+        """
+        from scoreline.operations.log import read_run
+
+        return read_run(self._readers(), run_id)
+
     def doctor(self) -> "DoctorReport":
         """The installation looked over: Java, storage, registry, tables, leftovers. What is not well has its advice.
 
@@ -521,7 +568,7 @@ class Pipeline:
             raise InputError(f"retain: {told(error)}") from None
         if not isinstance(wanted, timedelta):
             raise InputError(f"retain: expected a duration such as 7d, found {retain!r}")
-        return vacuum(self._context(), retain=wanted)
+        return vacuum(self._context("vacuum"), retain=wanted)
 
     def optimize(self) -> "Maintained":
         """Put small files of the tables together; no row changes, so nobody is due by it.
@@ -535,7 +582,7 @@ class Pipeline:
         """
         from scoreline.operations.maintenance import optimize
 
-        return optimize(self._context())
+        return optimize(self._context("optimize"))
 
     def repair(self) -> "RepairReport":
         """Give each user of `user_history` one row again, where somebody else has doubled it.
@@ -552,7 +599,7 @@ class Pipeline:
         """
         from scoreline.operations.repair import repair_histories
 
-        return repair_histories(self._context())
+        return repair_histories(self._context("repair"))
 
     def table(self, name: str) -> "DataFrame":
         """A table of the pipeline as Spark reads it; docs/tables.md has the columns.
@@ -573,13 +620,15 @@ class Pipeline:
 
         return open_readers(self.settings, self._spark)
 
-    def _context(self) -> "Context":
+    def _context(self, kind: "Kind | None" = None) -> "Context":
         from scoreline.engine.installed import require_pyspark
+        from scoreline.runs.keeping import kept_if_failed
 
         require_pyspark()
         from scoreline.context import open_context
 
-        return open_context(self.settings, spark=self._spark)
+        with kept_if_failed(self.settings, kind):
+            return open_context(self.settings, spark=self._spark)
 
 
 def _named(source: str | Path) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
@@ -13,10 +13,14 @@ from pyspark.sql import types as T
 from scoreline.config.settings import Settings
 from scoreline.engine.batch_size import batch_limits
 from scoreline.engine.choice import open_session
+from scoreline.engine.engine import engine_of
 from scoreline.engine.failures import explained
 from scoreline.engine.session import settings_of
 from scoreline.engine.session_settings import modifiable, session_settings
+from scoreline.runs.keeping import kept
+from scoreline.runs.record import Record
 from scoreline.tables.delta import Tables
+from scoreline.tables.names import Kind
 from scoreline.tables.schema import Keys
 
 P = ParamSpec("P")
@@ -27,7 +31,8 @@ R = TypeVar("R")
 class Context:
     """One pipeline at one moment; `now` is the start of the step, in UTC.
 
-    session: the settings that the Spark session has while a step runs.
+    session: the settings that the Spark session has while a step runs. record: what the step says of itself; of one
+    that `logged` wraps it becomes a row of `runs`.
     """
 
     settings: Settings
@@ -35,6 +40,7 @@ class Context:
     tables: Tables
     now: datetime
     session: Mapping[str, str] = field(default_factory=dict)
+    record: Record = field(default_factory=lambda: Record("run", datetime.now(UTC)))
 
     @property
     def keys(self) -> Keys:
@@ -67,6 +73,23 @@ def step(work: Callable[Concatenate[Context, P], R]) -> Callable[Concatenate[Con
             return work(context, *args, **kwargs)
 
     return settled
+
+
+def logged(
+    kind: Kind,
+) -> Callable[[Callable[Concatenate[Context, P], R]], Callable[Concatenate[Context, P], R]]:
+    """A step that leaves a row in `runs`, however it ends."""
+
+    def decorated(work: Callable[Concatenate[Context, P], R]) -> Callable[Concatenate[Context, P], R]:
+        @wraps(work)
+        def recorded(context: Context, /, *args: P.args, **kwargs: P.kwargs) -> R:
+            with kept(context.settings, kind, now=context.now, spark=context.spark) as record:
+                record.say(engine=engine_of(context.spark).name)
+                return work(replace(context, record=record), *args, **kwargs)
+
+        return recorded
+
+    return decorated
 
 
 def open_context(settings: Settings, *, now: datetime | None = None, spark: SparkSession | None = None) -> Context:

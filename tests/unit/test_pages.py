@@ -14,8 +14,7 @@ import commands_page
 import tables_page
 from scoreline import errors
 from scoreline.pipeline.manifest import MEANING
-from scoreline.pipeline.records import State
-from scoreline.tables.names import TABLES
+from scoreline.tables.names import TABLES, State
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "scoreline"

@@ -22,6 +22,7 @@ DAY: dict[str, tuple[click.Command, ...]] = {
     "By night": (nightly.ingest, nightly.train, nightly.promote, nightly.plan, nightly.run, nightly.export),
     "In the morning": (
         morning.status,
+        morning.log,
         morning.report,
         morning.ui,
         morning.show,

@@ -1,16 +1,46 @@
 """The commands of a morning: what is there, and what to do about a run that should not be as it is."""
 
+import sys
+
 import click
 
 from scoreline.api import Pipeline
 from scoreline.cli.options import pipeline_options, print_report
+from scoreline.errors import ConfigurationError
 
 
 @click.command()
 @pipeline_options
-def status(pipeline: Pipeline, as_json: bool, quiet: bool) -> None:
-    """Show tables, versions, the published model, freshness and the last runs."""
-    print_report(pipeline.status(), as_json=as_json)
+@click.option("--check", is_flag=True, help="For monitors: exit code 1 if the promise of `freshness` is broken.")
+def status(pipeline: Pipeline, as_json: bool, quiet: bool, check: bool) -> None:
+    """Show tables, versions, the published model, freshness, and what was last tried and done."""
+    if check and pipeline.settings.freshness is None:
+        raise ConfigurationError(
+            "--check looks whether a promise is kept, and the configuration makes none: freshness: {max_age: 26h}."
+        )
+    report = pipeline.status()
+    print_report(report, as_json=as_json)
+    if check and report.stale:
+        sys.exit(1)
+
+
+@click.command()
+@pipeline_options
+@click.argument("run_id", required=False, metavar="[RUN]")
+@click.option("--kind", metavar="KIND", help="Only ingest, train, promote, run, approve, rollback, export, ...")
+@click.option("--state", metavar="STATE", help="Only failed, refused, published, nothing_due, running, ...")
+@click.option("--since", metavar="WHEN", help="Only what began in the last 12h or 7d, or after 2026-07-01.")
+@click.option("--last", default=30, show_default=True, type=click.IntRange(min=1), metavar="N", help="At most so many.")
+def log(
+    pipeline: Pipeline, as_json: bool, quiet: bool, run_id: str | None, kind: str | None, state: str | None,
+    since: str | None, last: int,
+) -> None:  # fmt: skip
+    """List what was done and how it ended, newest first; or show all that is known of one RUN."""
+    if run_id is None:
+        print_report(pipeline.log(kind=kind, state=state, since=since, last=last), as_json=as_json)
+        return
+    for logged in pipeline.logged(run_id):
+        print_report(logged, as_json=as_json)
 
 
 @click.command()

@@ -11,12 +11,12 @@ from pydantic import Field, SecretStr, model_validator
 
 from scoreline.config.model import ModelSettings
 from scoreline.config.scoring import AuditSettings, ScoringSettings
-from scoreline.config.section import Section
+from scoreline.config.section import Duration, Fraction, Section
 from scoreline.config.sources import EventsSettings, InputSettings, ItemsSettings, KeysSettings
 
 __all__ = [
-    "AuditSettings", "EventsSettings", "ExportSettings", "HistoriesSettings", "InputSettings", "ItemsSettings",
-    "KeysSettings", "MlflowSettings", "ModelSettings", "ScoringSettings", "Settings", "TablesSettings",
+    "AuditSettings", "EventsSettings", "ExportSettings", "FreshnessSettings", "HistoriesSettings", "InputSettings",
+    "ItemsSettings", "KeysSettings", "MlflowSettings", "ModelSettings", "ScoringSettings", "Settings", "TablesSettings",
 ]  # fmt: skip
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=128)]
@@ -57,6 +57,19 @@ class HistoriesSettings(Section):
     """parts of the table that slices and fractions count in; fixed when the table is created"""
 
 
+class FreshnessSettings(Section):
+    """What is promised of the published rows; `status`, its exit code with `--check`, and `doctor` say if it is broken.
+
+    A row is as old as the last moment at which it is known to have been right: when it was scored, or when a later run
+    found nobody due.
+    """
+
+    max_age: Duration
+    """how old a row may be: `26h` for a nightly run and a margin"""
+    share: Fraction = 0.99
+    """of the users, how many have a row that is younger"""
+
+
 class ExportSettings(Section):
     """The application's database. Passwords come by `${ENV}`."""
 
@@ -84,6 +97,7 @@ class Settings(Section):
     model: ModelSettings
     scoring: ScoringSettings = ScoringSettings()
     audit: AuditSettings = AuditSettings()
+    freshness: FreshnessSettings | None = None
     export: ExportSettings | None = None
     spark: dict[str, str | int | float | bool] = Field(
         default={}, description="spark.* settings, passed on as they are"

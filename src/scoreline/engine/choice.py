@@ -7,7 +7,7 @@ from pyspark.sql import SparkSession
 
 from scoreline.config.settings import Settings
 from scoreline.engine.engine import engine_of
-from scoreline.engine.installed import is_elsewhere, missing_for_embedded
+from scoreline.engine.installed import is_on_platform, missing_for_embedded
 from scoreline.engine.session import existing_session, get_session
 from scoreline.errors import ConfigurationError
 
@@ -44,7 +44,7 @@ def is_embedded(settings: Settings, given: SparkSession | None = None) -> bool:
         return False
     missing, beyond = missing_for_embedded(), list(_beyond(settings))
     if settings.engine == "auto":
-        needs_spark = bool(beyond) or is_elsewhere() or here == "spark"
+        needs_spark = bool(beyond) or is_on_platform() or here == "spark"
         if missing and not needs_spark:
             level = logging.WARNING if "engine" in settings.model_fields_set else logging.INFO
             log.log(level, "Spark computes, as there is no package %s here: docs/engines.md", " and ".join(missing))

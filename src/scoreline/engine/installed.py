@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 from scoreline.errors import ConfigurationError
 
-__all__ = ["has_classic_spark", "is_elsewhere", "is_submitted", "missing_for_embedded", "require_pyspark"]
+__all__ = ["has_classic_spark", "is_on_platform", "is_submitted", "missing_for_embedded", "require_pyspark"]
 
 _EMBEDDED = ("pysail",)
 _WHICH = (
@@ -39,7 +39,7 @@ def is_submitted() -> bool:
     return any(name in os.environ for name in ("PYSPARK_GATEWAY_PORT", "DATABRICKS_RUNTIME_VERSION"))
 
 
-def is_elsewhere() -> bool:
+def is_on_platform() -> bool:
     """Whether a path or a store means what a platform, a cluster or a server of Spark Connect says it does."""
     return is_submitted() or any(name in os.environ for name in ("HADOOP_CONF_DIR", "SPARK_REMOTE"))
 

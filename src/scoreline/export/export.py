@@ -12,7 +12,7 @@ from functools import partial
 
 from pyspark.sql import functions as F
 
-from scoreline.context import Context, step
+from scoreline.context import Context, logged, step
 from scoreline.engine.failures import explained
 from scoreline.engine.thrown import engine_errors
 from scoreline.errors import ConfigurationError, Superseded
@@ -57,6 +57,7 @@ class ExportReport(Report):
         return "\n".join(lines)
 
 
+@logged("export")
 @step
 def export(context: Context) -> ExportReport:
     """Bring the database to the newest version of `recommendations`; doing it twice sends nothing the second time.
@@ -80,6 +81,11 @@ def export(context: Context) -> ExportReport:
         try:
             report = _once(destination, source)
             _require_wanted(source, report.version, destination.address)
+            record = context.record
+            record.users = report.replaced + report.removed
+            record.read(source.name, report.version)
+            record.say(replaced=report.replaced, removed=report.removed, left_out=report.left_out)
+            record.say(destination=report.target, why_everyone=report.everyone)
             return report
         except Superseded:
             if attempt == _ATTEMPTS:

@@ -9,7 +9,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from scoreline.config.settings import EventsSettings
-from scoreline.context import Context, step
+from scoreline.context import Context, logged, step
 from scoreline.engine.engine import engine_of
 from scoreline.engine.failures import explained
 from scoreline.engine.filesystem import is_remote
@@ -78,6 +78,7 @@ class IngestReport(Report):
         ]
 
 
+@logged("ingest")
 @step
 def ingest_events(context: Context, source: str) -> IngestReport:
     """Read one source, quarantine what is bad, merge the rest into `user_history` in one commit.
@@ -110,6 +111,7 @@ def merge_source(context: Context, source: Place, settings: EventsSettings) -> I
 
 def _ingested(context: Context, source: Place, settings: EventsSettings, scratch: Table) -> IngestReport:
     name, shape, now = without_credentials(str(source)), context.settings.histories, context.now
+    context.record.say(source=name)
     history = history_table(context.tables, context.keys, buckets=shape.buckets)
     quarantine = quarantine_table(context.tables)
     news = _news(context.spark, source, settings, history)
@@ -135,7 +137,10 @@ def _ingested(context: Context, source: Place, settings: EventsSettings, scratch
             told = seen() if users and seen else None
             found: Any = told or checked.agg(*counts).first().asDict()  # type: ignore[union-attr]
         rows_read, rows_good = int(found["read"]), int(found["good"])
+        context.record.say(rows_read=rows_read, rows_good=rows_good, users_in_source=users)
         reasons, example = quarantine_bad(quarantine, checked, now=now) if rows_good < rows_read else ({}, "")
+        context.record.say(bad_rows=reasons)
+        context.record.lap("read")
         if rows_read or not (news or isinstance(source, Files)):  # a new file may have a header only
             _require_usable(name, rows_read, rows_good, reasons, settings, example=example)
         changed, version = 0, before[0].version
@@ -145,12 +150,15 @@ def _ingested(context: Context, source: Place, settings: EventsSettings, scratch
             changed, version = merge_histories(
                 history, incoming, before, note, shape=shape, now=now, partitions=context.partitions
             )
+        context.record.lap("merge")
         beyond = beyond_window(history, now=now) if changed else (0, 0)
         if news and rows_read:
             # after the merge: a crash between the two reads these rows again, and loses none
             history.set_property(news.key, news.mark)
             version = history.version()
     read = (name, rows_read, rows_good, rows_read - rows_good)
+    context.record.users = changed
+    context.record.wrote(history.name, version)
     return IngestReport(*read, users, changed, version, reasons, drift, *beyond)
 
 

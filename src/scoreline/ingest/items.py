@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 from pyspark.sql import functions as F
 
-from scoreline.context import Context, step
+from scoreline.context import Context, logged, step
 from scoreline.engine.failures import explained
 from scoreline.engine.frames import count
 from scoreline.engine.sql import quoted
 from scoreline.errors import ConfigurationError
+from scoreline.redaction import without_credentials
 from scoreline.report import Report
 from scoreline.sources.reader import read_source
 from scoreline.sources.values import key, require_kinds
@@ -26,6 +27,7 @@ class ItemsReport(Report):
         return f"{self.source}: {self.items:,} items"
 
 
+@logged("ingest")
 @step
 def ingest_items(context: Context, source: str) -> ItemsReport:
     """Replace the catalogue `items` from a file; a bad or repeated id is left out."""
@@ -51,4 +53,6 @@ def ingest_items(context: Context, source: str) -> ItemsReport:
     )
     with explained(f"{source} could not be read"):
         table.write(unique.coalesce(1), "overwrite")
+    context.record.say(source=without_credentials(source))
+    context.record.wrote(table.name, table.version())
     return ItemsReport(source, count(table.read()))

@@ -12,14 +12,18 @@ from scoreline.config.settings import Settings
 from scoreline.context import Context, open_context, step
 from scoreline.engine.engine import engine_of
 from scoreline.engine.frames import count
-from scoreline.errors import ScorelineError, told
+from scoreline.errors import InputError, ScorelineError, told
 from scoreline.hashing import verify
+from scoreline.operations.freshness import measure
+from scoreline.operations.log import last_of_each
 from scoreline.operations.repair import doubled
+from scoreline.pipeline.published import published_table
 from scoreline.pipeline.staging import PREFIX, SCRATCH
 from scoreline.registry.files import abandoned, download
 from scoreline.registry.versions import pin
 from scoreline.report import Report
 from scoreline.tables.names import PUBLISHED, TABLES
+from scoreline.tables.reading import Readers, open_readers
 
 Verdict = Literal["ok", "warn", "bad"]
 
@@ -76,6 +80,7 @@ def examine(settings: Settings) -> DoctorReport:
     checks += _guarded("registry", lambda: _model(settings))
     for made in context:
         checks += _tables(made)
+    checks += _guarded("last runs", lambda: list(_last_runs(open_readers(settings))))
     return DoctorReport(tuple(checks))
 
 
@@ -167,6 +172,28 @@ def _table(context: Context, name: str) -> Iterator[Check]:
         yield Check(f"table {name}", "ok", said)
     if name in _ONE_ROW_EACH and (twice := count(doubled(table.read()))):
         yield Check(f"table {name}", "bad", f"{twice:,} users have two rows", _ONE_ROW_EACH[name])
+
+
+def _last_runs(readers: Readers) -> Iterator[Check]:
+    """What was last tried and last done; a run that failed since is one thing, a schedule that stopped another."""
+    for kind, last in last_of_each(readers).items():
+        done = f"done {last['done_at']:%Y-%m-%d %H:%M} UTC" if last["done_at"] else "no other is in the log"
+        if last["done_at"] == last["tried_at"]:
+            yield Check(f"last {kind}", "ok", f"{done}: {last['state']}")
+            continue
+        said = f"tried {last['tried_at']:%Y-%m-%d %H:%M} UTC: {last['state']}; {done}"
+        verdict: Verdict = "ok" if last["state"] == "running" else "warn"
+        yield Check(f"last {kind}", verdict, said, f"scoreline log --kind {kind}, and scoreline log RUN: why.")
+    if readers.settings.freshness is None:
+        return
+    try:
+        target = published_table(readers, readers.settings.name)
+    except InputError:
+        target = None
+    found = measure(readers, target, now=datetime.now(UTC))
+    if found is not None and found.fresh_share is not None:
+        said = str(found).splitlines()[-1].split(maxsplit=1)[1]
+        yield Check("freshness", "warn" if found.stale else "ok", said, "See the last runs, then scoreline run.")
 
 
 def _leftovers(context: Context) -> Iterator[Check]:

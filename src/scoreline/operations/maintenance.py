@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from scoreline.context import Context, step
+from scoreline.context import Context, logged, step
 from scoreline.engine.failures import explained
 from scoreline.errors import InputError
 from scoreline.pipeline.staging import clean_staging
@@ -31,6 +31,7 @@ class Maintained(Report):
         return "\n".join([*lines, *([f"{self.removed} leftover(s) of dead runs removed"] if self.removed else [])])
 
 
+@logged("vacuum")
 @step
 def vacuum(context: Context, *, retain: timedelta = LEAST) -> Maintained:
     """Delete files that no version of the last `retain` needs, and what runs left behind that nobody took up.
@@ -53,9 +54,11 @@ def vacuum(context: Context, *, retain: timedelta = LEAST) -> Maintained:
     for folder in abandoned(context.settings.model_folder):
         shutil.rmtree(folder, ignore_errors=True)
         removed += 1
+    context.record.say(files=files, removed=removed)
     return Maintained(files, removed)
 
 
+@logged("optimize")
 @step
 def optimize(context: Context) -> Maintained:
     """Put small files together; rows, runs and rollback stay as they are."""
@@ -64,6 +67,7 @@ def optimize(context: Context) -> Maintained:
         for table in _existing(context):
             table.optimize()
             files[table.name] = _files(table)
+    context.record.say(files=files)
     return Maintained(files, 0)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from scoreline.context import Context, step
+from scoreline.context import Context, logged, step
 from scoreline.engine.engine import engine_of
 from scoreline.engine.failures import explained
 from scoreline.engine.frames import count
@@ -35,6 +35,7 @@ def doubled(history: DataFrame) -> DataFrame:
     return history.groupBy(USER_ID).agg(F.count(F.lit(1)).alias("rows")).where("rows > 1").select(USER_ID)
 
 
+@logged("repair")
 @step
 def repair_histories(context: Context) -> RepairReport:
     """Give each user of `user_history` one row again, with the events of all that there are.
@@ -61,4 +62,6 @@ def repair_histories(context: Context) -> RepairReport:
             )
             whole = rows.join(F.broadcast(users), on=USER_ID, how="left_anti").unionByName(mended)
             table.write(whole, "overwrite", {"userMetadata": Repaired(users=found).text()})
-        return RepairReport(found, table.version())
+        context.record.users = found
+        context.record.wrote(table.name, after := table.version())
+        return RepairReport(found, after)

@@ -1,28 +1,31 @@
-"""The state of a pipeline as its tables tell it: versions, what is published, how fresh it is, the last runs."""
+"""The state of a pipeline as its tables tell it: versions, what is published and how fresh, what was done and tried."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from scoreline.errors import InputError
+from scoreline.operations.freshness import Freshness, measure
+from scoreline.operations.log import last_of_each, line, read_log
 from scoreline.pipeline.published import published_table
 from scoreline.report import Report
 from scoreline.tables.history import published_commit
-from scoreline.tables.names import PUBLISHED, SCORED_AT, TABLES
-from scoreline.tables.reading import Readers, TableReader, records
+from scoreline.tables.names import PUBLISHED, TABLES
+from scoreline.tables.reading import Readers, TableReader
 
 
 @dataclass(frozen=True)
 class Status(Report):
-    """Tables with their versions, what is published, and the last runs."""
+    """Tables with their versions, what is published and how fresh that is, what was last tried and done, the last runs.
+
+    `stale`: the promise of `freshness` is broken.
+    """
 
     tables: list[dict[str, Any]]
     published: dict[str, Any] | None
-    freshness: dict[str, Any] | None
+    freshness: Freshness | None
+    stale: bool
+    last: dict[str, dict[str, Any]]
     runs: list[dict[str, Any]]
 
     def __str__(self) -> str:
@@ -37,20 +40,14 @@ class Status(Report):
                 f"published  run {p.get('run_id')} with {p.get('model')} version {p.get('model_version')}, "
                 f"table version {p['version']}"
             )
-        if self.freshness and self.freshness.get("oldest"):
-            lines.append(
-                f"freshness  rows scored between {_when(self.freshness['oldest'])} and "
-                f"{_when(self.freshness['newest'])}"
-            )
-        lines.append("last runs")
-        lines += [
-            f"  {r['run_id']:<24} {r['kind']:<9} {r['state']:<12} {r['users']:>10,} users  {_when(r['started_at'])}"
-            for r in self.runs
-        ]
-        return "\n".join(lines)
+        if said := str(self.freshness or ""):
+            lines.append(said)
+        if self.last:
+            lines += ["last tried and done", *[_tried(kind, last) for kind, last in self.last.items()]]
+        return "\n".join([*lines, "last runs", *[f"  {line(run)}" for run in self.runs]])
 
 
-def status(readers: Readers, *, last: int = 5) -> Status:
+def status(readers: Readers, *, last: int = 5, now: datetime | None = None) -> Status:
     """The state of the pipeline as the tables tell it."""
     there = [readers.table(name) for name in TABLES]
     existing = {table.name: table for table in there if table.exists()}
@@ -65,9 +62,14 @@ def status(readers: Readers, *, last: int = 5) -> Status:
         if found
         else None
     )
-    runs = _last_runs(existing["runs"], last) if "runs" in existing else []
+    freshness = measure(readers, target, now=now or datetime.now(UTC))
     return Status(
-        [_table_state(table) for table in existing.values()], published, _freshness(target) if target else None, runs
+        [_table_state(table) for table in existing.values()],
+        published,
+        freshness,
+        freshness is not None and freshness.stale,
+        last_of_each(readers),
+        read_log(readers, last=last).runs,
     )
 
 
@@ -83,24 +85,12 @@ def _table_state(table: TableReader) -> dict[str, Any]:
     return {"table": table.name, "rows": table.count(), "version": commit.version, "changed_at": _utc(commit.at)}
 
 
-def _freshness(target: TableReader) -> dict[str, Any]:
-    oldest, newest, users = [], [], 0
-    for batch in target.batches([SCORED_AT]):
-        users += batch.num_rows
-        bounds = pc.min_max(batch[0].cast(pa.int64()))
-        oldest.append(bounds["min"].as_py())
-        newest.append(bounds["max"].as_py())
-    return {"oldest": _at(min, oldest), "newest": _at(max, newest), "users": users}
-
-
-def _at(end: Callable[[list[int]], int], micros: list[int | None]) -> datetime | None:
-    known = [at for at in micros if at is not None]
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=end(known)) if known else None
-
-
-def _last_runs(table: TableReader, last: int) -> list[dict[str, Any]]:
-    rows = table.rows(["run_id", "kind", "state", "started_at", "finished_at", "model", "users"])
-    return records(rows.sort_by([("started_at", "descending")]).slice(0, last))
+def _tried(kind: str, last: dict[str, Any]) -> str:
+    tried, done = last["tried_at"], last["done_at"]
+    if tried == done:
+        return f"  {kind:<9} {_when(done)}  {last['state']}"
+    before = f"done {_when(done)}" if done else "none is done in the log"
+    return f"  {kind:<9} {_when(tried)}  {last['state']}; {before}"
 
 
 def _utc(moment: datetime) -> datetime:

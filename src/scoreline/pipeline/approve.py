@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from getpass import getuser
 
-from scoreline.context import Context, step
+from scoreline.context import Context, logged, step
 from scoreline.engine.failures import explained
 from scoreline.errors import InputError
+from scoreline.pipeline.inputs import read_name
 from scoreline.pipeline.publish import Approval, publish_audited
 from scoreline.pipeline.published import run_of
-from scoreline.pipeline.records import Clock
 from scoreline.pipeline.slices import counted
 from scoreline.pipeline.staging import LEFT, Staging, find_run
 from scoreline.report import Report
@@ -38,6 +38,7 @@ class ApprovalReport(Report):
         return "\n".join(lines)
 
 
+@logged("approve")
 @step
 def approve_run(context: Context, run_id: str, *, reason: str) -> ApprovalReport:
     """Publish the staged rows of a run that the audit refused.
@@ -48,7 +49,11 @@ def approve_run(context: Context, run_id: str, *, reason: str) -> ApprovalReport
     if not reason.strip():
         raise InputError('Say why: --reason "a sentence that somebody can understand in a month".')
     with exclusive(context.settings, context.tables, "run"), explained(f"run {run_id} could not be published"):
+        context.record.run_id = run_id
         staging = find_run(context.tables, run_id)
+        lineage = staging.manifest.lineage
+        context.record.model = f"{lineage.model} version {lineage.model_version}"
+        context.record.read(read_name(context.settings, lineage.input), lineage.input_version)
         target = context.tables.table(staging.manifest.lineage.target)
         _require_whole(staging)
         _require_newest(staging, target)
@@ -56,7 +61,7 @@ def approve_run(context: Context, run_id: str, *, reason: str) -> ApprovalReport
         if not (figures["scored"] or figures["left"]):
             raise InputError(f"Nobody was scored in run {run_id}: there is nothing to publish. Mend the model first.")
         approval = Approval(getuser(), reason)
-        outcome = publish_audited(context, staging, figures, approval=approval, clock=Clock())
+        outcome = publish_audited(context, staging, figures, approval=approval)
     broken = tuple(map(str, outcome.gates))
     version = staging.manifest.lineage.target_version if outcome.version is None else outcome.version
     return ApprovalReport(run_id, broken, approval.by, reason, outcome.metrics.scored, target.location, version)

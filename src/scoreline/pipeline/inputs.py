@@ -218,3 +218,8 @@ def quarantine_unkeyed(tables: Tables, inputs: Inputs, *, now: datetime) -> int:
             return 0
         quarantine_bad(quarantine_table(tables), rows, now=now)
     return found
+
+
+def read_name(settings: Settings, name: str) -> str:
+    """What the run log calls an input: our own table by its name, another by where it is."""
+    return "user_history" if settings.input is None else name

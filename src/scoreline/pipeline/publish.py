@@ -7,7 +7,7 @@ manifest.
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -24,16 +24,15 @@ from scoreline.pipeline.changes import ForNextRun
 from scoreline.pipeline.fence import overtaken, replace_all, replace_some, superseded
 from scoreline.pipeline.manifest import Lineage, Manifest
 from scoreline.pipeline.reasons import why_failed
-from scoreline.pipeline.records import Clock, State, record_run
 from scoreline.pipeline.staging import Staging, discard
+from scoreline.registry.run_log import log_run
+from scoreline.runs.record import Record
 from scoreline.tables import schema
 from scoreline.tables.commit_note import Publication
 from scoreline.tables.delta import Table, Tables
 from scoreline.tables.names import BUCKET, HISTORY_HASH, USER_ID
 
 log = logging.getLogger(__name__)
-
-_STATES: dict[type[ScorelineError], State] = {AuditRefused: "refused", Superseded: "superseded"}
 
 
 @dataclass(frozen=True)
@@ -64,53 +63,72 @@ def publish_audited(
     quarantined: int = 0,
     told: ForNextRun | None = None,
     approval: Approval | None = None,
-    clock: Clock,
 ) -> Outcome:
     """Audit what is staged and publish it in one commit; how it ends is recorded, however it ends.
 
     `counted`: the figures of the staged rows. Raises AuditRefused, if nobody approves, Superseded or NotUnique.
     """
-    tables, settings, manifest = context.tables, context.settings, staging.manifest
+    tables, settings, manifest, record = context.tables, context.settings, staging.manifest, context.record
     target = tables.table(manifest.lineage.target)
     with failure_recorded(context, staging), explained(f"run {manifest.run_id} could not be audited"):
         metrics = audit_metrics(
             staging, target, counted, sample_users=settings.audit.sample_users, quarantined=quarantined
         )
-        clock.lap("audit")
-    with failure_recorded(context, staging, metrics):
-        gates = _judged(staging, metrics, settings.audit, approved=approval is not None)
+        record.lap("audit")
+        record.users = metrics.scored
+        record.say(**metrics.known())
+    with failure_recorded(context, staging):
+        gates = _judged(staging, metrics, settings.audit, record, approved=approval is not None)
         with explained(f"the failures of run {manifest.run_id} could not be recorded"):
             if metrics.failed:
                 record_failures(tables, context.keys, staging)
         if not (metrics.scored or metrics.left):
             staging.table.drop()
-            record_run(tables, settings, manifest, metrics, state="only_failures", started_at=context.now)
+            record.state = "only_failures"
+            _log_to_mlflow(context, manifest, record)
             return Outcome(metrics, None, gates)
         note = publication(
             manifest, pipeline=settings.name, metrics=metrics, told=told, approval=approval, broken=gates
         )
         with explained(f"run {manifest.run_id} could not be published"):
             version = publish_staged(target, staging, metrics, note)
-    clock.lap("publish")
+    record.lap("publish")
     discard(tables, staging)
-    said = {} if approval is None else {"approved_by": approval.by, "approval": approval.reason, "broken": note.broken}
-    record_run(
-        tables,
-        settings,
-        manifest,
-        metrics,
-        state="published" if approval is None else "approved",
-        started_at=context.now,
-        version=version,
-        figures={**said, **clock.named()},
-    )
-    clock.lap("record")
+    if approval is not None:
+        record.say(approved_by=approval.by, approval=approval.reason, broken=note.broken)
+    record.wrote(manifest.lineage.target, version)
+    record.state = "published" if approval is None else "approved"
+    _log_to_mlflow(context, manifest, record)
+    record.lap("record")
     return Outcome(metrics, version, gates)
 
 
+def _log_to_mlflow(context: Context, manifest: Manifest, record: Record) -> None:
+    """The MLflow run of a scoring run; what it was, what it found, what it read and wrote."""
+    lineage = manifest.lineage
+    location = context.tables.table(lineage.target).location
+    version = record.facts.get("written", {}).get(lineage.target)
+    log_run(
+        context.settings,
+        run_id=manifest.run_id,
+        state=str(record.state),
+        params={
+            "model": f"{lineage.model} version {lineage.model_version}",
+            "rules_hash": lineage.rules_hash,
+            "k": lineage.k,
+            "fraction": manifest.fraction,
+        },
+        figures={**record.facts, **{f"{step}_seconds": seconds for step, seconds in record.laps.items()}},
+        tables={
+            "input": (lineage.input, lineage.input_version),
+            **({} if version is None else {"output": (location, version)}),
+        },
+    )
+
+
 @contextmanager
-def failure_recorded(context: Context, staging: Staging, metrics: AuditMetrics | None = None) -> Iterator[None]:
-    """What goes wrong inside stands in `runs` and in MLflow, with the figures there are; the error goes on.
+def failure_recorded(context: Context, staging: Staging) -> Iterator[None]:
+    """What goes wrong inside stands in MLflow with the figures there are; the error goes on, and into `runs`.
 
     A run that fails because a newer one has published and tidied up says so.
     """
@@ -123,22 +141,19 @@ def failure_recorded(context: Context, staging: Staging, metrics: AuditMetrics |
             error = superseded(target)
         if isinstance(error, NotUnique):
             staging.table.drop()  # an input without versions would find these rows again, mended or not
-        record_run(
-            context.tables,
-            context.settings,
-            manifest,
-            metrics,
-            state=_STATES.get(type(error), "failed"),
-            started_at=context.now,
-            figures={"error": str(error), "staging": staging.table.name},
-        )
+        context.record.fail(error, str(error))
+        context.record.say(staging=staging.table.name)
+        _log_to_mlflow(context, manifest, context.record)
         raise error from None
 
 
-def _judged(staging: Staging, metrics: AuditMetrics, limits: AuditSettings, *, approved: bool) -> tuple[Gate, ...]:
+def _judged(
+    staging: Staging, metrics: AuditMetrics, limits: AuditSettings, record: Record, *, approved: bool
+) -> tuple[Gate, ...]:
     """The limits that are broken; raises AuditRefused if one of them refuses, and nobody has approved."""
     manifest = staging.manifest
     gates = evaluate_gates(metrics, limits, whole_table=manifest.whole_table, selected=manifest.selection is not None)
+    record.say(limits=[asdict(gate) for gate in gates])
     refusing = tuple(gate for gate in gates if gate.refuses)
     if approved:
         return refusing

@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 
 from scoreline.config.settings import Settings
-from scoreline.context import Context, step
+from scoreline.context import Context, logged, step
 from scoreline.engine.failures import explained
 from scoreline.errors import InputError, RunFailed, ScorelineError
 from scoreline.export.export import ExportReport, export
 from scoreline.pipeline.fence import rollback
 from scoreline.pipeline.published import published_table
-from scoreline.pipeline.records import record
 from scoreline.registry.versions import pin
 from scoreline.report import Report
 from scoreline.tables.delta import Table
@@ -49,6 +48,7 @@ class RollbackReport(Report):
         )
 
 
+@logged("rollback")
 @step
 def roll_back(context: Context, *, run_id: str | None = None) -> RollbackReport:
     """Bring the table back to what `run_id` (default: the run before the current one) had published.
@@ -60,15 +60,11 @@ def roll_back(context: Context, *, run_id: str | None = None) -> RollbackReport:
     with exclusive(context.settings, context.tables, "run"), explained("the rollback failed"):
         table = published_table(context.tables, context.settings.name, run_id=run_id)
         note, restored, version = rollback(table, run_id=run_id)
-    record(
-        context.tables,
-        run_id=str(note.run_id),
-        kind="rollback",
-        state="done",
-        started_at=context.now,
-        users=note.users or 0,
-        figures=note.fields(),
-    )
+    record = context.record
+    record.users, record.model = note.users or 0, f"{note.model} version {note.model_version}"
+    record.say(to_run=note.run_id)
+    record.read(table.name, restored)
+    record.wrote(table.name, version)
     return RollbackReport(
         str(note.run_id),
         note.model,

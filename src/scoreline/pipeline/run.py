@@ -5,9 +5,11 @@ Level-triggered: a run looks at what the tables hold, not at what it remembers, 
 
 import logging
 from collections.abc import Iterable
+from dataclasses import asdict
 from uuid import uuid4
 
-from scoreline.context import Context, step
+from scoreline.config.settings import Settings
+from scoreline.context import Context, logged, step
 from scoreline.engine.failures import explained
 from scoreline.engine.frames import count
 from scoreline.errors import AuditRefused, InputError
@@ -15,21 +17,22 @@ from scoreline.pipeline.audit import users_gate
 from scoreline.pipeline.changes import ForNextRun, for_next_run
 from scoreline.pipeline.due_users import Due, count_due, find_due
 from scoreline.pipeline.fence import note_verified
-from scoreline.pipeline.inputs import quarantine_unkeyed
+from scoreline.pipeline.inputs import quarantine_unkeyed, read_name
 from scoreline.pipeline.manifest import Lineage, Manifest
 from scoreline.pipeline.plan import Plan, PlanReport
 from scoreline.pipeline.progress import Progress, silent
 from scoreline.pipeline.publish import failure_recorded, publish_audited
-from scoreline.pipeline.records import Clock
 from scoreline.pipeline.run_report import RunReport
 from scoreline.pipeline.slices import stage_slices
 from scoreline.pipeline.snapshot import RunSnapshot, open_run
 from scoreline.pipeline.staging import Staging, clean_staging, find_staging
+from scoreline.runs.record import Record
 from scoreline.tables.lock import exclusive
 
 log = logging.getLogger(__name__)
 
 
+@logged("run")
 @step
 def run(
     context: Context,
@@ -50,36 +53,39 @@ def run(
     RunInProgress, InputError or ConfigurationError. An interrupted run
     is taken up from its staged slices if its inputs are the same.
     """
-    settings, tables = context.settings, context.tables
+    settings, tables, record = context.settings, context.tables, context.record
     with exclusive(settings, tables, "run"), explained("the run failed"):
-        clock = Clock()
         snapshot = open_run(context, fraction=fraction, full_refresh=full_refresh, users=users, verify=verify)
+        _pinned(settings, record, snapshot)
         staging = _interrupted(context, snapshot, restart=restart)
         if staging is not None:
             snapshot = snapshot.as_of(staging.manifest.began)
-        clock.lap("open")
+        record.lap("open")
         with find_due(snapshot) as due:
             if staging is None:
                 plan = _planned(context, snapshot, due)
                 if plan.due == 0:
                     clean_staging(tables)
+                    record.state = "nothing_due"
                     return _nothing_due(snapshot, plan, due)
                 _require_users(context, snapshot, plan)
                 manifest = new_manifest(context, snapshot, plan, compared=due.compared)
                 staging = Staging.new(tables, snapshot.dependencies(settings), manifest)
-            clock.lap("plan")
+            manifest = staging.manifest
+            record.run_id = manifest.run_id
+            record.say(reasons=manifest.reasons, to_score=manifest.to_score, resumed_slices=len(staging.done))
+            record.lap("plan")
             with failure_recorded(context, staging), explained(f"run {staging.manifest.run_id} failed"):
                 quarantined = quarantine_unkeyed(tables, snapshot.inputs, now=context.now)
                 counted = stage_slices(context, snapshot, staging, due, progress)
                 snapshot.inputs.require_same_files()
-            clock.lap("score")
+            record.lap("score")
         outcome = publish_audited(
             context,
             staging,
             counted,
             quarantined=quarantined,
             told=told_next(snapshot, staging.manifest),
-            clock=clock,
         )
     published = outcome.version is not None
     return RunReport(
@@ -91,7 +97,7 @@ def run(
         version=snapshot.target_version if outcome.version is None else outcome.version,
         resumed_slices=len(staging.done),
         audit=outcome.metrics,
-        seconds=clock.laps,
+        seconds=record.laps,
         warnings=tuple(map(str, outcome.gates)),
         verification=due.verification,
         asked=due.asked,
@@ -115,6 +121,18 @@ def plan_run(
         len(plan.slices),
         plan.whole_table,
         due.asked,
+    )
+
+
+def _pinned(settings: Settings, record: Record, snapshot: RunSnapshot) -> None:
+    """What the run is made of, as the run log tells it."""
+    record.model = snapshot.model
+    record.read(read_name(settings, snapshot.inputs.name), snapshot.inputs.version)
+    record.read(snapshot.target.name, snapshot.target_version)
+    record.say(
+        rules_hash=snapshot.rules.hash,
+        fraction=snapshot.fraction,
+        input_version=snapshot.inputs.version,
     )
 
 
@@ -159,7 +177,9 @@ def _nothing_due(snapshot: RunSnapshot, plan: Plan, due: Due) -> RunReport:
 def _require_users(context: Context, snapshot: RunSnapshot, plan: Plan) -> None:
     """Raise AuditRefused if there are far fewer users than are published; nothing has been scored by then."""
     before = count(snapshot.published()) if plan.leaving else 0
-    for gate in users_gate(plan.users, before, context.settings.audit):
+    gates = users_gate(plan.users, before, context.settings.audit)
+    context.record.say(reasons=plan.reasons, limits=[asdict(gate) for gate in gates])
+    for gate in gates:
         if gate.refuses:
             raise AuditRefused(
                 f"Nothing was scored or published: {gate}. Is the input of {snapshot.inputs.name} complete? If users "

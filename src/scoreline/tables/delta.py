@@ -27,7 +27,7 @@ from scoreline.engine.thrown import engine_errors
 from scoreline.errors import InputError, RunFailed
 from scoreline.tables.commit_note import Note, read_note
 from scoreline.tables.history import Commit
-from scoreline.tables.names import place
+from scoreline.tables.names import PROPERTIES, place
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,6 @@ _SETTING = {  # a MERGE takes no options; these are the session's words for them
     "txnAppId": "spark.databricks.delta.write.txnAppId",
     "txnVersion": "spark.databricks.delta.write.txnVersion",
 }
-_PROPERTIES = {"delta.enableDeletionVectors": "true", "delta.dataSkippingNumIndexedCols": "2"}
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class Table:
             self._check_schema(schema)
             return
         columns = ", ".join(_column(field) for field in schema)
-        wanted = {**_PROPERTIES, **(properties or {})}
+        wanted = {**PROPERTIES, **(properties or {})}
         pairs = ", ".join(f"{literal(key)} = {literal(value)}" for key, value in wanted.items())
         statement = f"CREATE TABLE IF NOT EXISTS {self.identifier} ({columns}) USING DELTA TBLPROPERTIES ({pairs})"
         try:

@@ -1,11 +1,13 @@
 """A table's log by delta-rs, without Spark: its versions, its commits as Spark tells them, what it asks of readers."""
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
@@ -13,7 +15,7 @@ from deltalake.exceptions import DeltaError
 from scoreline.tables.commit_note import read_note
 from scoreline.tables.history import Commit
 
-__all__ = ["log_commits", "open_log", "unheeded_by_readers", "unheeded_by_writers", "unknown_feature"]
+__all__ = ["first_commit", "log_commits", "open_log", "unheeded_by_readers", "unheeded_by_writers", "unknown_feature"]
 
 _METRICS = {"num_target_rows_inserted": "numTargetRowsInserted", "num_target_rows_updated": "numTargetRowsUpdated"}
 _OPERATIONS = {"ADD COLUMN": "ADD COLUMNS"}
@@ -31,6 +33,56 @@ _UNKNOWN = re.compile(r"Feature '(\w+)' is not supported|Column mapping is enabl
 def open_log(location: str, version: int | None = None, options: Mapping[str, str] | None = None) -> DeltaTable:
     """The log of a version; raises delta-rs' errors (`unknown_feature` tells one of them)."""
     return DeltaTable(location, version=version, storage_options=dict(options) if options else None)
+
+
+def first_commit(location: str, schema: str, properties: Mapping[str, str]) -> None:
+    """Make the table's first commit unless somebody else just does; what is written is what Spark would write.
+
+    `schema` is Spark's and Delta's JSON of it.
+    """
+    log = Path(location, "_delta_log")
+    log.mkdir(parents=True, exist_ok=True)
+    now = int(datetime.now(UTC).timestamp() * 1000)
+    features = ["appendOnly", "deletionVectors", "invariants"]
+    actions: list[dict[str, Any]] = [
+        {
+            "commitInfo": {
+                "timestamp": now,
+                "operation": "CREATE TABLE",
+                "operationParameters": {},
+                "engineInfo": "scoreline",
+            }
+        },
+        {
+            "protocol": {
+                "minReaderVersion": 3,
+                "minWriterVersion": 7,
+                "readerFeatures": ["deletionVectors"],
+                "writerFeatures": features,
+            }
+        },
+        {
+            "metaData": {
+                "id": str(uuid4()),
+                "format": {"provider": "parquet", "options": {}},
+                "schemaString": schema,
+                "partitionColumns": [],
+                "configuration": dict(properties),
+                "createdTime": now,
+            }
+        },
+    ]
+    fresh = log / f".{uuid4().hex}.tmp"
+    with fresh.open("w", encoding="utf-8") as file:
+        file.write("".join(json.dumps(action) + "\n" for action in actions))
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(fresh, log / f"{0:020d}.json")
+    except FileExistsError:
+        pass
+    finally:
+        fresh.unlink()
 
 
 def unknown_feature(error: DeltaError) -> str | None:

@@ -5,13 +5,12 @@ delta-rs would ask for features that older readers do not know.
 """
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -32,9 +31,10 @@ from scoreline.engine.sql import quoted
 from scoreline.errors import InputError
 from scoreline.tables.added_files import added, stats_columns
 from scoreline.tables.commit_note import Note
-from scoreline.tables.delta import _PROPERTIES, _RETENTION, Table, _interval, committed
-from scoreline.tables.delta_log import log_commits, open_log, unheeded_by_writers, unknown_feature
+from scoreline.tables.delta import _RETENTION, Table, _interval, committed
+from scoreline.tables.delta_log import first_commit, log_commits, open_log, unheeded_by_writers, unknown_feature
 from scoreline.tables.history import Commit
+from scoreline.tables.names import PROPERTIES
 
 _FRESH = "_fresh-"  # readers and VACUUM pass over names that begin with _
 
@@ -62,7 +62,7 @@ class EmbeddedTable(Table):
         if self.exists():
             self._check_schema(schema)
             return
-        _first_commit(self.location, schema, {**_PROPERTIES, **(properties or {})})
+        first_commit(self.location, schema.json(), {**PROPERTIES, **(properties or {})})
 
     def add_column(self, field: T.StructField) -> None:
         if field.name in self._schema().names:
@@ -117,7 +117,7 @@ class EmbeddedTable(Table):
             schema = rows.schema if isinstance(rows, DataFrame) else _spark_schema(rows.schema)
             # as Spark does: what a first write happens to have no null in may get one later
             fields = [T.StructField(field.name, field.dataType, True, field.metadata) for field in schema]
-            _first_commit(self.location, T.StructType(fields), {**_PROPERTIES, **given})
+            first_commit(self.location, T.StructType(fields).json(), {**PROPERTIES, **given})
         log = self._log()
         if _is_behind(log, stamp):
             return
@@ -260,53 +260,6 @@ def _is_behind(log: DeltaTable, stamp: _Stamp) -> bool:
 
 def _new(name: str) -> str:
     return 'new."' + name.replace('"', '""') + '"'
-
-
-def _first_commit(location: str, schema: T.StructType, properties: Mapping[str, str]) -> None:
-    """Make the table's first commit unless somebody else just does; what is written is what Spark would write."""
-    log = Path(location, "_delta_log")
-    log.mkdir(parents=True, exist_ok=True)
-    now = int(datetime.now(UTC).timestamp() * 1000)
-    features = ["appendOnly", "deletionVectors", "invariants"]
-    actions: list[dict[str, Any]] = [
-        {
-            "commitInfo": {
-                "timestamp": now,
-                "operation": "CREATE TABLE",
-                "operationParameters": {},
-                "engineInfo": "scoreline",
-            }
-        },
-        {
-            "protocol": {
-                "minReaderVersion": 3,
-                "minWriterVersion": 7,
-                "readerFeatures": ["deletionVectors"],
-                "writerFeatures": features,
-            }
-        },
-        {
-            "metaData": {
-                "id": str(uuid4()),
-                "format": {"provider": "parquet", "options": {}},
-                "schemaString": schema.json(),
-                "partitionColumns": [],
-                "configuration": dict(properties),
-                "createdTime": now,
-            }
-        },
-    ]
-    fresh = log / f".{uuid4().hex}.tmp"
-    with fresh.open("w", encoding="utf-8") as file:
-        file.write("".join(json.dumps(action) + "\n" for action in actions))
-        file.flush()
-        os.fsync(file.fileno())
-    try:
-        os.link(fresh, log / f"{0:020d}.json")
-    except FileExistsError:
-        pass
-    finally:
-        fresh.unlink()
 
 
 def _deletions(log: DeltaTable) -> dict[str, pa.Array]:

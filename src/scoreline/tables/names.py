@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import pyarrow as pa
 
@@ -24,9 +24,20 @@ RAW = "_raw"  # the row as text,
 MALFORMED = "_malformed"  # and whether it is a line that does not fit the format
 # what a model's results go to: lists of a recommender, outputs of any other
 TARGETS: Mapping[Literal["recommender", "tabular"], str] = {"recommender": "recommendations", "tabular": "predictions"}
+# of each table that is made
+PROPERTIES = {"delta.enableDeletionVectors": "true", "delta.dataSkippingNumIndexedCols": "2"}
 PUBLISHED = tuple(TARGETS.values())
 # all that a pipeline may have
 TABLES = ("user_history", *PUBLISHED, "quarantine", "scoring_errors", "items", "runs", "ingested_files")
+
+# of `runs`: what was done,
+Kind = Literal["ingest", "train", "promote", "run", "approve", "rollback", "export", "optimize", "vacuum", "repair"]
+# and how it ended; docs/codes.md says what each means
+State = Literal[
+    "done", "published", "approved", "nothing_due", "only_failures", "refused", "superseded", "failed", "interrupted"
+]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+STATES: tuple[State, ...] = get_args(State)
 
 
 def place(settings: TablesSettings, name: str) -> str:

@@ -4,7 +4,7 @@ Both ways give the same rows, types and commits. Nothing here writes.
 """
 
 import logging
-import sys
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from scoreline.config.settings import Settings
-from scoreline.engine.installed import is_elsewhere, require_pyspark
+from scoreline.engine.installed import is_on_platform, require_pyspark
 from scoreline.errors import InputError, RunFailed, told
 from scoreline.redaction import redacted
 from scoreline.tables.delta_log import log_commits, open_log, unheeded_by_readers, unknown_feature
@@ -27,7 +27,7 @@ from scoreline.tables.storage_options import storage_options
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-__all__ = ["Readers", "TableReader", "Where", "open_readers", "records"]
+__all__ = ["Readers", "TableReader", "Where", "is_elsewhere", "open_readers", "records"]
 
 log = logging.getLogger(__name__)
 
@@ -110,25 +110,12 @@ class Readers:
 
     def _options(self, location: str) -> Mapping[str, str] | None:
         """How delta-rs reaches a place; None where only a session can."""
-        if self.settings.tables.catalog or self._is_elsewhere():
+        if self.settings.tables.catalog or is_elsewhere(self.settings, self.spark):
             return None
         local = location.removeprefix("file://").removeprefix("file:")
         if "://" not in local:
             return {}
         return storage_options(location, self.settings.spark)
-
-    def _is_elsewhere(self) -> bool:
-        """Whether a path or a store means what a platform, a cluster or another machine says it does."""
-        if is_elsewhere():
-            return True
-        if any(key in self.settings.spark for key in ("spark.remote", "spark.hadoop.fs.defaultFS")):
-            return True
-        if self.spark is None or "pyspark" not in sys.modules:
-            return False
-        from scoreline.engine.choice import is_embedded
-        from scoreline.engine.filesystem import is_remote
-
-        return is_remote(self.spark) and not is_embedded(self.settings, self.spark)
 
     def _by_session(self, name: str) -> TableReader:
         require_pyspark()
@@ -140,6 +127,23 @@ class Readers:
 def open_readers(settings: Settings, spark: "SparkSession | None" = None) -> Readers:
     """The tables of a pipeline to look at; no session is started unless a table needs one."""
     return Readers(settings, spark)
+
+
+def is_elsewhere(settings: Settings, spark: "SparkSession | None" = None) -> bool:
+    """Whether a path or a store means what a platform, a cluster or another machine says it does."""
+    if is_on_platform():
+        return True
+    if any(key in settings.spark for key in ("spark.remote", "spark.hadoop.fs.defaultFS")):
+        return True
+    if spark is None:
+        return False
+    from scoreline.engine.choice import is_embedded
+    from scoreline.engine.filesystem import is_remote
+
+    return is_remote(spark) and not is_embedded(settings, spark)
+
+
+_LOST = re.compile(r"Object at location (\S+) not found")
 
 
 class _Unread(Exception):
@@ -237,6 +241,8 @@ def _told(location: str) -> Iterator[None]:
 
 def _failed(location: str, error: Exception) -> RunFailed:
     log.debug("reading failed", exc_info=error)
+    if (lost := _LOST.search(str(error))) is not None:
+        return RunFailed(f"{location} could not be read: {lost[1]} does not exist, and the table's log names it.")
     where = (
         " Look at the store's address, its settings below spark: and the credentials in the environment "
         "(docs/deploy/storage.md)."

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pyspark.sql import types as T
 
 from scoreline.config.sources import KeyType
-from scoreline.tables.names import BUCKET, HISTORY_HASH, OLDER, RECOMMENDATIONS, SINCE_FIRST, USER_ID
+from scoreline.tables.names import BUCKET, HISTORY_HASH, KINDS, OLDER, RECOMMENDATIONS, SINCE_FIRST, STATES, USER_ID
 
 _SPARK: dict[KeyType, T.DataType] = {"long": T.LongType(), "string": T.StringType()}
 
@@ -177,17 +177,18 @@ def ingested_files() -> T.StructType:
 def runs() -> T.StructType:
     return T.StructType(
         [
-            _field("run_id", T.StringType(), "the run", nullable=False),
-            _field("kind", T.StringType(), "run or rollback"),
             _field(
-                "state",
+                "run_id",
                 T.StringType(),
-                "published, approved, only_failures, refused, failed, superseded; done for a rollback",
+                "the command; a run taken up again has a row an attempt",
+                nullable=False,
             ),
+            _field("kind", T.StringType(), ", ".join(KINDS)),
+            _field("state", T.StringType(), f"how it ended: {', '.join(STATES)}"),
             _field("started_at", T.TimestampType(), "UTC"),
-            _field("finished_at", T.TimestampType(), "UTC"),
-            _field("model", T.StringType(), "name and version"),
-            _field("users", T.LongType(), "users the run was about"),
-            _field("figures", T.StringType(), "counts, durations, versions and audit figures as JSON"),
+            _field("finished_at", T.TimestampType(), "UTC; null for what was interrupted: nobody was there to say"),
+            _field("model", T.StringType(), "name and version; null if no model was looked at"),
+            _field("users", T.LongType(), "users that were scored, changed, sent or taken back"),
+            _field("figures", T.StringType(), "all the rest as JSON: docs/operations.md, The run log"),
         ]
     )

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -10,7 +11,7 @@ from pyspark.sql import functions as F
 
 from scoreline.config.model import TrainSettings
 from scoreline.config.settings import Settings
-from scoreline.context import Context, step
+from scoreline.context import Context, logged, step
 from scoreline.engine.failures import explained
 from scoreline.engine.frames import collected
 from scoreline.engine.memory import bytes_of_memory
@@ -18,6 +19,7 @@ from scoreline.errors import ConfigurationError, InputError
 from scoreline.registry.promotion import Promotion, champion, promote
 from scoreline.registry.versions import require_reachable
 from scoreline.report import Report
+from scoreline.runs.keeping import kept
 from scoreline.sources.rules import ScoringRules, read_rules
 from scoreline.tables.names import SINCE_FIRST, USER_ID
 from scoreline.training.fit import Asked, TrainedVersion, train
@@ -62,6 +64,7 @@ class TrainReport(Report):
         return "\n".join(lines + ([str(self.promotion)] if self.promotion else []))
 
 
+@logged("train")
 @step
 def train_model(context: Context, *, promote: bool = True, force: bool = False) -> TrainReport:
     """Train, evaluate and register a version, then make it the champion unless it is worse than the present one.
@@ -74,23 +77,34 @@ def train_model(context: Context, *, promote: bool = True, force: bool = False) 
     require_reachable(settings.tracking_uri, settings.mlflow.registry_uri)
     rules = read_rules(lambda: context.spark, settings.scoring, settings.keys.item_id)
     uris: dict[str, Any] = {"tracking_uri": settings.tracking_uri, "registry_uri": settings.mlflow.registry_uri}
+    found = histories(context)
+    version = context.tables.table("user_history").version()
+    context.record.read("user_history", version)
+    context.record.lap("read")
     training = train(
-        histories(context),
+        found,
         estimator=wanted.estimator,
         params=dict(wanted.params),
         asked=_asked(wanted, rules),
         name=name,
         experiment=settings.experiment,
-        data_version=f"user_history version {context.tables.table('user_history').version()}",
+        data_version=f"user_history version {version}",
         champion=champion(name, alias, **uris),
         **uris,
     )
+    record = context.record
+    record.model, record.users = f"{training.name} version {training.version}", training.users
+    record.say(**training.metrics, estimator=training.estimator, items=training.items, test_users=training.test_users)
     if not promote:
         return TrainReport(training, None)
     try:
-        return TrainReport(training, promote_model(settings, version=training.version, force=force))
+        promotion = _promoted(settings, version=training.version, force=force)
     except InputError as error:
+        record.state = "refused"
+        record.say(error=str(error))
         return TrainReport(training, None, refused=str(error))
+    record.say(promoted=promotion.version, previous=promotion.previous)
+    return TrainReport(training, promotion)
 
 
 def _asked(wanted: TrainSettings, rules: ScoringRules) -> Asked:
@@ -140,6 +154,18 @@ def _require_memory(rows: DataFrame, share: float, *, stored: int) -> None:
 
 def promote_model(settings: Settings, *, version: str | None, force: bool) -> Promotion:
     """Move the configured alias to a version (default: the newest); `registry.promote` says when that is refused."""
+    with kept(settings, "promote", now=datetime.now(UTC)) as record:
+        try:
+            promotion = _promoted(settings, version=version, force=force)
+        except InputError:
+            record.state = "refused"
+            raise
+        record.model = f"{promotion.name} version {promotion.version}"
+        record.say(previous=promotion.previous)
+        return promotion
+
+
+def _promoted(settings: Settings, *, version: str | None, force: bool) -> Promotion:
     name, alias = _registered(settings)
     wanted = settings.model.train
     return promote(

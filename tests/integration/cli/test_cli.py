@@ -102,9 +102,28 @@ def test_the_whole_way_from_events_to_rollback(terminal: Terminal, tmp_path: Pat
         "recommendations": 60,
         "quarantine": 0,
         "items": 40,
-        "runs": 3,
+        "runs": 12,
     }
-    assert [r["kind"] for r in state["runs"]] == ["rollback", "run", "run"]
+    listed = terminal("log", "--json").report["runs"]
+    assert [(r["kind"], r["state"]) for r in reversed(listed)] == [
+        ("ingest", "done"),
+        ("ingest", "done"),
+        ("train", "done"),
+        ("train", "refused"),
+        ("promote", "done"),
+        ("run", "published"),
+        ("run", "nothing_due"),
+        ("export", "done"),
+        ("export", "done"),
+        ("run", "published"),
+        ("export", "done"),
+        ("rollback", "done"),
+    ]
+    assert state["runs"] == listed[:5]
+    assert [kind for kind, last in state["last"].items() if last["done_at"] is None] == []
+    shown = terminal("log", first["run_id"]).out
+    assert f"{first['run_id']:<24} run       published" in shown
+    assert "    ok   users scored: 60, expected at least 1" in shown
 
 
 @pytest.mark.parametrize(

@@ -91,8 +91,10 @@ def test_an_installation_that_is_well_one_that_is_not_and_what_vacuum_does_about
         "ok    table user_history     60 rows in N files, 0.0 MiB, version 1",
         "ok    table recommendations  60 rows in N files, 0.0 MiB, version 1",
         "ok    table quarantine       0 rows in N files, 0.0 MiB, version 0",
-        "ok    table runs             1 rows in N files, 0.0 MiB, version 1",
+        "ok    table runs             2 rows in N files, 0.0 MiB, version 2",
         "ok    leftovers              none",
+        "ok    last ingest            done 2026-07-01 03:00 UTC: done",
+        "ok    last run               done 2026-07-01 03:00 UTC: published",
         "All is well.",
     ]
     assert well.code == 0
@@ -111,7 +113,7 @@ def test_an_installation_that_is_well_one_that_is_not_and_what_vacuum_does_about
         file.unlink()
     lost = terminal("show", "1")
     assert (lost.code, lost.err.count("\n")) == (1, 1)
-    assert re.match(r"error: show users failed: .*part-\S+\.parquet\.? .*does not exist", lost.err)
+    assert re.match(r"error: \S+/recommendations could not be read: \S+/part-\S+\.parquet does not exist", lost.err)
     ill = terminal("doctor")
     lines = as_told(ill.out, tmp_path)
     wrong = [(line[:5].strip(), line[6:28].strip()) for line in lines if line.startswith(("bad", "warn"))]

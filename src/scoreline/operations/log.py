@@ -1,0 +1,228 @@
+"""The run log as people read it: what was done, what was tried, what is being done, and how each of it ended."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from scoreline.config.section import parse_duration
+from scoreline.errors import InputError
+from scoreline.report import Report
+from scoreline.runs.begun import begun
+from scoreline.tables.names import KINDS, STATES
+from scoreline.tables.reading import Readers, Where, records
+
+__all__ = ["ENDED_WELL", "Logged", "RunLog", "last_of_each", "read_log", "read_run"]
+
+ENDED_WELL = frozenset({"done", "published", "approved", "nothing_due", "only_failures"})
+_LISTED = ["run_id", "kind", "state", "started_at", "finished_at", "model", "users"]
+_MOST = 10
+
+
+@dataclass(frozen=True)
+class RunLog(Report):
+    """Commands, newest first; `state` is running for one that has not ended yet."""
+
+    runs: list[dict[str, Any]]
+
+    def rows(self) -> list[dict[str, object]]:
+        """A row a command."""
+        return [dict(run) for run in self.runs]
+
+    def __str__(self) -> str:
+        return "\n".join(map(line, self.runs)) or "Nothing is in the run log that fits."
+
+
+@dataclass(frozen=True)
+class Logged(Report):
+    """One command as the run log has it: `figures` are what it has said of itself."""
+
+    run_id: str
+    kind: str
+    state: str
+    started_at: datetime
+    finished_at: datetime | None
+    model: str | None
+    users: int | None
+    figures: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        said = dict(self.figures)
+        lines = [line(vars(self))]
+        lines += [f"  {name:<13} {self._shown(name, said.pop(name))}" for name in _SAID if name in said]
+        if limits := said.pop("limits", None):
+            lines += ["  limits", *[f"    {_mark(gate)} {_gate(gate)}" for gate in limits]]
+        if error := said.pop("error", None):
+            lines += ["  error", *[f"    {part}" for part in str(error).splitlines()]]
+        rest = {name: value for name, value in sorted(said.items()) if not isinstance(value, dict | list)}
+        more = [f"{name} {_number(value)}" for name, value in rest.items()]
+        lines += [f"  {'figures' if not place else '':<13} {part}" for place, part in enumerate(_wrapped(more))]
+        return "\n".join(lines)
+
+    @staticmethod
+    def _shown(name: str, value: Any) -> str:
+        if name == "steps":
+            return ", ".join(f"{step} {seconds:.1f} s" for step, seconds in value.items())
+        if isinstance(value, dict):
+            return ", ".join(f"{key} {one}" if one is not None else str(key) for key, one in value.items())
+        if isinstance(value, list):
+            return "; ".join(map(str, value))
+        return str(value)
+
+
+# what stands in a line of its own, in this order
+_SAID = (
+    "command", "source", "destination", "host", "engine", "process", "reasons", "bad_rows", "read", "written",
+    "steps", "configuration", "versions", "approved_by", "approval", "broken", "files",
+)  # fmt: skip
+
+
+def read_log(
+    readers: Readers,
+    *,
+    kind: str | None = None,
+    state: str | None = None,
+    since: str | datetime | timedelta | None = None,
+    last: int | None = None,
+    now: datetime | None = None,
+) -> RunLog:
+    """The run log, newest first. Raises InputError for a kind, a state or a moment that there is none of."""
+    states = (*STATES, "running")
+    for name, value, known in (("kind", kind, KINDS), ("state", state, states)):
+        if value is not None and value not in known:
+            raise InputError(f"--{name} is one of {', '.join(known)}; found {value!r}.")
+    earliest = _moment(since, now or datetime.now(UTC)) if since is not None else None
+    latest = datetime.max.replace(tzinfo=UTC)
+    where = {name: [value] for name, value in (("kind", kind), ("state", state)) if value is not None}
+    found = [
+        run
+        for run in [*_unfinished(readers), *_written(readers, where)]
+        if (earliest is None or run["started_at"] >= earliest)
+        and all(run[name] in values for name, values in where.items())
+    ]
+    # an export within a rollback began with it, and ended before it
+    found.sort(key=lambda run: (run["started_at"], run["finished_at"] or latest), reverse=True)
+    return RunLog(found[:last])
+
+
+def read_run(readers: Readers, run_id: str) -> list[Logged]:
+    """All that the run log has of a run, oldest first: each attempt, its approval. Raises InputError if nothing."""
+    table = readers.table("runs")
+    rows = records(table.rows(where={"run_id": [run_id]})) if table.exists() else []
+    found = [
+        Logged(**{name: row[name] for name in _LISTED}, figures=_figures(row["figures"]))
+        for row in sorted(rows, key=lambda row: row["started_at"])
+    ]
+    names = ("process", "host", "command")
+    found += [
+        Logged(
+            **{name: run[name] for name in _LISTED},
+            figures={name: run[name] for name in names},
+        )
+        for run in _unfinished(readers)
+        if run["run_id"] == run_id
+    ]
+    if not found:
+        some = ", ".join(run["run_id"] for run in read_log(readers, last=_MOST).runs)
+        hint = f" The newest are: {some}." if some else " It is empty."
+        raise InputError(f"No run {run_id} is in the run log {table.location}.{hint}")
+    return found
+
+
+def last_of_each(readers: Readers) -> dict[str, dict[str, Any]]:
+    """By kind: when it was last tried and how that ended, and when it was last done; None if it never was."""
+    found: dict[str, dict[str, Any]] = {}
+    for run in read_log(readers).runs:
+        of_kind = found.setdefault(run["kind"], {"tried_at": run["started_at"], "state": run["state"], "done_at": None})
+        if of_kind["done_at"] is None and run["state"] in ENDED_WELL:
+            of_kind["done_at"] = run["started_at"]
+    return {kind: found[kind] for kind in KINDS if kind in found}
+
+
+def line(run: Mapping[str, Any]) -> str:
+    """A command in one line."""
+    ended = run["finished_at"]
+    took = "" if ended is None else _took((ended - run["started_at"]).total_seconds())
+    users = f"{run['users'] or 0:>10,} users" if run["users"] else f"{'':>16}"
+    return (
+        f"{run['run_id']:<24} {run['kind']:<9} {run['state']:<13} {run['started_at']:%Y-%m-%d %H:%M:%S} UTC "
+        f"{took:>9} {users}  {run['model'] or ''}"
+    ).rstrip()
+
+
+def _written(readers: Readers, where: Where) -> list[dict[str, Any]]:
+    table = readers.table("runs")
+    return records(table.rows(_LISTED, where=where)) if table.exists() else []
+
+
+def _unfinished(readers: Readers) -> list[dict[str, Any]]:
+    """What has begun and not ended on this machine, as rows: it is running, or its process is gone."""
+    return [
+        {
+            "run_id": one.run_id,
+            "kind": one.kind,
+            "state": "running" if one.alive else "interrupted",
+            "started_at": one.started_at,
+            "finished_at": None,
+            "model": None,
+            "users": None,
+            "process": one.process,
+            "host": one.host,
+            "command": one.command,
+        }
+        for one in begun(readers.settings.home)
+    ]
+
+
+def _moment(since: str | datetime | timedelta, now: datetime) -> datetime:
+    if isinstance(since, str):
+        try:
+            found = parse_duration(since)
+        except ValueError:
+            try:
+                found = datetime.fromisoformat(since)
+            except ValueError:
+                raise InputError(
+                    f"--since is a duration such as 12h or 7d, or a moment such as 2026-07-01T03:00; found {since!r}."
+                ) from None
+    else:
+        found = since
+    moment = now - found if isinstance(found, timedelta) else found
+    assert isinstance(moment, datetime)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _figures(text: str | None) -> dict[str, Any]:
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:  # somebody else's row
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _gate(gate: Mapping[str, Any]) -> str:
+    return f"{gate.get('name')}: {_number(gate.get('found'))}, expected {gate.get('limit')}"
+
+
+def _mark(gate: Mapping[str, Any]) -> str:
+    return "ok  " if gate.get("passed") else "warn" if gate.get("warns") else "BAD "
+
+
+def _number(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _took(seconds: float) -> str:
+    whole = max(0, round(seconds))
+    return f"{max(0.0, seconds):.1f} s" if whole < 60 else f"{whole // 60} min {whole % 60:02} s"
+
+
+def _wrapped(parts: Sequence[str], width: int = 90) -> list[str]:
+    lines: list[str] = []
+    for part in parts:
+        if lines and len(lines[-1]) + len(part) + 2 <= width:
+            lines[-1] += f", {part}"
+        else:
+            lines.append(part)
+    return lines

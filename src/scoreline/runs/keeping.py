@@ -1,0 +1,156 @@
+"""The one place that writes `runs`: around a command, whatever it is and however it ends."""
+
+import logging
+import platform
+import shlex
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from scoreline import __version__
+from scoreline.config.settings import Settings
+from scoreline.errors import ScorelineError, told
+from scoreline.hashing import fingerprint
+from scoreline.redaction import redacted
+from scoreline.runs.begun import Begun, left_behind, marked
+from scoreline.runs.record import Record
+from scoreline.tables.names import Kind, place
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+__all__ = ["kept", "kept_if_failed"]
+
+log = logging.getLogger(__name__)
+
+_PACKAGES = ("pyspark", "pyspark-client", "pysail", "delta-spark", "deltalake", "mlflow", "numpy", "pyarrow")
+
+
+@contextmanager
+def kept(settings: Settings, kind: Kind, *, now: datetime, spark: "SparkSession | None" = None) -> Iterator[Record]:
+    """A command is recorded: inside it says what it does; at the end a row of `runs` says that and how it ended.
+
+    `spark`: the session to write by where that cannot be done without one. None: that of this process, or a new one.
+    Those that were interrupted before it get their rows first. A row that cannot be written is a warning, and fails
+    nothing.
+    """
+    from scoreline.runs.usage import Usage
+
+    record, command = Record(kind, now), command_line()
+    record.say(
+        host=socket.gethostname(),
+        command=command,
+        configuration=fingerprint(redacted(settings.model_dump_json())),
+        versions=dict(versions()),
+    )
+    before = Usage.now()
+    with marked(settings.home, record, command):
+        _note_interrupted(settings, spark)
+        try:
+            yield record
+            record.state = record.state or "done"
+        except ScorelineError as error:
+            record.fail(error, str(error))
+            raise
+        except BaseException as error:
+            record.fail(error, f"{type(error).__name__}: {told(error)}")
+            raise
+        finally:
+            after = Usage.now()
+            record.say(
+                cpu_seconds=round(after.cpu_seconds - before.cpu_seconds, 2), peak_mib=round(after.peak_bytes / 2**20)
+            )
+            _write(settings, spark, record, finished=datetime.now(UTC))
+
+
+@contextmanager
+def kept_if_failed(settings: Settings, kind: Kind | None) -> Iterator[None]:
+    """For what comes before a command of this kind: it is recorded only if it fails."""
+    now = datetime.now(UTC)
+    try:
+        yield
+    except Exception:
+        if kind is None:
+            raise
+        with kept(settings, kind, now=now):
+            raise
+
+
+def _note_interrupted(settings: Settings, spark: "SparkSession | None") -> None:
+    try:
+        with left_behind(settings.home) as found:
+            for one in found:
+                _append(settings, spark, _row(_interrupted(one), finished=None))
+    except Exception as error:
+        log.warning("an interrupted command could not be noted in runs: %s", told(error))
+
+
+def _interrupted(one: Begun) -> Record:
+    record = Record(one.kind, one.started_at, one.run_id, "interrupted")  # type: ignore[arg-type]
+    facts = {name: value for name, value in asdict(one).items() if name in ("process", "host", "command")}
+    record.say(**facts, seconds=None, error="It has begun and never ended: its process is gone.")
+    return record
+
+
+def _write(settings: Settings, spark: "SparkSession | None", record: Record, *, finished: datetime) -> None:
+    try:
+        _append(settings, spark, _row(record, finished))
+    except Exception as error:
+        log.warning(
+            "the runs table could not be written run_id=%s state=%s reason=%s", record.run_id, record.state, told(error)
+        )
+        log.debug("the runs table failed", exc_info=True)
+
+
+def _row(record: Record, finished: datetime | None) -> dict[str, Any]:
+    return {
+        "run_id": record.run_id,
+        "kind": record.kind,
+        "state": record.state,
+        "started_at": record.started_at,
+        "finished_at": finished,
+        "model": record.model,
+        "users": record.users,
+        "figures": record.figures(),
+    }
+
+
+def _append(settings: Settings, spark: "SparkSession | None", row: Mapping[str, Any]) -> None:
+    from scoreline.tables import schema
+    from scoreline.tables.appending import append_row, is_ours_alone
+
+    if is_ours_alone(settings, spark):
+        append_row(place(settings.tables, "runs"), schema.runs().json(), row)
+        return
+    from scoreline.engine.choice import open_session
+    from scoreline.engine.frames import one_row
+    from scoreline.tables.delta import Tables
+
+    table = Tables(open_session(settings, spark), settings.tables).table("runs")
+    table.create(schema.runs())
+    names = [field.name for field in schema.runs()]
+    table.write(one_row(table.spark, [row[name] for name in names], schema.runs()), "append")
+
+
+def command_line() -> str:
+    """How this process was called, without secrets."""
+    name, *arguments = sys.argv or [""]
+    return shlex.join([name.rsplit("/", 1)[-1], *map(redacted, arguments)])
+
+
+@cache
+def versions() -> Mapping[str, str]:
+    """What works here: our package, those that matter to it, Python, the platform."""
+    found = {"scoreline": __version__, "python": platform.python_version(), "platform": platform.platform()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,74 @@
+"""What a command says of itself while it works, and how it ended: the content of a row of `runs`."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+from scoreline.errors import AuditRefused, ScorelineError, Superseded
+from scoreline.redaction import redacted
+from scoreline.tables.names import Kind, State
+
+__all__ = ["Record"]
+
+_ENDS: Mapping[type[ScorelineError], State] = {AuditRefused: "refused", Superseded: "superseded"}
+
+
+@dataclass
+class Record:
+    """One command. `facts` are written as they are into `figures`; `state` is None until it has ended.
+
+    laps: seconds of each step, in the order in which they were taken.
+    """
+
+    kind: Kind
+    started_at: datetime
+    run_id: str = ""
+    state: State | None = None
+    model: str | None = None
+    users: int = 0
+    facts: dict[str, Any] = field(default_factory=dict)
+    laps: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.run_id = self.run_id or f"{self.started_at:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
+        self._began = self._last = time.monotonic()
+
+    def lap(self, step: str) -> None:
+        """End a step: what has gone by since the last one is its time."""
+        now = time.monotonic()
+        self.laps[step] = round(now - self._last, 3)
+        self._last = now
+
+    def say(self, **facts: object) -> None:
+        """Add facts; of two of one name the later counts, of None nothing is written."""
+        self.facts |= facts
+
+    def read(self, name: str, version: int | None) -> None:
+        """A table, or another input, that was read in a version; None for one without versions."""
+        self.facts.setdefault("read", {})[name] = version
+
+    def wrote(self, name: str, version: int | None) -> None:
+        self.facts.setdefault("written", {})[name] = version
+
+    def fail(self, error: BaseException, said: str) -> None:
+        """It ended by an error, with the state that was said before, if any; what a person stopped was interrupted."""
+        if isinstance(error, Exception):
+            self.state = self.state or next(
+                (state for kind, state in _ENDS.items() if isinstance(error, kind)), "failed"
+            )
+        else:
+            self.state = "interrupted"
+        self.say(error=said)
+
+    @property
+    def seconds(self) -> float:
+        return round(time.monotonic() - self._began, 3)
+
+    def figures(self) -> str:
+        """The facts as JSON, without a secret in it."""
+        said = {"steps": self.laps, "seconds": self.seconds, **self.facts}
+        return redacted(json.dumps({k: v for k, v in said.items() if v not in (None, {})}, default=str))

@@ -1,0 +1,73 @@
+"""How old published rows are, by what is known of them, and when a promise is broken."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from builders import NOW
+from embedded import HOUR
+from scoreline.operations.freshness import Freshness, measure
+from scoreline.operations.status import status
+from scoreline.pipeline.rollback import roll_back
+from scoreline.pipeline.run import run
+from scoreline.tables.reading import open_readers
+
+pytestmark = pytest.mark.both
+PROMISE = {"freshness": {"max_age": "26h", "share": 0.9}}
+
+
+def fresh(made: Any, hours: float, **promise: Any) -> Freshness:
+    readers = open_readers(made(**(PROMISE if not promise else {"freshness": promise})).settings)
+    found = measure(readers, readers.table("recommendations"), now=NOW + hours * HOUR)
+    assert found is not None
+    return found
+
+
+def test_rows_grow_old_if_no_run_looks_at_them(ran: Any) -> None:
+    young, old = fresh(ran, 25), fresh(ran, 27)
+    assert (young.fresh_share, young.stale, young.users) == (1.0, False, 60)
+    assert (old.fresh_share, old.stale) == (0.0, True)
+    assert str(old).splitlines()[1] == "STALE      0.00% of 60 users have a row younger than 26 h, promised are 90.00%"
+
+
+def test_a_run_that_finds_nobody_due_keeps_them_young(ran: Any) -> None:
+    assert run(ran(now=NOW + 24 * HOUR)).state == "nothing_due"
+    found = fresh(ran, 49)
+    assert (found.fresh_share, found.known_at, found.newest) == (1.0, NOW + 24 * HOUR, NOW)
+    assert fresh(ran, 51).stale
+
+
+def test_a_run_of_some_buckets_says_nothing_of_the_others(ran: Any) -> None:
+    run(ran(now=NOW + 24 * HOUR), fraction=0.5)
+    assert fresh(ran, 49).stale
+
+
+def test_rows_of_another_version_are_as_old_as_they_were(ran: Any) -> None:
+    run(ran(now=NOW + 24 * HOUR), full_refresh=True)
+    assert run(ran(now=NOW + 25 * HOUR)).state == "nothing_due"
+    assert not fresh(ran, 49).stale
+    roll_back(ran(now=NOW + 26 * HOUR))
+    assert fresh(ran, 49).stale
+
+
+def test_without_a_promise_nothing_is_stale(ran: Any) -> None:
+    readers = open_readers(ran().settings)
+    found = measure(readers, readers.table("recommendations"), now=NOW + timedelta(days=900))
+    assert found is not None
+    assert (found.stale, found.fresh_share, found.rows) == (False, None, 60)
+
+
+def test_a_promise_is_broken_before_the_first_run(filled: Any) -> None:
+    found = status(open_readers(filled(**PROMISE).settings), now=NOW)
+    assert (found.stale, found.published) == (True, None)
+    assert found.freshness is not None
+    assert (found.freshness.users, found.freshness.fresh_share) == (60, 0.0)
+
+
+def test_status_says_what_was_tried_and_what_was_done(ran: Any) -> None:
+    with pytest.raises(Exception, match="no version 99"):
+        run(ran(model="films/99", now=NOW + 5 * HOUR))
+    last = status(open_readers(ran().settings)).last["run"]
+    assert last == {"tried_at": NOW + 5 * HOUR, "state": "failed", "done_at": NOW}
+    assert isinstance(last["tried_at"], datetime)
