@@ -28,7 +28,7 @@ from scoreline.tables import schema
 from scoreline.tables.delta import Tables
 from scoreline.tables.schema import Keys
 from scoreline.training import train
-from scoreline.training.train import _asked, histories, promote_model
+from scoreline.training.train import _asked, _promoted, histories
 
 BASE: dict[str, Any] = {
     "name": "t",
@@ -71,7 +71,7 @@ def _promotes(s: Settings) -> dict[str, Any]:
     told: dict[str, Any] = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "promote", lambda *_, **options: told.update(options))
-        promote_model(s, version=None, force=False)
+        _promoted(s, version=None, force=False)
     return told
 
 
@@ -162,6 +162,8 @@ KEYS: dict[str, Differs | Shown | Rows | Columns] = {
     },
     "audit.verify_every": Shown("scoreline/pipeline/snapshot", "integration/pipeline/test_strangers.py"),
     "audit.sample_users": Shown("scoreline/pipeline/publish", "integration/pipeline/test_run.py"),
+    "freshness.max_age": Shown("scoreline/operations/freshness", "integration/operations/test_freshness.py"),
+    "freshness.share": Shown("scoreline/operations/freshness", "integration/operations/test_freshness.py"),
     "export.url": Shown("scoreline/export/export", "integration/export/test_export.py"),
     "export.table": Shown("scoreline/export/export", "integration/export/test_export.py"),
     "spark": Shown("scoreline/context", "unit/config/test_loading.py"),
@@ -236,7 +238,8 @@ def test_the_catalogue_is_made_of_the_columns_that_are_named(spark: SparkSession
 
     def catalogue(*changes: tuple[str, Any]) -> list[str]:
         made = _changed(tmp_path, ("items.title", "at"), *changes)
-        context = Context(made, spark, Tables(spark, TablesSettings(root=str(tmp_path / "tables"))), NOW)
+        made = made.model_copy(update={"tables": TablesSettings(root=str(tmp_path / "tables"))})
+        context = Context(made, spark, Tables(spark, made.tables), NOW)
         ingest_items(context, str(file))
         return sorted(map(str, context.tables.table("items").read().collect()))
 

@@ -23,6 +23,7 @@ from scoreline.pipeline.approve import approve_run
 from scoreline.pipeline.rollback import roll_back
 from scoreline.pipeline.run import run
 from scoreline.runs.keeping import kept
+from scoreline.tables import schema
 from scoreline.tables.lock import locked
 from scoreline.tables.reading import open_readers, records
 
@@ -180,9 +181,10 @@ def test_a_table_that_spark_has_made_and_others_have_changed_is_appended_to(spar
     made = filled()
     table = made.tables.table("runs")
     table.drop()
-    old = "run_id STRING NOT NULL, kind STRING, state STRING, started_at TIMESTAMP, figures STRING, mood STRING"
-    spark.sql(f"CREATE TABLE {table.identifier} ({old}) USING DELTA")
-    spark.sql(f"INSERT INTO {table.identifier} VALUES ('old', 'run', 'published', current_timestamp(), '{{}}', 'good')")
+    table.create(schema.runs())
+    old = "'old', 'run', 'published', current_timestamp(), current_timestamp(), 'films version 1', 60, '{}'"
+    spark.sql(f"INSERT INTO {table.identifier} VALUES ({old})")
+    spark.sql(f"ALTER TABLE {table.identifier} ADD COLUMNS (mood STRING)")
     with kept(made.settings, "vacuum", now=NOW):
         pass
     table.optimize()
