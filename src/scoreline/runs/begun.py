@@ -38,12 +38,12 @@ def marked(home: Path, record: Record, command: str) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = fresh.open("w", encoding="utf-8")
-    except OSError:
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError:  # no place, or a file system without locks
         yield
         return
     place = fresh.with_name(f"{fresh.name[1:]}.json")
     with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
         said = {
             "kind": record.kind,
             "run_id": record.run_id,
