@@ -8,8 +8,8 @@ from typing import Any, Literal
 from scoreline.report import Report
 
 __all__ = [
-    "Absence", "AbsenceReason", "Cause", "Difference", "ExplainedItem", "Explanation", "Method", "Recomputed", "WhyNot",
-    "WhyNotReason",
+    "METHODS", "Absence", "AbsenceReason", "Cause", "Difference", "ExplainedItem", "Explanation", "Method",
+    "Recomputed", "WhyNot", "WhyNotReason",
 ]  # fmt: skip
 
 # sum: each score is the sum of what the events add. without_each: each number is by how much the score falls when the
@@ -19,7 +19,7 @@ AbsenceReason = Literal["never", "quarantined", "left", "failed", "waiting", "re
 WhyNotReason = Literal[
     "listed", "seen", "blocked", "not_allowed", "unknown", "not_in_training", "no_signal", "outscored", "cannot_say"
 ]  # fmt: skip
-_METHODS: dict[Method, str] = {
+METHODS: dict[Method, str] = {
     "sum": "Each score is the sum of what the events add.",
     "without_each": "Behind an event: by how much the score falls without it. These need not add up to the score.",
 }
@@ -170,5 +170,5 @@ class Explanation(Report):
         return [*lines, *self.notes]
 
     def _tail(self) -> Sequence[str]:
-        lines = [_METHODS[self.method]] if self.method and any(item.causes for item in self.items) else []
+        lines = [METHODS[self.method]] if self.method and any(item.causes for item in self.items) else []
         return [*lines, str(self.why_not)] if self.why_not else lines

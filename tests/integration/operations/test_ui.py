@@ -74,6 +74,20 @@ def test_a_user_is_shown_with_history_list_and_where_it_came_from(looked_at: Con
     assert [get(looked_at, f"/user?id={user}").status for user in ("61", "x", "", "1%20OR%201=1")] == [404] * 4
 
 
+def test_each_item_of_a_list_is_explained_on_a_click(looked_at: Context) -> None:
+    item = published(looked_at)[7][0]
+    link = unescape(re.findall(r'href="(/why[^"]+)"', get(looked_at, "/user?id=7").text)[0])
+
+    found = get(looked_at, link)
+
+    assert link == f"/why?id=7&item={item}"
+    assert f"<h1>Why Film {item}?</h1>" in found.text.replace("&lt;", "<")
+    assert "Rank 1 of the list" in found.text
+    assert "Each score is the sum of what the events add." in found.text
+    assert len(re.findall(r"<tr><th scope=\"row\">", found.text)) > 1
+    assert get(looked_at, "/why?id=7&item=999").status == 404
+
+
 def test_an_item_is_shown_with_who_gets_it_and_since_when(looked_at: Context) -> None:
     lists = published(looked_at)
     item = lists[7][0]
@@ -129,7 +143,7 @@ def address(looked_at: Context, tmp_path: Path) -> Iterator[str]:
 
 @pytest.mark.long
 def test_a_browser_follows_every_kind_of_link_and_complains_of_nothing(address: str, tmp_path: Path) -> None:
-    kinds = ("/run?id=", "/user?id=", "/item?id=", "/log", "/")
+    kinds = ("/run?id=", "/user?id=", "/why?id=", "/item?id=", "/log", "/")
     waiting, seen = [address], {}
     while waiting:
         url = waiting.pop()

@@ -11,6 +11,8 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from scoreline.errors import ScorelineError, told
+from scoreline.operations.explain import explain_user
+from scoreline.operations.explanation import METHODS
 from scoreline.operations.report.gather import find_run, gather
 from scoreline.operations.report.run_page import environment, gate_row, style_sheet, values
 from scoreline.operations.ui import lookups
@@ -39,6 +41,10 @@ def application(readers: Readers) -> Starlette:
     def user(request: Request) -> Response:
         return page("user.html", found=lookups.user_page(readers, _asked(request)))
 
+    def why(request: Request) -> Response:
+        found = explain_user(readers, _asked(request), request.query_params.get("item", ""))
+        return page("why.html", found=found, method=METHODS.get(found.method or "sum", ""))
+
     def item(request: Request) -> Response:
         return page("item.html", found=lookups.item_page(readers, _asked(request)))
 
@@ -66,7 +72,7 @@ def application(readers: Readers) -> Starlette:
         return answer
 
     routes: dict[str, Callable[[Request], Response]] = {
-        "/": home, "/run": run, "/user": user, "/item": item, "/log": logged, "/style.css": style,
+        "/": home, "/run": run, "/user": user, "/why": why, "/item": item, "/log": logged, "/style.css": style,
     }  # fmt: skip
     return Starlette(
         routes=[Route(path, endpoint, methods=["GET"]) for path, endpoint in routes.items()],
