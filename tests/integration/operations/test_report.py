@@ -121,6 +121,7 @@ def test_a_row_of_an_earlier_version_says_less_and_guesses_nothing(titled: Any) 
         "lists": "The table's log no longer reaches back to this run, so its lists are not compared."
     }
     assert [trend.name for trend in found.trends] == ["users scored"]
+    assert found.versions == (("configuration", "not recorded"), ("engine", "not recorded"))
 
 
 def test_no_such_run_is_one_message(titled: Any, tmp_path: Path) -> None:

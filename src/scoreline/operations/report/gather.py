@@ -75,6 +75,7 @@ def gather(readers: Readers, *, run: Recorded, now: datetime) -> RunFacts:
         earlier=earlier,
         trends=trends(run, earlier),
         due=_due(run),
+        versions=(*_tables_of(run), *_software(run)),
     )
     missing: dict[str, str] = {}
     try:
@@ -322,17 +323,34 @@ def _versions(made: Made, run: Recorded) -> tuple[tuple[str, str], ...]:
         (target, written),
         ("input", history if made.input_version is not None else "has no versions"),
         ("rules", made.rules_hash or "not recorded"),
-        ("configuration", str(run.figures.get("configuration") or "not recorded")),
         *_software(run),
     ]
     return tuple(lines)
 
 
+def _tables_of(run: Recorded) -> list[tuple[str, str]]:
+    """The versions that a run says it has read and written."""
+    found = [(run.figures.get(what), how) for what, how in (("read", "read"), ("written", "written"))]
+    return [
+        (str(name), f"version {version} {how}")
+        for tables, how in found
+        if isinstance(tables, Mapping)
+        for name, version in tables.items()
+    ]
+
+
 def _software(run: Recorded) -> list[tuple[str, str]]:
-    """What worked, and where."""
-    versions = run.figures.get("versions")
-    if not isinstance(versions, Mapping):
-        return [("engine", str(run.figures.get("engine") or "not recorded"))]
-    said = ", ".join(f"{name} {version}" for name, version in versions.items())
-    lines = [("software", said), ("host", run.figures.get("host")), ("command", run.figures.get("command"))]
+    """How it was configured, what worked, and where."""
+    said = run.figures
+    versions = said.get("versions")
+    software = (
+        ", ".join(f"{name} {version}" for name, version in versions.items()) if isinstance(versions, dict) else ""
+    )
+    lines = [
+        ("configuration", said.get("configuration") or "not recorded"),
+        ("engine", said.get("engine") or "not recorded"),
+        ("software", software),
+        ("host", said.get("host")),
+        ("command", said.get("command")),
+    ]
     return [(name, str(text)) for name, text in lines if text]
