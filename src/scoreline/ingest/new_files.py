@@ -111,7 +111,7 @@ class _Outcome:
 def _ingest_new(context: Context, settings: EventsSettings, place: str, files: Sequence[ListedFile]) -> NewFilesReport:
     table = remembered_files(context.tables)
     memory = _memory(table)
-    looks = looks_new(files, memory, now=datetime.now(UTC), settle=settings.settle)
+    looks = looks_new(files, memory, now=context.now, settle=settings.settle)
     outcome = _Outcome(waiting=dict(looks.waiting))
     with explained(f"the files of {place} could not be read"):
         digest = digests(context.spark, [file.address for file in (*looks.new, *looks.again)])

@@ -87,16 +87,23 @@ def looked_at(spark: SparkSession, path: Place, kind: str, encoding: str = "UTF-
 
 def unreadable(spark: SparkSession, files: Sequence[str], kind: str, encoding: str) -> dict[str, str]:
     """Of some files, by their addresses, those that are not what they are read as, and why."""
-    reasons = {}
-    for file, raw in zip(files, _beginnings(spark, files), strict=True):
+
+    def reason(file: str) -> str | None:
         try:
+            raw = filesystem.first_bytes(spark, file, _BYTES)
             if kind == "parquet":
                 _require_parquet(filesystem.shown(file), raw)
             else:
                 head_of(filesystem.shown(file), raw, kind, encoding)
         except InputError as error:
-            reasons[file] = str(error)
-    return reasons
+            return str(error)
+        except OSError as error:
+            return f"it could not be opened: {error.strerror}"
+        return None
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        reasons = zip(files, pool.map(reason, files), strict=True)
+        return {file: why for file, why in reasons if why}
 
 
 def _beginnings(spark: SparkSession, files: Sequence[str]) -> list[bytes]:
