@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from scoreline.api import Pipeline
-from scoreline.errors import BeyondMemory
+from scoreline.errors import BeyondMemory, told
 from scoreline.redaction import Redacted, redacted
 from scoreline.report import Report
 
@@ -52,7 +52,7 @@ def pipeline_options(command: Callable[..., None]) -> Callable[..., None]:
             again = click.get_current_context().obj
             if settings.engine != "auto" or again is None:
                 raise
-            click.echo(redacted(f"Spark takes over: {error}"), err=True)
+            click.echo(redacted(f"Spark takes over: {told(error)}"), err=True)
             sys.exit(subprocess.call([sys.executable, *again, "--set", "engine=spark"]))  # a process has one engine
 
     return wrapped

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pyspark.sql import functions as F
 
 from scoreline.config.settings import EventsSettings
-from scoreline.context import Context, step
+from scoreline.context import Context, logged, step
 from scoreline.engine.failures import explained
 from scoreline.engine.filesystem import shown
 from scoreline.engine.frames import collected, framed
@@ -69,6 +69,7 @@ def _some(files: Sequence[str] | Mapping[str, str], what: str, of_each: Mapping[
     return [*lines, f"  ... and {len(files) - _SHOWN:,} more"] if len(files) > _SHOWN else lines
 
 
+@logged("ingest")
 @step
 def ingest_new(context: Context, place: str | None = None) -> NewFilesReport:
     """Take the files of a folder or a pattern that have not been taken; bad rows are quarantined, the rest is merged.

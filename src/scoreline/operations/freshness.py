@@ -118,12 +118,13 @@ def _known_at(readers: Readers, commits: Sequence[Commit], newest: datetime | No
 
 
 def _idle(readers: Readers) -> list[Mapping[str, Any]]:
-    """Runs of all buckets that found nobody due."""
+    """Runs for everyone that found nobody due."""
     table = readers.table("runs")
     if not table.exists():
         return []
     rows = table.rows(["started_at", "finished_at", "figures"], where={"kind": ["run"], "state": ["nothing_due"]})
-    return [row for row in records(rows) if json.loads(row["figures"] or "{}").get("fraction") == 1]
+    said = [(row, json.loads(row["figures"] or "{}")) for row in records(rows)]
+    return [row for row, figures in said if figures.get("fraction") == 1 and figures.get("selection") is None]
 
 
 def _hours(age: timedelta | None) -> str:

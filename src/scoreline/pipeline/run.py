@@ -132,6 +132,7 @@ def _pinned(settings: Settings, record: Record, snapshot: RunSnapshot) -> None:
     record.say(
         rules_hash=snapshot.rules.hash,
         fraction=snapshot.fraction,
+        selection=snapshot.selection.fingerprint if snapshot.selection else None,
         input_version=snapshot.inputs.version,
     )
 

@@ -36,6 +36,7 @@ from scoreline.tables.delta_log import first_commit, log_commits, open_log, unhe
 from scoreline.tables.history import Commit
 from scoreline.tables.names import PROPERTIES
 
+_DELETIONS = "deletion_vector_"
 _FRESH = "_fresh-"  # readers and VACUUM pass over names that begin with _
 
 
@@ -213,7 +214,12 @@ class EmbeddedTable(Table):
 
     def vacuum(self, retain: timedelta) -> None:
         kept = max(retain, _interval(self.properties().get(_RETENTION, "")))
-        self._log().vacuum(retention_hours=int(kept.total_seconds() // 3600), dry_run=False, full=True)
+        hours = int(kept.total_seconds() // 3600)
+        self._log().vacuum(retention_hours=hours, dry_run=False)
+        # what no commit names; deletion vectors are left, since delta-rs lists those of living files, too
+        for file in self._log().vacuum(retention_hours=hours, dry_run=True, full=True):
+            if not Path(file).name.startswith(_DELETIONS):
+                Path(self.location, unquote(file)).unlink(missing_ok=True)
         for folder in Path(self.location).glob(f"{_FRESH}*"):  # of a writer that was killed before its commit
             if time.time() - folder.stat().st_mtime > kept.total_seconds():
                 shutil.rmtree(folder, ignore_errors=True)

@@ -4,6 +4,9 @@ A process has one engine, so the embedded one works in a process of its own and 
 """
 
 import json
+import os
+import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +107,24 @@ def test_the_embedded_engine_goes_on_where_spark_stopped(ran: Any, tmp_path: Pat
     assert (back["run_id"], back["exported"]["replaced"], exported["replaced"]) == (_run_of(second), 60, 0)
     roll_back(ran(now=NOW + 3 * HOUR))
     assert rows(made, "recommendations") == first
+
+
+def test_vacuum_leaves_the_deletion_vectors_that_spark_has_written(ran: Any) -> None:
+    """They are named by the log and by nothing in the folder; all files of the table are of long ago."""
+    made = ran()
+    table = made.tables.table("user_history")
+    made.spark.sql(f"DELETE FROM delta.`{table.location}` WHERE user_id = 7")
+    left, folder = rows(made, "user_history"), Path(table.location)
+    vectors = sorted(folder.glob("**/deletion_vector_*"))
+    assert vectors
+    orphan = folder / "part-dead.parquet"
+    shutil.copy(next(folder.glob("part*.parquet")), orphan)
+    for file in folder.glob("*.*"):
+        os.utime(file, (time.time() - 10 * 86_400,) * 2)
+    (swept,) = embedded(made, ("vacuum", {}))
+    assert swept.get("error") is None
+    assert (sorted(folder.glob("**/deletion_vector_*")), orphan.exists()) == (vectors, False)
+    assert rows(made, "user_history") == left
 
 
 def _run_of(found: list[tuple[Any, ...]]) -> str:
