@@ -37,11 +37,15 @@ def blocks(language: str, page: str = "README.md") -> list[str]:
 
 
 def commands(page: str) -> list[str]:
-    """Every `scoreline ...` of a page: lines of shell blocks, and those within the text, `[--run ID]` too."""
+    """Every `scoreline ...` of a page: lines of shell blocks, and those that the text calls, `[--run ID]` too.
+
+    `scoreline explain` alone only names it.
+    """
     lines = [line for block in blocks("sh", page) for line in block.replace("\\\n", " ").splitlines()]
     prose = re.sub(r"^```.*?^```", "", PAGES[page], flags=re.DOTALL | re.MULTILINE)
     inline = [re.sub(r"[\[\]]", "", code) for code in re.findall(r"`([^`\n]+)`", prose)]
-    return [c for c in [*lines, *inline] if re.match(r"scoreline [a-z]", c)]
+    called = [*lines, *(code for code in inline if len(code.split()) > 2)]
+    return [c for c in called if re.match(r"scoreline [a-z]", c)]
 
 
 def settings_of(text: str) -> Settings:

@@ -102,8 +102,14 @@ def _write(settings: Settings, spark: "SparkSession | None", record: Record, *, 
     try:
         _append(settings, spark, _row(record, finished))
     except Exception as error:
-        log.warning(
-            "the runs table could not be written run_id=%s state=%s reason=%s", record.run_id, record.state, told(error)
+        said = record.facts.get("error") == str(error)  # by the command itself
+        level = logging.DEBUG if said else logging.WARNING
+        log.log(
+            level,
+            "the runs table could not be written run_id=%s state=%s reason=%s",
+            record.run_id,
+            record.state,
+            told(error),
         )
         log.debug("the runs table failed", exc_info=True)
 

@@ -99,12 +99,24 @@ def _batches(file: Path, layout: "Layout", numbered: Sequence[str]) -> Iterator[
                 return
             raise
         for batch in opened:
+            _require_closed(file, batch)
             yield text.restored_in(batch)
             if misfits:
-                yield _misfits(misfits, numbered)
+                yield _misfits(file, misfits, numbered)
                 misfits.clear()
         if misfits:
-            yield _misfits(misfits, numbered)
+            yield _misfits(file, misfits, numbered)
+
+
+def _require_closed(file: Path, batch: pa.RecordBatch) -> None:
+    """Raise InputError for a value with a line's end in it: its quote was not closed, and Arrow read on."""
+    for column in batch.columns:
+        if compute.any(compute.match_substring(column, "\n")).as_py():
+            [value] = column.filter(compute.match_substring(column, "\n"))[:1].to_pylist()
+            raise InputError(
+                f"{file} has a quote that is not closed on its line, before {value.splitlines()[0][:80]!r}. Correct "
+                "the file, say what quotes (events.quote), or say engine: spark, which reads each line by itself."
+            )
 
 
 def _replaced(error: UnicodeError) -> tuple[str, int]:
@@ -158,9 +170,11 @@ class _Text:
         return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
-def _misfits(lines: list[str], numbered: Sequence[str]) -> pa.RecordBatch:
+def _misfits(file: Path, lines: list[str], numbered: Sequence[str]) -> pa.RecordBatch:
     nothing = [pa.nulls(len(lines), pa.string()) for _ in numbered]
-    return pa.RecordBatch.from_arrays([*nothing, pa.array(lines, pa.string())], names=[*numbered, MALFORMED])
+    batch = pa.RecordBatch.from_arrays([*nothing, pa.array(lines, pa.string())], names=[*numbered, MALFORMED])
+    _require_closed(file, batch)
+    return batch
 
 
 def _with_source(batch: pa.RecordBatch, names: Sequence[str], file: DataFile) -> pa.RecordBatch:

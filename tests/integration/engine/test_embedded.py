@@ -152,6 +152,17 @@ def test_a_file_that_arrow_cannot_read_is_refused_in_words(pipeline: Any, tmp_pa
     assert "engine: spark" in ingested["error"]
 
 
+@pytest.mark.parametrize("after", ["", '1,2,3,4",1700000000\n'], ids=["a value", "a line of too many fields"])
+def test_a_quote_that_is_closed_on_another_line_is_refused(pipeline: Any, tmp_path: Path, after: str) -> None:
+    """Arrow would take the lines between for one value, and nobody would miss them."""
+    damaged = tmp_path / "damaged.csv"
+    lines = "1,2,3,1700000000\n" * 3
+    damaged.write_text('user,item,rating,at\n1,2,3,"1700000000\n' + lines + (after or '1,2,3,1700000000"\n') + lines)
+    (ingested,) = embedded(pipeline(events=_events()), ("ingest", str(damaged)))
+    assert ingested["error"].startswith(f"InputError: {damaged} has a quote that is not closed on its line, before ")
+    assert "engine: spark" in ingested["error"]
+
+
 def test_auto_takes_the_session_that_exists(spark: SparkSession, tmp_path: Path) -> None:
     assert open_context(settings(tmp_path, engine="auto")).spark is spark
 

@@ -134,10 +134,10 @@ def test_features_of_every_type_are_hashed_scored_and_quarantined_alike(
     (ours,) = embedded(one, ("run", {}))
     assert ours.get("error") is None
     theirs = run(two)
-    assert (ours["audit"]["scored"], theirs.audit.scored, theirs.quarantined) == (9, 9, 3)  # type: ignore[union-attr]
+    assert (ours["audit"]["scored"], theirs.audit.scored, theirs.audit.quarantined) == (9, 9, 3)  # type: ignore[union-attr]
     of_a_run = ("run_id", "scored_at")
     assert rows(one, "predictions", without=of_a_run) == rows(two, "predictions", without=of_a_run)
-    assert len({row[2] for row in rows(one, "predictions", without=of_a_run)}) > 1
+    assert len({row[6] for row in rows(one, "predictions", without=of_a_run)}) > 1
     assert rows(one, "quarantine", without=("ingested_at",)) == rows(two, "quarantine", without=("ingested_at",))
     assert run(one).state == "nothing_due"
     assert embedded(two, ("run", {}))[0]["state"] == "nothing_due"
