@@ -87,6 +87,8 @@ def _build(app_name: str, wanted: Mapping[str, str]) -> SparkSession:
             "This pipeline works with Spark, and only its client (pyspark-client) is installed here. Say engine: "
             "embedded, which says what it does not do; or take an environment with pip install 'scoreline[spark]'."
         )
+    # a process of Spark Connect, such as the embedded engine's, leaves it to those that it starts
+    os.environ.pop("SPARK_CONNECT_MODE_ENABLED", None)
     settings = {**STATIC, **RUNTIME}
     if not is_submitted():
         ensure_java()

@@ -144,11 +144,11 @@ def test_what_the_engine_cannot_do_is_said_before_anything_is_done() -> None:
     assert not is_embedded(beyond.model_copy(update={"engine": "auto"}))
 
 
-def test_a_file_that_arrow_cannot_read_is_refused_in_words(pipeline: Any, tmp_path: Path) -> None:
+def test_a_quote_that_is_never_closed_is_refused_in_words(pipeline: Any, tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.csv"
     damaged.write_text('user,item,rating,at\n1,2,3,"1700000000\n' + "1,2,3,1700000000\n" * 700_000)
     (ingested,) = embedded(pipeline(events=_events()), ("ingest", str(damaged)))
-    assert ingested["error"].startswith(f"InputError: {damaged} could not be read as csv: ")
+    assert ingested["error"].startswith(f"InputError: {damaged} has a quote that is not closed on its line, before ")
     assert "engine: spark" in ingested["error"]
 
 

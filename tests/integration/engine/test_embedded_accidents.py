@@ -267,7 +267,8 @@ def test_auto_hands_over_to_spark_what_does_not_fit(pipeline: Any, tmp_path: Pat
     config.write_text(json.dumps({key: value for key, value in settings.items() if key != "export"}))
     source = write_events(tmp_path / "events.csv", events_of())
     command = [sys.executable, "-c", SMALL, "ingest", "--config", str(config), "--events", source, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
     said = f"Spark takes over: {source} has about 0 MiB of text. To group it the embedded engine"
     assert said in done.stderr
     assert json.loads(done.stdout)["users_changed"] == 60
