@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from scoreline.pipeline.rollback import RollbackReport
     from scoreline.pipeline.run_report import RunReport
     from scoreline.registry.promotion import Promotion
+    from scoreline.runs.telling import NotifyReport
     from scoreline.tables.names import Kind
     from scoreline.tables.reading import Readers
     from scoreline.training.train import TrainReport
@@ -423,8 +424,12 @@ class Pipeline:
         asked, other = (None if given is None else str(given) for given in (item_id, why_not))
         return explain_user(self._readers(), str(user_id), asked, run_id=run_id, why_not=other)
 
-    def status(self) -> "Status":
+    def status(self, *, tell: bool = False) -> "Status":
         """Tables and versions, what is published, how fresh it is, the last runs.
+
+        Args:
+            tell: whom `notify` names is told, once, that the promise of `freshness` is broken, and once that it is kept
+                again.
 
         Returns:
             `published` and `freshness` are None before the first run; times are in UTC. `stale` if the promise of the
@@ -436,7 +441,29 @@ class Pipeline:
         """
         from scoreline.operations.status import status
 
-        return status(self._readers())
+        found = status(self._readers())
+        if tell and found.freshness is not None:
+            from scoreline.runs.telling import tell_stale
+
+            tell_stale(self.settings, str(found.freshness), stale=found.stale)
+        return found
+
+    def notify_test(self) -> "NotifyReport":
+        """Send a message to each address of `notify.to`.
+
+        Returns:
+            An address a row; `is_bad` if a service has not taken it.
+
+        Raises:
+            ConfigurationError: the configuration names nobody, or the package `apprise` is not here.
+
+        Examples:
+            >>> films.notify_test().is_bad  # doctest: +SKIP
+            False
+        """
+        from scoreline.runs.telling import try_addresses
+
+        return try_addresses(self.settings)
 
     def report(
         self, run_id: str | None = None, *, file: str | Path | None = None, since: datetime | None = None

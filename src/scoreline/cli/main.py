@@ -29,6 +29,7 @@ DAY: dict[str, tuple[click.Command, ...]] = {
         morning.explain,
         morning.approve,
         morning.rollback,
+        morning.notify,
     ),
     "Now and then": (upkeep.vacuum, upkeep.optimize, upkeep.repair),
     "Elsewhere": (elsewhere.submit, elsewhere.mapreduce),

@@ -18,9 +18,20 @@ def status(pipeline: Pipeline, as_json: bool, quiet: bool, check: bool) -> None:
         raise ConfigurationError(
             "--check looks whether a promise is kept, and the configuration makes none: freshness: {max_age: 26h}."
         )
-    report = pipeline.status()
+    report = pipeline.status(tell=check)
     print_report(report, as_json=as_json)
     if check and report.stale:
+        sys.exit(1)
+
+
+@click.command()
+@pipeline_options
+@click.option("--test", is_flag=True, required=True, help="Send a message to each address.")
+def notify(pipeline: Pipeline, as_json: bool, quiet: bool, test: bool) -> None:
+    """Try whether those are reached whom the configuration's `notify` names."""
+    report = pipeline.notify_test()
+    print_report(report, as_json=as_json)
+    if report.is_bad:
         sys.exit(1)
 
 

@@ -72,6 +72,7 @@ def _checked(tree: Mapping[str, object], path: Path | str, model: type[M]) -> M:
 def _expanded(tree: Mapping[str, object], environment: Mapping[str, str], path: Path | str) -> dict[str, object]:
     expanded = {key: expand(value, environment, path) for key, value in tree.items()}
     _remember_all(expanded)
+    _remember_addresses(expanded.get("notify"))
     return expanded
 
 
@@ -170,6 +171,13 @@ def _remember_all(value: object) -> None:
             _remember_all(child)
     elif isinstance(value, str) and ("://" in value or value.startswith("jdbc:")):
         remember_in(value)
+
+
+def _remember_addresses(notify: object) -> None:
+    """The path of such an address is its secret, whatever the variable is called that it came by."""
+    for address in notify.get("to") or () if isinstance(notify, dict) else ():
+        if isinstance(address, str) and address.partition("://")[2]:
+            remember(address.partition("://")[2])
 
 
 def _explain(error: ValidationError, path: Path | str, model: type[BaseModel]) -> str:

@@ -16,9 +16,11 @@ from scoreline.config.sources import EventsSettings, InputSettings, ItemsSetting
 
 __all__ = [
     "AuditSettings", "EventsSettings", "ExportSettings", "FreshnessSettings", "HistoriesSettings", "InputSettings",
-    "ItemsSettings", "KeysSettings", "MlflowSettings", "ModelSettings", "ScoringSettings", "Settings", "TablesSettings",
+    "ItemsSettings", "KeysSettings", "MlflowSettings", "ModelSettings", "NotifySettings", "Occasion", "ScoringSettings",
+    "Settings", "TablesSettings",
 ]  # fmt: skip
 
+Occasion = Literal["refused", "failed", "stale", "recovered", "published"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=128)]
 
 
@@ -70,6 +72,17 @@ class FreshnessSettings(Section):
     """of the users, how many have a row that is younger"""
 
 
+class NotifySettings(Section):
+    """Who is told how a command ended, through Apprise (extra `notify`). A message that fails, fails nothing."""
+
+    to: Annotated[tuple[SecretStr, ...], Field(min_length=1)]
+    """addresses as [Apprise](https://appriseit.com/) writes them: Slack, Teams, mail, a webhook (`jsons://host/path`),
+    and 100 more; with their secrets, so by `${NAME}`"""
+    on: tuple[Occasion, ...] = ("refused", "failed", "stale", "recovered")
+    """of `refused`, `failed` (also interrupted, told by the next command), `stale` (found by `status --check`),
+    `recovered` (the first good end after a bad one), `published`"""
+
+
 class ExportSettings(Section):
     """The application's database. Passwords come by `${ENV}`."""
 
@@ -98,6 +111,7 @@ class Settings(Section):
     scoring: ScoringSettings = ScoringSettings()
     audit: AuditSettings = AuditSettings()
     freshness: FreshnessSettings | None = None
+    notify: NotifySettings | None = None
     export: ExportSettings | None = None
     spark: dict[str, str | int | float | bool] = Field(
         default={}, description="spark.* settings, passed on as they are"

@@ -20,6 +20,7 @@ from scoreline.hashing import fingerprint
 from scoreline.redaction import redacted
 from scoreline.runs.begun import Begun, left_behind, marked
 from scoreline.runs.record import Record
+from scoreline.runs.telling import last_state, tell_end
 from scoreline.tables.names import Kind, place
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def kept(settings: Settings, kind: Kind, *, now: datetime, spark: "SparkSession 
         configuration=fingerprint(redacted(settings.model_dump_json())),
         versions=dict(versions()),
     )
-    before = Usage.now()
+    used = Usage.now()
     with marked(settings.home, record, command):
         _note_interrupted(settings, spark)
         try:
@@ -64,9 +65,11 @@ def kept(settings: Settings, kind: Kind, *, now: datetime, spark: "SparkSession 
         finally:
             after = Usage.now()
             record.say(
-                cpu_seconds=round(after.cpu_seconds - before.cpu_seconds, 2), peak_mib=round(after.peak_bytes / 2**20)
+                cpu_seconds=round(after.cpu_seconds - used.cpu_seconds, 2), peak_mib=round(after.peak_bytes / 2**20)
             )
+            before = _before(settings, spark, record)
             _write(settings, spark, record, finished=datetime.now(UTC))
+            tell_end(settings, record, before=before)
 
 
 @contextmanager
@@ -86,7 +89,9 @@ def _note_interrupted(settings: Settings, spark: "SparkSession | None") -> None:
     try:
         with left_behind(settings.home) as found:
             for one in found:
-                _append(settings, spark, _row(_interrupted(one), finished=None))
+                record = _interrupted(one)
+                _append(settings, spark, _row(record, finished=None))
+                tell_end(settings, record, before=None)
     except Exception as error:
         log.warning("an interrupted command could not be noted in runs: %s", told(error))
 
@@ -96,6 +101,14 @@ def _interrupted(one: Begun) -> Record:
     facts = {name: value for name, value in asdict(one).items() if name in ("process", "host", "command")}
     record.say(**facts, seconds=None, error="It has begun and never ended: its process is gone.")
     return record
+
+
+def _before(settings: Settings, spark: "SparkSession | None", record: Record) -> str | None:
+    try:
+        return last_state(settings, record, spark)
+    except Exception as error:
+        log.warning("how the %s before this one ended could not be read: %s", record.kind, told(error))
+        return None
 
 
 def _write(settings: Settings, spark: "SparkSession | None", record: Record, *, finished: datetime) -> None:

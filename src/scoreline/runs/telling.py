@@ -1,0 +1,159 @@
+"""Whom the configuration's `notify` names is told how a command ended, through Apprise; it never costs the command."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scoreline.config.settings import NotifySettings, Occasion, Settings
+from scoreline.errors import ConfigurationError, told
+from scoreline.redaction import redacted
+from scoreline.report import Report
+from scoreline.runs.record import Record
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+__all__ = ["NotifyReport", "Told", "last_state", "send", "tell_end", "tell_stale", "try_addresses"]
+
+log = logging.getLogger(__name__)
+
+_NEXT: Mapping[Occasion, str] = {
+    "refused": "scoreline report --run {run}, then scoreline approve {run} --reason TEXT, or mend and run again",
+    "failed": "scoreline log {run}",
+    "recovered": "scoreline log --last 5",
+    "published": "scoreline report --run {run}",
+    "stale": "scoreline status",
+}
+_BAD = ("refused", "failed", "interrupted")
+_STALE = "told-stale"  # a file in the pipeline's home, from the message that it is stale to the one that it is not
+
+
+@dataclass(frozen=True)
+class Told:
+    """One address. `place`: where it stands in `notify.to`; why: the reason why it could not be told, else None."""
+
+    place: int
+    service: str
+    why: str | None = None
+
+
+@dataclass(frozen=True)
+class NotifyReport(Report):
+    """Each address of `notify.to`, and whether the service has taken the message."""
+
+    addresses: list[Told]
+
+    @property
+    def is_bad(self) -> bool:
+        return any(one.why for one in self.addresses)
+
+    def __str__(self) -> str:
+        return "\n".join(
+            f"notify.to.{one.place}  {one.service}: {one.why or 'has taken the message'}" for one in self.addresses
+        )
+
+
+def last_state(settings: Settings, record: Record, spark: "SparkSession | None") -> str | None:
+    """How the command of this kind before a good one ended; None for the first, and where nobody wants to know."""
+    if settings.notify is None or "recovered" not in settings.notify.on or record.state in _BAD:
+        return None
+    from scoreline.tables.reading import open_readers, records
+
+    table = open_readers(settings, spark).table("runs")
+    if not table.exists():
+        return None
+    before = records(table.rows(["state", "started_at"], where={"kind": [record.kind]}))
+    return max(before, key=lambda row: row["started_at"])["state"] if before else None
+
+
+def tell_end(settings: Settings, record: Record, *, before: str | None) -> None:
+    """Tell how a command ended. before: how the one of its kind before it did."""
+    if (notify := settings.notify) is None:
+        return
+    if (occasion := _occasion(record, before)) is None:
+        return
+    if occasion == "recovered" and "recovered" not in notify.on:
+        occasion = "published"
+    said = str(record.facts.get("error") or _outcome(record))
+    _tell(settings, occasion, f"{record.kind} {record.run_id}: {record.state}", said, run=record.run_id)
+
+
+def tell_stale(settings: Settings, said: str, *, stale: bool) -> None:
+    """Tell, once, that the promise of `freshness` is broken, and once that it is kept again."""
+    mark = settings.home / _STALE
+    if settings.notify is None or stale == mark.exists():
+        return
+    try:
+        _marked(mark, there=stale)
+    except OSError as error:
+        log.warning("%s could not be written, so nobody is told: %s", mark, told(error))
+        return
+    _tell(settings, "stale" if stale else "recovered", "freshness", said, run="")
+
+
+def try_addresses(settings: Settings) -> NotifyReport:
+    """Send a message to each address. Raises ConfigurationError where nobody is named, or without the package."""
+    if settings.notify is None:
+        raise ConfigurationError('The configuration names nobody to tell: notify: {to: ["${SLACK_URL}"]}.')
+    title, body = f"{settings.name}: a test", "scoreline notify --test was called. Nothing has happened."
+    return NotifyReport(send(settings.notify, title, body))
+
+
+def send(notify: NotifySettings, title: str, body: str) -> list[Told]:
+    """Send one message to all addresses, one after another. Raises ConfigurationError without the package."""
+    try:
+        import apprise
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"notify needs the package {error.name}: pip install 'scoreline[notify]'.") from None
+    # it logs addresses; what became of each is told without
+    logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
+    found = []
+    for place, address in enumerate(notify.to):
+        service = address.get_secret_value().partition("://")[0]
+        try:
+            server = apprise.Apprise.instantiate(address.get_secret_value())
+            if server is None:
+                why: str | None = "is no address that Apprise knows, expected service://..."
+            else:
+                why = None if server.notify(body=body, title=title) else "has not taken the message"
+        except Exception as error:
+            why = f"failed with {type(error).__name__}"
+        found.append(Told(place, service if "://" in address.get_secret_value() else "?", why))
+    return found
+
+
+def _occasion(record: Record, before: str | None) -> Occasion | None:
+    if record.state == "refused":
+        return "refused"
+    if record.state in _BAD:
+        return "failed"
+    if before in _BAD:
+        return "recovered"
+    return "published" if record.state in ("published", "approved") else None
+
+
+def _outcome(record: Record) -> str:
+    model = f" by {record.model}" if record.model else ""
+    return f"{record.users:,} users{model}" if record.users else "Nothing had to be done."
+
+
+def _tell(settings: Settings, occasion: Occasion, what: str, said: str, *, run: str) -> None:
+    if (notify := settings.notify) is None or occasion not in notify.on:
+        return
+    body = redacted(f"{said}\n\nNext: {_NEXT[occasion].format(run=run)}")
+    try:
+        for one in send(notify, f"{settings.name} {occasion}: {what}", body):
+            if one.why:
+                log.warning("notify.to.%d (%s) was not told of it: %s", one.place, one.service, one.why)
+    except Exception as error:  # the command stands, whoever hears of it
+        log.warning("nobody was told of it: %s", told(error))
+
+
+def _marked(mark: Path, *, there: bool) -> None:
+    if there:
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+    else:
+        mark.unlink(missing_ok=True)

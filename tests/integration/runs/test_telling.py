@@ -1,0 +1,155 @@
+"""Who is told of what, how often, and what it costs when nobody answers; the other end is a real server."""
+
+import json
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from builders import settings
+from scoreline import Pipeline
+from scoreline.cli.main import entry
+from scoreline.config.loading import load_settings
+from scoreline.config.settings import Settings
+from scoreline.errors import AuditRefused, ConfigurationError, InputError
+from scoreline.redaction import redacted
+from scoreline.runs.keeping import kept
+from scoreline.runs.telling import tell_stale
+from scoreline.tables.names import Kind
+
+pytest.importorskip("apprise")
+
+HIDDEN = "T0ken/B1nd/xyzzyx"
+
+
+@pytest.fixture
+def heard() -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """An address, and the titles and bodies of what it was told."""
+    messages: list[tuple[str, str]] = []
+
+    class Server(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            said = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            messages.append((said["title"], said["message"]))
+            self.send_response(500 if self.path.startswith("/deaf") else 200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"json://127.0.0.1:{server.server_address[1]}", messages
+        server.shutdown()
+
+
+def telling(root: Path, *to: str, **said: object) -> Settings:
+    return settings(root, engine="embedded", notify={"to": list(to), **said})
+
+
+def ended(made: Settings, error: Exception | None = None, *, state: Any = None, kind: Kind = "run") -> None:
+    """A command that does nothing, and ends so."""
+    try:
+        with kept(made, kind, now=datetime.now(UTC)) as record:
+            record.state = state
+            record.users = 60
+            if error is not None:
+                raise error
+    except type(error) if error else ():
+        pass
+
+
+def test_each_end_that_is_asked_for_is_told_once(heard: Any, tmp_path: Path) -> None:
+    address, messages = heard
+    made = telling(tmp_path, address, on=["refused", "failed", "recovered", "published"])
+    ended(made, state="published")
+    ended(made, AuditRefused("overlap is 0.1, expected at least 0.5"))
+    ended(made, InputError("no such file"), kind="ingest")
+    ended(made, state="nothing_due")
+    ended(made, state="nothing_due")
+    ended(made, kind="ingest")
+    titles = [(title.split(":")[0], title.split()[2], title.split()[-1]) for title, _ in messages]
+    assert titles == [
+        ("test published", "run", "published"),
+        ("test refused", "run", "refused"),
+        ("test failed", "ingest", "failed"),
+        ("test recovered", "run", "nothing_due"),
+        ("test recovered", "ingest", "done"),
+    ]
+    (_, refused), (_, failed) = messages[1], messages[2]
+    run = messages[1][0].split()[3].rstrip(":")
+    assert refused == (
+        "overlap is 0.1, expected at least 0.5\n\n"
+        f"Next: scoreline report --run {run}, then scoreline approve {run} --reason TEXT, or mend and run again"
+    )
+    assert failed.startswith("no such file\n\nNext: scoreline log ")
+
+
+def test_what_is_not_asked_for_is_not_told(heard: Any, tmp_path: Path) -> None:
+    address, messages = heard
+    made = telling(tmp_path, address, on=["refused"])
+    ended(made, InputError("no such file"))
+    ended(made, state="published")
+    tell_stale(made, "STALE", stale=True)
+    assert messages == []
+
+
+def test_stale_is_told_once_and_once_that_it_is_over(heard: Any, tmp_path: Path) -> None:
+    address, messages = heard
+    made = telling(tmp_path, address)
+    for stale in (False, True, True, False, False, True):
+        tell_stale(made, "0 % of 60 users", stale=stale)
+    assert [title for title, _ in messages] == [
+        "test stale: freshness", "test recovered: freshness", "test stale: freshness",
+    ]  # fmt: skip
+
+
+def test_who_does_not_hear_it_costs_no_command_and_no_other_his_message(
+    heard: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And no secret stands in what is logged."""
+    address, messages = heard
+    made = telling(tmp_path, f"{address}/deaf/{HIDDEN}", "nonsense://x", f"json://127.0.0.1:1/{HIDDEN}", address)
+    ended(made, AuditRefused("x"))
+    assert len(messages) == 2
+    assert caplog.messages == [
+        "notify.to.0 (json) was not told of it: has not taken the message",
+        "notify.to.1 (nonsense) was not told of it: is no address that Apprise knows, expected service://...",
+        "notify.to.2 (json) was not told of it: has not taken the message",
+    ]
+
+
+def test_a_test_message_says_who_has_taken_it(heard: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    address, messages = heard
+    file = tmp_path / "films.yaml"
+    made = telling(tmp_path / "data", address, f"{address}/deaf")
+    said = made.model_dump(mode="json", exclude_unset=True) | {"notify": {"to": [address, f"{address}/deaf"]}}
+    file.write_text(yaml.safe_dump(said))
+    with pytest.raises(SystemExit, match="1"):
+        entry(["notify", "--test", "--config", str(file)])
+    assert capsys.readouterr().out.splitlines() == [
+        "notify.to.0  json: has taken the message", "notify.to.1  json: has not taken the message",
+    ]  # fmt: skip
+    assert messages[0][0] == "test: a test"
+    with pytest.raises(SystemExit, match="2"):
+        entry(["notify", "--config", str(file)])
+    assert len(messages) == 2
+
+
+def test_nobody_to_tell_is_said_in_words(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"names nobody to tell: notify: \{to: \["):
+        Pipeline(settings(tmp_path)).notify_test()
+
+
+def test_an_address_is_a_secret_whatever_its_variable_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WHERE", f"slack://{HIDDEN}")
+    made = settings(tmp_path).model_dump(mode="json", exclude_unset=True) | {"notify": {"to": ["${WHERE}"]}}
+    (tmp_path / "films.yaml").write_text(yaml.safe_dump(made))
+    assert HIDDEN not in redacted(repr(load_settings(tmp_path / "films.yaml")) + f" sent to {HIDDEN}")
