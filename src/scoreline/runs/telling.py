@@ -1,8 +1,10 @@
 """Whom the configuration's `notify` names is told how a command ended, through Apprise; it never costs the command."""
 
 import logging
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,25 +105,30 @@ def try_addresses(settings: Settings) -> NotifyReport:
 
 def send(notify: NotifySettings, title: str, body: str) -> list[Told]:
     """Send one message to all addresses, one after another. Raises ConfigurationError without the package."""
-    try:
-        import apprise
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(f"notify needs the package {error.name}: pip install 'scoreline[notify]'.") from None
+    if find_spec("apprise") is None:
+        raise ConfigurationError("notify needs the package apprise: pip install 'scoreline[notify]'.")
     # it logs addresses; what became of each is told without
     logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
     found = []
-    for place, address in enumerate(notify.to):
-        service = address.get_secret_value().partition("://")[0]
-        try:
-            server = apprise.Apprise.instantiate(address.get_secret_value())
-            if server is None:
-                why: str | None = "is no address that Apprise knows, expected service://..."
-            else:
-                why = None if server.notify(body=body, title=title) else "has not taken the message"
-        except Exception as error:
-            why = f"failed with {type(error).__name__}"
-        found.append(Told(place, service if "://" in address.get_secret_value() else "?", why))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of what its services import
+        for place, address in enumerate(notify.to):
+            service, known, _ = address.get_secret_value().partition("://")
+            found.append(Told(place, service if known else "?", _why_not(address.get_secret_value(), title, body)))
     return found
+
+
+def _why_not(address: str, title: str, body: str) -> str | None:
+    """Send it to one address: why it was not taken, None if it was."""
+    import apprise
+
+    try:
+        server = apprise.Apprise.instantiate(address)
+        if server is None:
+            return "is no address that Apprise knows, expected service://..."
+        return None if server.notify(body=body, title=title) else "has not taken the message"
+    except Exception as error:
+        return f"failed with {type(error).__name__}"
 
 
 def _occasion(record: Record, before: str | None) -> Occasion | None:

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,7 +17,7 @@ from scoreline import Pipeline
 from scoreline.cli.main import entry
 from scoreline.config.loading import load_settings
 from scoreline.config.settings import Settings
-from scoreline.errors import AuditRefused, ConfigurationError, InputError
+from scoreline.errors import AuditRefused, ConfigurationError, InputError, ScorelineError
 from scoreline.redaction import redacted
 from scoreline.runs.keeping import kept
 from scoreline.runs.telling import tell_stale
@@ -52,16 +53,12 @@ def telling(root: Path, *to: str, **said: object) -> Settings:
     return settings(root, engine="embedded", notify={"to": list(to), **said})
 
 
-def ended(made: Settings, error: Exception | None = None, *, state: Any = None, kind: Kind = "run") -> None:
+def ended(made: Settings, error: ScorelineError | None = None, *, state: Any = None, kind: Kind = "run") -> None:
     """A command that does nothing, and ends so."""
-    try:
-        with kept(made, kind, now=datetime.now(UTC)) as record:
-            record.state = state
-            record.users = 60
-            if error is not None:
-                raise error
-    except type(error) if error else ():
-        pass
+    with suppress(ScorelineError), kept(made, kind, now=datetime.now(UTC)) as record:
+        record.state, record.users = state, 60
+        if error is not None:
+            raise error
 
 
 def test_each_end_that_is_asked_for_is_told_once(heard: Any, tmp_path: Path) -> None:
