@@ -72,12 +72,8 @@ def last_state(settings: Settings, record: Record, spark: "SparkSession | None")
 
 def tell_end(settings: Settings, record: Record, *, before: str | None) -> None:
     """Tell how a command ended. before: how the one of its kind before it did."""
-    if (notify := settings.notify) is None:
+    if settings.notify is None or (occasion := _occasion(record, before)) is None:
         return
-    if (occasion := _occasion(record, before)) is None:
-        return
-    if occasion == "recovered" and "recovered" not in notify.on:
-        occasion = "published"
     said = str(record.facts.get("error") or _outcome(record))
     _tell(settings, occasion, f"{record.kind} {record.run_id}: {record.state}", said, run=record.run_id)
 
