@@ -164,6 +164,8 @@ KEYS: dict[str, Differs | Shown | Rows | Columns] = {
     "audit.sample_users": Shown("scoreline/pipeline/publish", "integration/pipeline/test_run.py"),
     "freshness.max_age": Shown("scoreline/operations/freshness", "integration/operations/test_freshness.py"),
     "freshness.share": Shown("scoreline/operations/freshness", "integration/operations/test_freshness.py"),
+    "notify.to": Shown("scoreline/runs/telling", "integration/runs/test_telling.py"),
+    "notify.on": Shown("scoreline/runs/telling", "integration/runs/test_telling.py"),
     "export.url": Shown("scoreline/export/export", "integration/export/test_export.py"),
     "export.table": Shown("scoreline/export/export", "integration/export/test_export.py"),
     "spark": Shown("scoreline/context", "unit/config/test_loading.py"),
