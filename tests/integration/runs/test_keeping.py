@@ -210,7 +210,10 @@ def test_a_row_that_cannot_be_written_is_a_warning(
 
 
 @pytest.mark.spark
-def test_tables_of_a_catalogue_have_their_rows_by_the_session(spark: SparkSession) -> None:
+def test_tables_of_a_catalogue_have_their_rows_by_the_session(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))  # its commands that have begun: not those that other tests killed
     spark.sql("CREATE SCHEMA IF NOT EXISTS kept")
     try:
         made = settings(tables={"catalog": "kept"})
