@@ -72,17 +72,16 @@ def rows(found: dict[str, Costs]) -> list[tuple[str, ...]]:
         on_spark, embedded = costs["spark"], costs["embedded"]
         seconds = (on_spark["cpu"], on_spark["wall"], embedded["cpu"], embedded["wall"])
         ratios = (f"{on_spark[kind] / embedded[kind]:.1f}x" for kind in ("cpu", "wall"))
-        made.append((name, *(f"{value:.1f}" for value in seconds), *ratios))
+        made.append((name, *(f"{value:.2f}" if value < 1 else f"{value:.1f}" for value in seconds), *ratios))
     return made
 
 
 HEAD = ("command", "Spark CPU s", "wall", "embedded CPU s", "wall", "CPU", "wall")
 
 
-def main() -> None:
-    found = both(int(sys.argv[1]) if len(sys.argv) > 1 else 1)
-    print("\n".join("| " + " | ".join(row) + " |" for row in (HEAD, ("---",) * len(HEAD), *rows(found))))
+def as_table(found: dict[str, Costs]) -> str:
+    return "\n".join("| " + " | ".join(row) + " |" for row in (HEAD, ("---",) * len(HEAD), *rows(found)))
 
 
 if __name__ == "__main__":
-    main()
+    print(as_table(both(int(sys.argv[1]) if len(sys.argv) > 1 else 1)))

@@ -13,7 +13,7 @@ import figures
 import table
 from figures import Results
 
-_TABULAR = ("model", "way", "CPU s", "wall s", "session CPU s", "predictions")
+_TABULAR = ("model", "way", "CPU s", "wall s", "session CPU s", "whole process CPU s", "predictions")
 _OVER_USERS = ("users", "Spark CPU s", "wall", "MiB", "embedded CPU s", "wall", "MiB", "CPU", "wall")
 _HERE = Path(__file__).parent
 

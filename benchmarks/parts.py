@@ -15,6 +15,7 @@ import scipy.sparse as sp
 import check
 import engines
 import kernel
+import looking
 import workload
 from measure import Outcome
 from places import Bench, PartFailed
@@ -158,7 +159,7 @@ def tabular(bench: Bench, kind: str) -> Found:
     if not (folder / "features.parquet").exists():
         write_features(folder / "features.parquet", rows)
     found: Found = {"rows": rows}
-    for way in ("ours", "spark_udf", "bare")[: 2 if bench.mode == "quick" else None]:
+    for way in ("ours", "embedded", "spark_udf", "bare")[: 3 if bench.mode == "quick" else None]:
         out = bench.scratch(f"tabular-{kind}-{way}")
         found[way] = _kept(bench.peer("tabular", "own", folder, out, variant=f"{kind}-{way}", limit=400))
         shutil.rmtree(out, ignore_errors=True)
@@ -202,7 +203,8 @@ def _large_model(folder: Path, items: int) -> None:
 
 def commands(bench: Bench) -> Found:
     """Commands on the demo's tables, each on both engines in turn: CPU and wall of whole processes."""
-    return engines.both(turns=bench.pick(2, 1))
+    turns = bench.pick(2, 1)
+    return {**looking.both(turns), **engines.both(turns)}
 
 
 def embedded_shares(bench: Bench) -> Found:

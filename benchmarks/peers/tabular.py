@@ -1,9 +1,9 @@
 """A scikit-learn model on a table of 15 columns: this project's generic path against `mlflow.pyfunc.spark_udf`.
 
-Variants `MODEL-ours`, `MODEL-spark_udf` and `MODEL-bare` (our scoring between a read and one write: nothing is
-compared, staged, audited or recorded). MODEL is `logistic` (StandardScaler and LogisticRegression, where the way of the
-data is most of the work) or `trees` (HistGradientBoostingClassifier, where the model is). WORKLOAD/features.parquet has
-to be there.
+Variants `MODEL-ours`, `MODEL-embedded` (on the embedded engine), `MODEL-spark_udf` and `MODEL-bare` (our scoring between
+a read and one write: nothing is compared, staged, audited or recorded). MODEL is `logistic` (StandardScaler and
+LogisticRegression, where the way of the data is most of the work) or `trees` (HistGradientBoostingClassifier, where the
+model is). WORKLOAD/features.parquet has to be there.
 """
 
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
+from deltalake import DeltaTable, QueryBuilder
 from mlflow.models import infer_signature
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -96,16 +97,16 @@ def opened_bare(spark: SparkSession, made: Settings) -> DataFrame:
         return scored_slice(opened, everybody, due, whole_table=True, guard=guard)
 
 
-def settings(job: Job, uri: str) -> Settings:
+def settings(job: Job, uri: str, *, engine: str = "spark") -> Settings:
     return Settings.model_validate(
         {
             "name": "tabular",
-            "engine": "spark",
+            "engine": engine,
             "tables": {"root": str(job.out / "tables")},
             "input": {"path": str(job.features), "format": "parquet", "key": "id"},
             "model": {"uri": uri},
             "scoring": {"slice_users": 10_000_000},
-            "spark": {"spark.master": f"local[{job.cores}]"},
+            "spark": {"spark.master": f"local[{job.cores}]"} if engine == "spark" else {},
         }
     )
 
@@ -117,33 +118,44 @@ def differing(model: Any, rows: Any, found: pa.Table) -> int:
     return int((first["prediction"].to_numpy() != wanted).sum()) + abs(len(wanted) - first.num_rows)
 
 
+def published(place: Path, key: str) -> pa.Table:
+    """`id, prediction` of the rows to be checked."""
+    query = f"SELECT {key} AS id, prediction FROM scored WHERE {key} < {_CHECKED}"
+    return pa.table(QueryBuilder().register("scored", DeltaTable(str(place))).execute(query).read_all())
+
+
 def main() -> None:
     job, stages = read_job(__doc__), Stages()
     kind, way = job.variant.split("-")
-    made = settings(job, "models:/tabular/1")
+    made = settings(job, "models:/tabular/1", engine="embedded" if way == "embedded" else "spark")
     with quietly_tracked(made.home, made.tracking_uri):
-        model, rows = fitted(kind, job.features)
-        uri = logged(model, rows)
-        with stages.stage("session"):
-            spark = sessions.start(job)
-        scored = opened_bare(spark, made) if way == "bare" else None
-        for number in range(1, job.passes + 1):
-            with stages.stage(f"job {number}"):
-                if scored is not None:
-                    scored.select("user_id", "prediction").write.format("delta").save(str(job.place(number)))
-                elif way == "ours":
-                    with_ours(made, number)
-                else:
-                    with_spark_udf(spark, job, uri, job.place(number))
-    table = "tables/predictions" if way == "ours" else "pass-1"
-    first = spark.read.format("delta").load(str(job.out / table)).where(f"{_key(way)} < {_CHECKED}")
-    found = first.select(F.col(_key(way)).alias("id"), "prediction").toArrow()
-    stages.report(users=job.users, differing=differing(model, rows, found))
+        with stages.stage("fit"):
+            model, rows = fitted(kind, job.features)
+            uri = logged(model, rows)
+        if way == "embedded":
+            with stages.stage("job 1"):
+                with_ours(made, 1)
+        else:
+            on_spark(job, stages, made, way, uri)
+    place = job.out / ("tables/predictions" if way in ("ours", "embedded") else "pass-1")
+    with stages.stage("check"):
+        wrong = differing(model, rows, published(place, "id" if way == "spark_udf" else "user_id"))
+    stages.report(users=job.users, differing=wrong)
+
+
+def on_spark(job: Job, stages: Stages, made: Settings, way: str, uri: str) -> None:
+    with stages.stage("session"):
+        spark = sessions.start(job)
+    scored = opened_bare(spark, made) if way == "bare" else None
+    for number in range(1, job.passes + 1):
+        with stages.stage(f"job {number}"):
+            if scored is not None:
+                scored.select("user_id", "prediction").write.format("delta").save(str(job.place(number)))
+            elif way == "ours":
+                with_ours(made, number)
+            else:
+                with_spark_udf(spark, job, uri, job.place(number))
     spark.stop()
-
-
-def _key(way: str) -> str:
-    return "id" if way == "spark_udf" else "user_id"
 
 
 if __name__ == "__main__":
