@@ -1,7 +1,7 @@
 """A scikit-learn model on a table of 15 columns: this project's generic path against `mlflow.pyfunc.spark_udf`.
 
-Variants `MODEL-ours`, `MODEL-embedded` (on the embedded engine), `MODEL-spark_udf` and `MODEL-bare` (our scoring between
-a read and one write: nothing is compared, staged, audited or recorded). MODEL is `logistic` (StandardScaler and
+Variants `MODEL-ours`, `MODEL-embedded` (on the embedded engine), `MODEL-spark_udf` and `MODEL-bare` (ours between a
+read and one write: nothing is compared, staged, audited or recorded). MODEL is `logistic` (StandardScaler and
 LogisticRegression, where the way of the data is most of the work) or `trees` (HistGradientBoostingClassifier, where the
 model is). WORKLOAD/features.parquet has to be there.
 """
