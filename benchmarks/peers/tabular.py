@@ -6,6 +6,7 @@ LogisticRegression, where the way of the data is most of the work) or `trees` (H
 model is). WORKLOAD/features.parquet has to be there.
 """
 
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -128,8 +129,9 @@ def main() -> None:
     job, stages = read_job(__doc__), Stages()
     kind, way = job.variant.split("-")
     made = settings(job, "models:/tabular/1", engine="embedded" if way == "embedded" else "spark")
-    with quietly_tracked(made.home, made.tracking_uri):
+    with ExitStack() as tracked:
         with stages.stage("fit"):
+            tracked.enter_context(quietly_tracked(made.home, made.tracking_uri))
             model, rows = fitted(kind, job.features)
             uri = logged(model, rows)
         if way == "embedded":

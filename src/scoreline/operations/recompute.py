@@ -1,9 +1,7 @@
 """Score a user once more as the workers do, whole and without each event of the history; nothing here is published."""
 
-import atexit
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,7 @@ from scoreline.engine.worker_errors import from_worker
 from scoreline.errors import RunFailed, WorkerEnded, WorkerFailed, told
 from scoreline.operations.explanation import Difference, Recomputed
 from scoreline.scoring.node import Shipment
-from scoreline.scoring.pool import Pool
+from scoreline.scoring.pool import forget_pools, pool_for
 from scoreline.scoring.task import OLDER, ScoringTask
 from scoreline.tables.names import RECOMMENDATIONS, SINCE_FIRST
 
@@ -52,33 +50,26 @@ class Listed:
 
 
 class Worker:
-    """A worker process of ours, begun when this is made: what a model does to it, it does to nobody else."""
+    """A worker process, begun when this is made if the model is ours; what a model does to it touches nobody else."""
 
     def __init__(self) -> None:
-        self._pool = _pool()
+        pool_for(None, 1)
 
     def lists(self, task: ScoringTask, rows: pa.Table) -> list[Listed]:
         """What the model gives for rows of `user_history`, in one batch. Raises InputError or RunFailed."""
         guarded = replace(task, guard=replace(task.guard, sandbox=True, failures=_FEW))
         batch = rows.select(list(task.columns)).combine_chunks().to_batches()[0]
+        job = (Shipment(task.model_path, None), guarded)
         try:
-            answers = list(self._pool.scored((Shipment(task.model_path, None), guarded), iter([batch])))
+            answers = list(pool_for(task.model_path, 1).scored(job, iter([batch])))
         except WorkerFailed as error:
             raise from_worker("the model could not be asked", error) from None
         except WorkerEnded:
             raise RunFailed("the model ended its process, or did not load within scoring.batch_timeout") from None
         except OSError as error:
-            _pool.cache_clear()
+            forget_pools()
             raise RunFailed(f"the process that starts workers is gone ({told(error)}): ask again") from None
         return [Listed.of(row) for answer in answers for row in answer.to_pylist()]
-
-
-@cache
-def _pool() -> Pool:
-    """One for as long as this process lives: it begins with imports of a second."""
-    pool = Pool(1)
-    atexit.register(pool.close)
-    return pool
 
 
 def compared(published: Listed, now: Listed, *, other_rules: bool) -> Recomputed:

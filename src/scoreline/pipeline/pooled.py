@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,7 +12,7 @@ from scoreline.engine.memory import SHARE, bytes_of_memory
 from scoreline.errors import ConfigurationError
 from scoreline.scoring.loaded_model import is_shipped
 from scoreline.scoring.node import Shipment
-from scoreline.scoring.pool import Pool
+from scoreline.scoring.pool import pool_for
 from scoreline.scoring.task import ScoringTask
 
 _ROWS = "spark.sql.execution.arrow.maxRecordsPerBatch"
@@ -24,7 +23,7 @@ def pooled(rows: DataFrame, shipment: Shipment, task: ScoringTask) -> pa.RecordB
     """What the workers make of the rows, in their order; nothing happens before the first is asked for."""
     conf = rows.sparkSession.conf
     most, size = int(conf.get(_ROWS, "65536") or 65536), int(conf.get(_BYTES, str(8 << 20)) or 8 << 20)
-    answers = _pool().scored((shipment, task), _sized(batches(rows), most, size))
+    answers = pool_for(shipment.folder, _workers()).scored((shipment, task), _sized(batches(rows), most, size))
     return pa.RecordBatchReader.from_batches(task.staged, answers)
 
 
@@ -45,15 +44,6 @@ def require_room(model: Path) -> None:
 
 def _workers() -> int:
     return len(os.sched_getaffinity(0))
-
-
-@cache
-def _pool() -> Pool:
-    import atexit
-
-    pool = Pool(_workers())
-    atexit.register(pool.close)
-    return pool
 
 
 def _sized(source: Iterator[pa.RecordBatch], rows: int, size: int) -> Iterator[pa.RecordBatch]:

@@ -8,6 +8,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -65,6 +66,17 @@ def _loaded(path: Path) -> Any:
             f"the model in {path} cannot be loaded where it is to score ({said}). It was logged with {listed}: install "
             f"these where the workers run, or log the model again with what they have"
         ) from error
+
+
+def import_for(path: Path) -> None:
+    """Import MLflow and the installed libraries that the model's flavours name; nothing that is the model's own."""
+    with suppress(Exception):  # said when the model is loaded
+        from mlflow.models import Model
+
+        for flavor, said in Model.load(str(path)).flavors.items():
+            name = said["loader_module"] if flavor == "python_function" else flavor
+            if flavor != "python_function" or name.startswith("mlflow."):
+                import_module(name)
 
 
 def is_shipped(path: Path) -> bool:

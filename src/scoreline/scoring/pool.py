@@ -1,8 +1,8 @@
 """Worker processes of our own for an engine that has none, forked from a small process that has imported it all.
 
-`python -m scoreline.scoring.pool FD` is that process. It has one thread, so forking it is safe, whatever the process
-that asks runs. A worker scores in its main thread, so its time limits hold, and dies alone: whoever waits for it reads
-the end of its socket.
+`python -m scoreline.scoring.pool FD MODEL` is that process. It has one thread, so forking it is safe, whatever the
+process that asks runs. A worker scores in its main thread, so its time limits hold, and dies alone: whoever waits for
+it reads the end of its socket.
 """
 
 import contextlib
@@ -16,34 +16,42 @@ import subprocess
 import sys
 import threading
 import traceback
+import weakref
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 import pyarrow as pa
 
 from scoreline.errors import WorkerEnded, WorkerFailed
+from scoreline.scoring.loaded_model import import_for, is_shipped
 
-__all__ = ["Pool"]
+__all__ = ["Pool", "forget_pools", "pool_for"]
 
 _SIZE = struct.Struct("q")
 
 
 class Pool:
-    """As many workers as asked for, started when they are needed, until `close`."""
+    """As many workers as asked for, started when they are needed, until `close`.
 
-    def __init__(self, workers: int) -> None:
+    What the model in the folder `model` needs of what is installed is imported once, for all of them.
+    """
+
+    def __init__(self, workers: int, model: str) -> None:
         self.workers = workers
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._server = ours
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "scoreline.scoring.pool", str(theirs.fileno())],
+            [sys.executable, "-m", "scoreline.scoring.pool", str(theirs.fileno()), model],
             pass_fds=[theirs.fileno()],
             env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         )
         theirs.close()
+        self.close = weakref.finalize(self, _close, ours, self._process)  # at the latest when this process ends
 
     def scored(self, job: Any, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """`job` is `(shipment, task)`; the batches' answers in their order. Raises WorkerEnded or WorkerFailed."""
@@ -86,9 +94,32 @@ class Pool:
         _send(ours, pickle.dumps(job))
         return ours
 
-    def close(self) -> None:
-        self._server.close()
-        self._process.wait(timeout=10)
+
+def pool_for(model: str | None, workers: int) -> Pool:
+    """The pool of this process for the model in this folder, begun if need be; its imports take a second and more.
+
+    None: for any model of ours.
+    """
+    return _kept("" if model is None or is_shipped(Path(model)) else model, workers)
+
+
+def forget_pools() -> None:
+    """After this, `pool_for` begins new ones."""
+    _kept.cache_clear()
+
+
+@lru_cache(maxsize=2)
+def _kept(model: str, workers: int) -> Pool:
+    return Pool(workers, model)
+
+
+def _close(server: socket.socket, process: "subprocess.Popen[bytes]") -> None:
+    server.close()
+    try:
+        process.wait(timeout=10)
+    except subprocess.TimeoutExpired:  # a worker whose answers nobody fetches any more
+        process.kill()
+        process.wait()
 
 
 def _packed(batch: pa.RecordBatch) -> bytes:
@@ -135,7 +166,7 @@ def _exactly(source: socket.socket, size: int) -> bytearray | None:
     return data
 
 
-def _serve(fd: int) -> None:
+def _serve(fd: int, model: str) -> None:
     """Fork a worker for each socket that comes, until the asking process is gone."""
     _die_with_parent()
     import threadpoolctl  # noqa: F401
@@ -143,7 +174,11 @@ def _serve(fd: int) -> None:
     import scoreline.models.scoring
     import scoreline.scoring.node  # noqa: F401
 
-    assert threading.active_count() == 1
+    if model:
+        before = _threads()  # Arrow's allocator has one, and minds forks
+        import_for(Path(model))
+        if _threads() > before:  # forking would no longer be safe: each worker imports for itself
+            os.execv(sys.executable, [sys.executable, "-m", "scoreline.scoring.pool", str(fd), ""])
     server = socket.socket(fileno=fd)
     while True:
         word, fds, _, _ = socket.recv_fds(server, 1, 1)
@@ -158,6 +193,13 @@ def _serve(fd: int) -> None:
             _work(socket.socket(fileno=fds[0]))
             os._exit(0)
         os.close(fds[0])
+
+
+def _threads() -> int:
+    try:
+        return len(list(Path("/proc/self/task").iterdir()))
+    except FileNotFoundError:  # not Linux: those of libraries are not seen
+        return threading.active_count()
 
 
 def _die_with_parent() -> None:
@@ -189,4 +231,4 @@ def _work(asking: socket.socket) -> None:
 
 
 if __name__ == "__main__":
-    _serve(int(sys.argv[1]))
+    _serve(int(sys.argv[1]), sys.argv[2])

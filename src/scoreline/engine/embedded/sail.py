@@ -27,6 +27,10 @@ from scoreline.engine.memory import bytes_of_memory, require_memory
 
 __all__ = ["SailEngine", "embedded_session", "scratch"]
 
+# how Parquet is written: for a table, and to be read once and removed
+_KEPT = {"compression": "snappy"}
+_READ_ONCE = {"compression": "lz4_raw", "dictionary_enabled": "false", "statistics_enabled": "none"}
+
 _BATCH = 65_536  # rows of a batch on the wire: each costs milliseconds, whatever is in it
 _POOL_SHARE = 0.6  # of the memory: Sail spills what it can before it counts more; it takes more than it counts
 _GROUPED = 450  # bytes of memory for each event that is grouped into a history: docs/engines.md
@@ -130,15 +134,15 @@ def batches(rows: DataFrame) -> Iterator[pa.RecordBatch]:
     """The rows as they come, never all of them in memory: by files, as the wire takes four times the CPU seconds."""
     folder = scratch("batches")
     try:
-        for file in written(rows, folder / "rows"):
+        for file in written(rows, folder / "rows", _READ_ONCE):
             yield from pq.ParquetFile(file).iter_batches(65_536)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def written(rows: DataFrame, folder: Path) -> list[Path]:
+def written(rows: DataFrame, folder: Path, options: Mapping[str, str] = _KEPT) -> list[Path]:
     """The Parquet files that Sail makes of the rows in a folder of its own, in their order."""
-    rows.write.mode("overwrite").option("compression", "snappy").parquet(str(folder))
+    rows.write.mode("overwrite").options(**options).parquet(str(folder))
     return sorted(folder.glob("*.parquet"))
 
 
