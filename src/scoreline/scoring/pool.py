@@ -38,12 +38,25 @@ class Pool:
         self.workers = workers
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._server = ours
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "scoreline.scoring.pool", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-        )
+        self._closed = threading.Event()
+        self._process = self._started(theirs.fileno())
         theirs.close()
+
+    def _started(self, fd: int) -> subprocess.Popen[bytes]:
+        """The small process, by a thread that lives until `close`: Linux kills it with the thread that started it."""
+        made: Future[subprocess.Popen[bytes]] = Future()
+
+        def keep() -> None:
+            command = [sys.executable, "-m", "scoreline.scoring.pool", str(fd)]
+            try:
+                few_threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+                made.set_result(subprocess.Popen(command, pass_fds=[fd], env={**os.environ, **few_threads}))
+            except BaseException as error:
+                made.set_exception(error)
+            self._closed.wait()
+
+        threading.Thread(target=keep, name="scoring-workers", daemon=True).start()
+        return made.result()
 
     def scored(self, job: Any, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """`job` is `(shipment, task)`; the batches' answers in their order. Raises WorkerEnded or WorkerFailed."""
@@ -89,6 +102,7 @@ class Pool:
     def close(self) -> None:
         self._server.close()
         self._process.wait(timeout=10)
+        self._closed.set()
 
 
 def _packed(batch: pa.RecordBatch) -> bytes:
