@@ -50,7 +50,7 @@ class Logged(Report):
     def __str__(self) -> str:
         said = dict(self.figures)
         lines = [line(vars(self))]
-        lines += [f"  {name:<13} {self._shown(name, said.pop(name))}" for name in _SAID if name in said]
+        lines += [f"  {name:<13} {self._shown(name, said.pop(name))}" for name in _SAID if said.get(name)]
         if limits := said.pop("limits", None):
             lines += ["  limits", *[f"    {_mark(gate)} {_gate(gate)}" for gate in limits]]
         if error := said.pop("error", None):

@@ -196,7 +196,7 @@ def address(looked_at: Context, tmp_path: Path) -> Iterator[str]:
 @pytest.mark.long
 def test_a_browser_follows_every_kind_of_link_and_complains_of_nothing(address: str, tmp_path: Path) -> None:
     kinds = ("/run?id=", "/user?id=", "/why?id=", "/item?id=", "/log", "/")
-    waiting, seen = [address], {}
+    waiting, seen = [address, urljoin(address, "/why?id=7&not=40")], {}
     while waiting:
         url = waiting.pop()
         shown, console = browser.visited(url, tmp_path)
