@@ -245,6 +245,7 @@ class Pipeline:
         restart: bool = False,
         verify: bool = False,
         progress: "Progress | None" = None,
+        page: Callable[[], str | None] | None = None,
     ) -> "RunReport":
         """Score who is due, audit the result and publish it in one commit.
 
@@ -258,6 +259,8 @@ class Pipeline:
             restart: drop what an interrupted or refused run has staged, and score anew.
             verify: compare all keys even where the tables' logs say who is due.
             progress: who is told while users are scored. None: nobody.
+            page: is called when the run is in the log, however it ended: it writes the page about it, by `report` for
+                example, and gives back its path, for the message to whom `notify` names. None: no page.
 
         Returns:
             `state` is `published`, `nothing_due` or `only_failures`. `seconds` is the time of each step. `audit` and
@@ -287,6 +290,7 @@ class Pipeline:
             restart=restart,
             verify=verify,
             progress=progress or silent,
+            page=page,
         )
 
     def approve(self, run_id: str, *, reason: str) -> "ApprovalReport":

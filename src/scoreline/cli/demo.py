@@ -72,7 +72,7 @@ def _next_steps(settings: Settings, config: Path, folder: Path) -> str:
     own = Path(".venv/bin/scoreline")  # as `make setup` makes it
     scoreline, given = own if own.exists() else own.name, f"--config {config}"
     steps = (
-        (f"{scoreline} demo", "again: nothing is due"),
+        (f"{scoreline} demo {given}", "again: nothing is due"),
         (f"{scoreline} ingest {given} --events {folder / 'events-next-day.csv'}", "a day later: 1 % have news"),
         (f"{scoreline} plan {given}", "who is due, and why"),
         (f"{scoreline} run {given}", "only those are scored"),

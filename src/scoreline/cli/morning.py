@@ -13,7 +13,7 @@ from scoreline.errors import ConfigurationError
 @pipeline_options
 @click.option("--check", is_flag=True, help="For monitors: exit code 1 if the promise of `freshness` is broken.")
 def status(pipeline: Pipeline, as_json: bool, quiet: bool, check: bool) -> None:
-    """Show tables, versions, the published model, freshness, and what was last tried and done."""
+    """Show tables, versions, the published model, freshness, who is due next, and what was last tried and done."""
     if check and pipeline.settings.freshness is None:
         raise ConfigurationError(
             "--check looks whether a promise is kept, and the configuration makes none: freshness: {max_age: 26h}."

@@ -184,7 +184,7 @@ def run(
     """Score the users that are due, audit the result and publish it in one commit."""
     from scoreline.pipeline.progress import for_terminal
 
-    with _paged(pipeline, page):
+    with _paged(pipeline, page) as written:
         report = pipeline.run(
             fraction=fraction,
             full_refresh=full_refresh,
@@ -192,22 +192,34 @@ def run(
             restart=restart,
             verify=verify,
             progress=for_terminal(quiet=quiet),
+            page=written,
         )
         print_report(report, as_json=as_json)
 
 
 @contextmanager
-def _paged(pipeline: Pipeline, page: str | None) -> Iterator[None]:
-    """Write the page of the run inside, however it ends; the run stands, whatever becomes of its page."""
-    began = datetime.now(UTC)
+def _paged(pipeline: Pipeline, file: str | None) -> Iterator[Callable[[], str | None]]:
+    """What writes the page of the run inside, once, and gives its path: called by the run as it ends, else after it.
+
+    The run stands, whatever becomes of its page.
+    """
+    began, waiting = datetime.now(UTC), [file] if file is not None else []
+
+    def written() -> str | None:
+        if not waiting:
+            return None
+        try:
+            report = pipeline.report(file=waiting.pop(), since=began)
+        except (ScorelineError, OSError) as error:
+            click.echo(f"no page was written: {redacted(told(error))}", err=True)
+            return None
+        click.echo(report, err=True)
+        return str(report.file.absolute())
+
     try:
-        yield
+        yield written
     finally:
-        if page is not None:
-            try:
-                click.echo(pipeline.report(file=page, since=began), err=True)
-            except (ScorelineError, OSError) as error:
-                click.echo(f"no page was written: {redacted(told(error))}", err=True)
+        written()
 
 
 @click.command()

@@ -87,7 +87,7 @@ def _without_history(
             break
         if was:
             run_id = commit.published.run_id if commit.published else None
-            said = f"left: there is no history any more, and the list, there after run {run_id}, was removed with it."
+            said = f"there is no history any more, and the list, there after run {run_id}, was removed with it."
             return Absence("left", said + also, quarantined=found or None)
     if found:
         return Absence("quarantined", f"no good event; all rows with this id are in quarantine: {listed}.", None, found)

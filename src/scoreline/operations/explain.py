@@ -1,6 +1,7 @@
 """Why a user got this list, or none: the run that made it done once more for one user, and taken apart."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from scoreline.errors import ConfigurationError, InputError, RunFailed
@@ -8,11 +9,13 @@ from scoreline.models import artifacts
 from scoreline.models.artifacts import FittedModel
 from scoreline.operations.absent import absence_of, failure_of
 from scoreline.operations.causes import DEEPEST, Causes, differences, longer, sums
-from scoreline.operations.explanation import Cause, ExplainedItem, Explanation, Recomputed
+from scoreline.operations.explanation import Absence, Cause, ExplainedItem, Explanation, Recomputed
 from scoreline.operations.pinned_row import PinnedRow, pinned_row
 from scoreline.operations.recompute import Listed, Worker, compared
 from scoreline.operations.show import titles_of
+from scoreline.operations.staged import as_published, unpublished
 from scoreline.operations.why_not import reason_of
+from scoreline.pipeline.manifest import Manifest
 from scoreline.pipeline.published import published_table, run_of
 from scoreline.scoring.loaded_model import is_shipped
 from scoreline.sources.whole_numbers import typed_id
@@ -29,10 +32,10 @@ _CAUSES = 3  # of each item of a list
 def explain_user(
     readers: Readers, user: str, item: str | None = None, *, run_id: str | None = None, why_not: str | None = None
 ) -> Explanation:
-    """Explain a user's list as the table shows it, or as the run `run_id` left it; or why there is none.
+    """Explain a user's list as the table shows it, or as the run `run_id` left or staged it; or why there is none.
 
     item: only this one, with all events. why_not: an item that is not in it, and then no others. Raises InputError for
-    an id that is none, a run that was not published or whose rows are gone, and an `item` that is not in the list.
+    an id that is none, a run that there is not or whose rows are gone, and an `item` that is not in the list.
     """
     settings = readers.settings
     if settings.input is not None:
@@ -42,9 +45,10 @@ def explain_user(
         )
     user_id = typed_id(user, settings.keys.user_id, "user")
     asked, other = (None if said is None else typed_id(said, settings.keys.item_id, "item") for said in (item, why_not))
+    if run_id is not None and (kept := unpublished(readers, run_id)) is not None:
+        return _of_staged(readers, user_id, *kept, asked, other)
     target = published_table(readers, settings.name, run_id=run_id)
-    if target.name != RECOMMENDATIONS:
-        raise ConfigurationError(f"This pipeline publishes {target.name}, which no events of a history have made.")
+    _require_lists(target.name)
     commits = target.commits()
     shown = _shown(commits, run_id)
     row, notes = _row(target, user_id, commits, shown, run_id=run_id)
@@ -53,6 +57,36 @@ def explain_user(
         return Explanation(user_id, absent=absent)
     made = next((c.published for c in commits if run_of(c) is not None and run_of(c) == row["run_id"]), None)
     return _explained(readers, row, made, asked, other, (*notes, *(() if run_id else _since(readers, row))))
+
+
+def _require_lists(target: str) -> None:
+    if target != RECOMMENDATIONS:
+        raise ConfigurationError(f"This pipeline publishes {target}, which no events of a history have made.")
+
+
+def _of_staged(
+    readers: Readers, user_id: Any, table: TableReader, manifest: Manifest, asked: Any, other: Any
+) -> Explanation:
+    """What a run that was not published has staged for a user; where that is nothing, the list of now."""
+    run_id, lineage = manifest.run_id, manifest.lineage
+    _require_lists(lineage.target)
+    row = next(iter(records(table.rows(where={USER_ID: [user_id]}))), None)
+    if row is None:
+        item, why_not = (None if given is None else str(given) for given in (asked, other))
+        found = explain_user(readers, str(user_id), item, why_not=why_not)
+        said = f"Run {run_id}, which was not published, has staged nothing for this user: this is what readers see."
+        return replace(found, notes=(said, *found.notes))
+    if row["outcome"] == "failed":
+        said = f"run {run_id} tried and failed with {row['code']}: {row['message']}"
+        return Explanation(user_id, absent=Absence("failed", said, code=row["code"]))
+    if row["outcome"] == "left":
+        said = f"there is no history any more, and run {run_id} would have removed the list."
+        return Explanation(user_id, absent=Absence("left", said))
+    made = as_published(manifest, readers.settings.name)
+    names = {"model_name": lineage.model, "model_version": lineage.model_version, "rules_hash": lineage.rules_hash}
+    whole = {**row, **names, "run_id": run_id, SCORED_AT: manifest.began}
+    note = "The run was not published: readers see another list, or none."
+    return _explained(readers, whole, made, asked, other, [note], where="staged")
 
 
 def _shown(commits: Sequence[Commit], run_id: str | None) -> Commit:
@@ -108,7 +142,14 @@ def _since(readers: Readers, row: Mapping[str, Any]) -> list[str]:
 
 
 def _explained(
-    readers: Readers, row: Mapping[str, Any], made: Publication | None, asked: Any, other: Any, notes: Sequence[str]
+    readers: Readers,
+    row: Mapping[str, Any],
+    made: Publication | None,
+    asked: Any,
+    other: Any,
+    notes: Sequence[str],
+    *,
+    where: str = "published",
 ) -> Explanation:
     """The row's list, or one item of it, from what it was made from, and why `other` is not in it."""
     published = Listed.of(row)
@@ -142,7 +183,9 @@ def _explained(
         input_version=made.input_version if made else None,
         scored_at=row[SCORED_AT],
         source=row["source"],
-        recomputed=_impossible(pinned) if again is None else compared(published, again, other_rules=pinned.other_rules),
+        recomputed=_impossible(pinned)
+        if again is None
+        else compared(published, again, other_rules=pinned.other_rules, where=where),
         method=causes.method,
         events=None if history is None else len(events["item_ids"]),
         items=tuple(_item(published, item, causes, events, titles, shown=shown) for item in wanted),

@@ -82,7 +82,7 @@ class Difference:
             "nothing" if item is None else f"{item} ({score!r})"
             for item, score in ((self.published_item, self.published_score), (self.item, self.score))
         ]
-        return f"place {self.rank}: published {shown[0]}, now {shown[1]}"
+        return f"place {self.rank}: listed {shown[0]}, now {shown[1]}"
 
 
 @dataclass(frozen=True)

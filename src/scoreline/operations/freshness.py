@@ -5,27 +5,26 @@ found that nobody was due. So a user without news grows no older while runs look
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
+from scoreline.errors import InputError
+from scoreline.pipeline.published import published_table
 from scoreline.tables.commit_note import Publication, Verified
 from scoreline.tables.history import Commit, published_commit
 from scoreline.tables.names import SCORED_AT
 from scoreline.tables.reading import Readers, TableReader, records
 
-__all__ = ["Freshness", "measure"]
+__all__ = ["Freshness", "measure", "target_of"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class Freshness:
-    """When the rows were scored; `known_at`: when a run last saw that they all are right, None if none has lately.
+    """When the rows were scored; `known_at`: when a run last saw that they all are right, None if none has lately; but
+    for so many whom it could not score (`failed`).
 
     users: whom the promise is about: everyone who has a history, or a row of the input. fresh_share: of them those
     whose row is younger than `max_age`. Both are None, and nothing is stale, without a promise.
@@ -39,15 +38,22 @@ class Freshness:
     fresh_share: float | None = None
     max_age: timedelta | None = None
     share: float | None = None
+    failed: int = 0
 
     @property
     def stale(self) -> bool:
         return self.fresh_share is not None and self.share is not None and self.fresh_share < self.share
 
+    @property
+    def longest(self) -> str:
+        """How old a row may be, as people say it."""
+        return f"{(self.max_age or timedelta()).total_seconds() / 3600:g} h"
+
     def __str__(self) -> str:
         lines = []
         if self.oldest and self.newest:
-            known = f", all right as of {self.known_at:%Y-%m-%d %H:%M:%S} UTC" if self.known_at else ""
+            but = f" but for {self.failed:,} who failed" if self.failed else ""
+            known = f", all right as of {self.known_at:%Y-%m-%d %H:%M:%S} UTC{but}" if self.known_at else ""
             lines.append(
                 f"freshness  rows scored between {self.oldest:%Y-%m-%d %H:%M:%S} UTC and "
                 f"{self.newest:%Y-%m-%d %H:%M:%S} UTC{known}"
@@ -55,9 +61,17 @@ class Freshness:
         if self.fresh_share is not None and self.share is not None:
             lines.append(
                 f"{'STALE' if self.stale else 'fresh':<10} {self.fresh_share:.2%} of {self.users:,} users have a row "
-                f"younger than {_hours(self.max_age)}, promised are {self.share:.2%}"
+                f"younger than {self.longest}, promised are {self.share:.2%}"
             )
         return "\n".join(lines)
+
+
+def target_of(readers: Readers) -> TableReader | None:
+    """The table that the pipeline publishes to; None before its first publication."""
+    try:
+        return published_table(readers, readers.settings.name)
+    except InputError:
+        return None
 
 
 def measure(readers: Readers, target: TableReader | None, *, now: datetime) -> Freshness | None:
@@ -65,68 +79,55 @@ def measure(readers: Readers, target: TableReader | None, *, now: datetime) -> F
     promise = readers.settings.freshness
     if target is None and promise is None:
         return None
-    oldest, newest, rows, young = None, None, 0, 0
-    known_at = None
-    if target is not None:
-        cutoff = None if promise is None else now - promise.max_age
-        oldest, newest, rows, young = _ages(target, cutoff)
-        known_at = _known_at(readers, target.commits(), newest)
-        if cutoff is not None and known_at is not None and known_at >= cutoff:
-            young = rows
+    ages = {} if target is None else target.counts(SCORED_AT)
+    moments, rows = [at for at in ages if at is not None], sum(ages.values())
+    oldest, newest = min(moments, default=None), max(moments, default=None)
+    known_at, failed = (None, 0) if target is None else _known(readers, target.commits(), newest)
     if promise is None:
-        return Freshness(oldest, newest, rows, known_at)
+        return Freshness(oldest, newest, rows, known_at, failed=failed)
+    cutoff = now - promise.max_age
+    young = sum(ages[at] for at in moments if at >= cutoff)
+    if known_at is not None and known_at >= cutoff:
+        young = max(young, rows - failed)
     history = readers.table("user_history")
     users = history.count() if readers.settings.input is None and history.exists() else rows
     share = min(young, users) / users if users else 0.0
-    return Freshness(oldest, newest, rows, known_at, users, share, promise.max_age, promise.share)
+    return Freshness(oldest, newest, rows, known_at, users, share, promise.max_age, promise.share, failed)
 
 
-def _ages(target: TableReader, cutoff: datetime | None) -> tuple[datetime | None, datetime | None, int, int]:
-    """The oldest and newest row, how many there are, and how many are younger than `cutoff`."""
-    oldest, newest, rows, young = [], [], 0, 0
-    for batch in target.batches([SCORED_AT]):
-        rows += batch.num_rows
-        micros = batch[0].cast(pa.int64())
-        bounds = pc.min_max(micros)
-        oldest.append(bounds["min"].as_py())
-        newest.append(bounds["max"].as_py())
-        if cutoff is not None:
-            young += pc.sum(pc.greater_equal(micros, (cutoff - _EPOCH) // timedelta(microseconds=1))).as_py() or 0
-    return _at(min, oldest), _at(max, newest), rows, young
-
-
-def _at(end: Callable[[list[int]], int], micros: Sequence[int | None]) -> datetime | None:
-    known = [at for at in micros if at is not None]
-    return _EPOCH + timedelta(microseconds=end(known)) if known else None
-
-
-def _known_at(readers: Readers, commits: Sequence[Commit], newest: datetime | None) -> datetime | None:
-    """When a run last saw that nobody was due: after publishing for all who were, or as it found none."""
-    moments: list[datetime | None] = []
+def _known(readers: Readers, commits: Sequence[Commit], newest: datetime | None) -> tuple[datetime | None, int]:
+    """When a run last saw that everybody is right, after publishing for all who were due or as it found nobody; and how
+    many it had to leave as they were, since the model failed.
+    """
+    moments: list[tuple[datetime | None, int]] = [(None, 0)]
     changed = next((commit for commit in commits if commit.kind in ("publish", "rollback")), None)
     shown = published_commit(commits)
     if changed is not None and shown is changed and isinstance(shown.note, Publication) and shown.note.complete:
-        moments.append(newest)
+        moments.append((newest, 0))
     for commit in commits:
         if commit is changed:
             break
         if isinstance(commit.note, Verified):
-            moments.append(commit.note.verified_at)
+            moments.append((commit.note.verified_at, 0))
     if changed is not None:
-        moments += [run["started_at"] for run in _idle(readers) if run["finished_at"] > changed.at]
-    return max((at for at in moments if at is not None), default=None)
+        moments += _looked(readers, changed)
+    return max(moments, key=lambda known: (known[0] or _EPOCH, -known[1]))
 
 
-def _idle(readers: Readers) -> list[Mapping[str, Any]]:
-    """Runs for everyone that found nobody due."""
+def _looked(readers: Readers, changed: Commit) -> list[tuple[datetime | None, int]]:
+    """Runs for everyone that left the rows of `changed` as they are, or made them: when they began, and who failed."""
     table = readers.table("runs")
     if not table.exists():
         return []
-    rows = table.rows(["started_at", "finished_at", "figures"], where={"kind": ["run"], "state": ["nothing_due"]})
+    made = changed.published.run_id if changed.published else None
+    states = ["nothing_due", "only_failures", "published"]
+    rows = table.rows(
+        ["run_id", "state", "started_at", "finished_at", "figures"], where={"kind": ["run"], "state": states}
+    )
     said = [(row, json.loads(row["figures"] or "{}")) for row in records(rows)]
-    return [row for row, figures in said if figures.get("fraction") == 1 and figures.get("selection") is None]
-
-
-def _hours(age: timedelta | None) -> str:
-    hours = (age or timedelta()).total_seconds() / 3600
-    return f"{hours:g} h"
+    return [
+        (row["started_at"], int(figures.get("failed") or 0))
+        for row, figures in said
+        if figures.get("fraction") == 1 and figures.get("selection") is None
+        if (row["run_id"] == made if row["state"] == "published" else row["finished_at"] > changed.at)
+    ]

@@ -50,7 +50,7 @@ class Logged(Report):
     def __str__(self) -> str:
         said = dict(self.figures)
         lines = [line(vars(self))]
-        lines += [f"  {name:<13} {self._shown(name, said.pop(name))}" for name in _SAID if name in said]
+        lines += [f"  {name:<13} {self._shown(name, said.pop(name))}" for name in _SAID if said.get(name)]
         if limits := said.pop("limits", None):
             lines += ["  limits", *[f"    {_mark(gate)} {_gate(gate)}" for gate in limits]]
         if error := said.pop("error", None):
@@ -131,10 +131,11 @@ def read_run(readers: Readers, run_id: str) -> list[Logged]:
 
 
 def last_of_each(readers: Readers) -> dict[str, dict[str, Any]]:
-    """By kind: when it was last tried and how that ended, and when it was last done; None if it never was."""
+    """By kind: when it was last tried, as which run, and how that ended, and when it was last done; None if never."""
     found: dict[str, dict[str, Any]] = {}
     for run in read_log(readers).runs:
-        of_kind = found.setdefault(run["kind"], {"tried_at": run["started_at"], "state": run["state"], "done_at": None})
+        tried = {"tried_at": run["started_at"], "run_id": run["run_id"], "state": run["state"], "done_at": None}
+        of_kind = found.setdefault(run["kind"], tried)
         if of_kind["done_at"] is None and run["state"] in ENDED_WELL:
             of_kind["done_at"] = run["started_at"]
     return {kind: found[kind] for kind in KINDS if kind in found}

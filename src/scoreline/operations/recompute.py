@@ -72,8 +72,8 @@ class Worker:
         return [Listed.of(row) for answer in answers for row in answer.to_pylist()]
 
 
-def compared(published: Listed, now: Listed, *, other_rules: bool) -> Recomputed:
-    """Whether the list is the published one: items, places and the bits of the scores."""
+def compared(published: Listed, now: Listed, *, other_rules: bool, where: str = "published") -> Recomputed:
+    """Whether the list is the published one, or that of `where`: items, places and the bits of the scores."""
     if now.code is not None:
         return Recomputed("failed", f"Computed again the model gives no list: {now.code}, {now.message}")
     rules = " The rules have changed since that run; this is by those of today." if other_rules else ""
@@ -86,9 +86,9 @@ def compared(published: Listed, now: Listed, *, other_rules: bool) -> Recomputed
         if old[0] != new[0] or _bits(old[1]) != _bits(new[1])
     )
     if not different and published.source == now.source:
-        return Recomputed("identical", f"The list computed again is the published one, bit for bit.{rules}")
+        return Recomputed("identical", f"The list computed again is the {where} one, bit for bit.{rules}")
     if not different:
-        said = f"Computed again the same list is of source {now.source}, and {published.source} is published."
+        said = f"Computed again the same list is of source {now.source}, and {published.source} is {where}."
     elif all(one.published_item == one.item for one in different):
         most = max(abs((one.score or 0) - (one.published_score or 0)) for one in different)
         said = (

@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from scoreline.errors import InputError
-from scoreline.operations.freshness import Freshness, measure
+from scoreline.operations.freshness import Freshness, measure, target_of
 from scoreline.operations.log import last_of_each, line, read_log
-from scoreline.pipeline.published import published_table
+from scoreline.operations.next_due import NextDue, next_due
 from scoreline.report import Report
 from scoreline.tables.history import published_commit
-from scoreline.tables.names import PUBLISHED, TABLES
+from scoreline.tables.names import TABLES
 from scoreline.tables.reading import Readers, TableReader
 
 
@@ -18,13 +18,14 @@ from scoreline.tables.reading import Readers, TableReader
 class Status(Report):
     """Tables with their versions, what is published and how fresh that is, what was last tried and done, the last runs.
 
-    `stale`: the promise of `freshness` is broken.
+    `stale`: the promise of `freshness` is broken. `due`: when users are due next.
     """
 
     tables: list[dict[str, Any]]
     published: dict[str, Any] | None
     freshness: Freshness | None
     stale: bool
+    due: NextDue
     last: dict[str, dict[str, Any]]
     runs: list[dict[str, Any]]
 
@@ -42,6 +43,7 @@ class Status(Report):
             )
         if said := str(self.freshness or ""):
             lines.append(said)
+        lines.append(f"next due   {self.due}")
         if self.last:
             lines += ["last tried and done", *[_tried(kind, last) for kind, last in self.last.items()]]
         return "\n".join([*lines, "last runs", *[f"  {line(run)}" for run in self.runs]])
@@ -55,29 +57,24 @@ def status(readers: Readers, *, last: int = 5, now: datetime | None = None) -> S
         raise InputError(
             f"There are no tables of {readers.settings.name} yet. Begin with: scoreline ingest --events FILE"
         )
-    target = _published(readers) if set(PUBLISHED) & existing.keys() else None
+    target = target_of(readers)
     found = published_commit(target.commits()) if target else None
     published = (
         {"version": found.version, "at": found.at, **(found.published.fields() if found.published else {})}
         if found
         else None
     )
-    freshness = measure(readers, target, now=now or datetime.now(UTC))
+    moment = now or datetime.now(UTC)
+    freshness = measure(readers, target, now=moment)
     return Status(
         [_table_state(table) for table in existing.values()],
         published,
         freshness,
         freshness is not None and freshness.stale,
+        next_due(readers, target, freshness, now=moment),
         last_of_each(readers),
         read_log(readers, last=last).runs,
     )
-
-
-def _published(readers: Readers) -> TableReader | None:
-    try:
-        return published_table(readers, readers.settings.name)
-    except InputError:
-        return None
 
 
 def _table_state(table: TableReader) -> dict[str, Any]:
@@ -90,7 +87,8 @@ def _tried(kind: str, last: dict[str, Any]) -> str:
     if tried == done:
         return f"  {kind:<9} {_when(done)}  {last['state']}"
     before = f"done {_when(done)}" if done else "none is done in the log"
-    return f"  {kind:<9} {_when(tried)}  {last['state']}; {before}"
+    why = "" if last["state"] == "running" else f"; why: scoreline log {last['run_id']}"
+    return f"  {kind:<9} {_when(tried)}  {last['state']}; {before}{why}"
 
 
 def _utc(moment: datetime) -> datetime:

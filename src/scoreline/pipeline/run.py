@@ -4,7 +4,7 @@ Level-triggered: a run looks at what the tables hold, not at what it remembers, 
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from uuid import uuid4
 
@@ -43,6 +43,7 @@ def run(
     restart: bool = False,
     verify: bool = False,
     progress: Progress = silent,
+    page: Callable[[], str | None] | None = None,
 ) -> RunReport:
     """Score who is due and publish the result in one commit.
 

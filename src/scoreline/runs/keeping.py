@@ -69,7 +69,7 @@ def kept(settings: Settings, kind: Kind, *, now: datetime, spark: "SparkSession 
             )
             before = _before(settings, spark, record)
             _write(settings, spark, record, finished=datetime.now(UTC))
-            tell_end(settings, record, before=before)
+            tell_end(settings, record, before=before, page=_page(record))
 
 
 @contextmanager
@@ -108,6 +108,14 @@ def _before(settings: Settings, spark: "SparkSession | None", record: Record) ->
         return last_state(settings, record, spark)
     except Exception as error:
         log.warning("how the %s before this one ended could not be read: %s", record.kind, told(error))
+        return None
+
+
+def _page(record: Record) -> str | None:
+    try:
+        return record.page() if record.page else None
+    except Exception as error:
+        log.warning("no page about it was written: %s", told(error))
         return None
 
 

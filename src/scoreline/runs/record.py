@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -21,7 +21,8 @@ _ENDS: Mapping[type[ScorelineError], State] = {AuditRefused: "refused", Supersed
 class Record:
     """One command. `facts` are written as they are into `figures`; `state` is None until it has ended.
 
-    laps: seconds of each step, in the order in which they were taken.
+    laps: seconds of each step, in the order in which they were taken. page: writes the page about it once its row is
+    there, and gives its path; None if there is to be none.
     """
 
     kind: Kind
@@ -32,6 +33,7 @@ class Record:
     users: int = 0
     facts: dict[str, Any] = field(default_factory=dict)
     laps: dict[str, float] = field(default_factory=dict)
+    page: Callable[[], str | None] | None = None
 
     def __post_init__(self) -> None:
         self.run_id = self.run_id or f"{self.started_at:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"

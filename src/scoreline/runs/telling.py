@@ -21,12 +21,13 @@ __all__ = ["NotifyReport", "Told", "last_state", "send", "tell_end", "tell_stale
 
 log = logging.getLogger(__name__)
 
-_NEXT: Mapping[Occasion, str] = {
-    "refused": "scoreline report --run {run}, then scoreline approve {run} --reason TEXT, or mend and run again",
-    "failed": "scoreline log {run}",
-    "recovered": "scoreline log --last 5",
-    "published": "scoreline report --run {run}",
-    "stale": "scoreline status",
+_REPORT = "scoreline report --run {run}"
+_NEXT: Mapping[Occasion, tuple[str, ...]] = {
+    "refused": (_REPORT, "scoreline approve {run} --reason TEXT, or mend and run again"),
+    "failed": ("scoreline log {run}",),
+    "recovered": ("scoreline log --last 5",),
+    "published": (_REPORT,),
+    "stale": ("scoreline status",),
 }
 _BAD = ("refused", "failed", "interrupted")
 _STALE = "told-stale"  # a file in the pipeline's home, from the message that it is stale to the one that it is not
@@ -70,12 +71,15 @@ def last_state(settings: Settings, record: Record, spark: "SparkSession | None")
     return max(before, key=lambda row: row["started_at"])["state"] if before else None
 
 
-def tell_end(settings: Settings, record: Record, *, before: str | None) -> None:
-    """Tell how a command ended. before: how the one of its kind before it did."""
+def tell_end(settings: Settings, record: Record, *, before: str | None, page: str | None = None) -> None:
+    """Tell how a command ended. before: how the one of its kind before it did. page: where the page about it is."""
     if settings.notify is None or (occasion := _occasion(record, before)) is None:
         return
     said = str(record.facts.get("error") or _outcome(record))
-    _tell(settings, occasion, f"{record.kind} {record.run_id}: {record.state}", said, run=record.run_id)
+    if page is not None:
+        said = f"{said}\n\nReport: {page} on {record.facts.get('host')}"
+    what = f"{record.kind} {record.run_id}: {record.state}"
+    _tell(settings, occasion, what, said, run=record.run_id, has_page=page is not None)
 
 
 def tell_stale(settings: Settings, said: str, *, stale: bool) -> None:
@@ -142,10 +146,11 @@ def _outcome(record: Record) -> str:
     return f"{record.users:,} users{model}" if record.users else "Nothing had to be done."
 
 
-def _tell(settings: Settings, occasion: Occasion, what: str, said: str, *, run: str) -> None:
+def _tell(settings: Settings, occasion: Occasion, what: str, said: str, *, run: str, has_page: bool = False) -> None:
     if (notify := settings.notify) is None or occasion not in notify.on:
         return
-    body = redacted(f"{said}\n\nNext: {_NEXT[occasion].format(run=run)}")
+    commands = [command.format(run=run) for command in _NEXT[occasion] if not (has_page and command == _REPORT)]
+    body = redacted("\n\n".join([said, *([f"Next: {', then '.join(commands)}"] if commands else [])]))
     try:
         for one in send(notify, f"{settings.name} {occasion}: {what}", body):
             if one.why:

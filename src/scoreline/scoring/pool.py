@@ -45,13 +45,10 @@ class Pool:
         self.workers = workers
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._server = ours
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "scoreline.scoring.pool", str(theirs.fileno()), model],
-            pass_fds=[theirs.fileno()],
-            env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-        )
+        closed = threading.Event()
+        process = _started(theirs.fileno(), model, closed)
         theirs.close()
-        self.close = weakref.finalize(self, _close, ours, self._process)  # at the latest when this process ends
+        self.close = weakref.finalize(self, _close, ours, process, closed)  # at the latest when this process ends
 
     def scored(self, job: Any, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """`job` is `(shipment, task)`; the batches' answers in their order. Raises WorkerEnded or WorkerFailed."""
@@ -113,13 +110,31 @@ def _kept(model: str, workers: int) -> Pool:
     return Pool(workers, model)
 
 
-def _close(server: socket.socket, process: "subprocess.Popen[bytes]") -> None:
+def _started(fd: int, model: str, closed: threading.Event) -> "subprocess.Popen[bytes]":
+    """The small process, by a thread that lives until `closed`: Linux kills it with the thread that started it."""
+    made: Future[subprocess.Popen[bytes]] = Future()
+
+    def keep() -> None:
+        command = [sys.executable, "-m", "scoreline.scoring.pool", str(fd), model]
+        try:
+            few_threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+            made.set_result(subprocess.Popen(command, pass_fds=[fd], env={**os.environ, **few_threads}))
+        except BaseException as error:
+            made.set_exception(error)
+        closed.wait()
+
+    threading.Thread(target=keep, name="scoring-workers", daemon=True).start()
+    return made.result()
+
+
+def _close(server: socket.socket, process: "subprocess.Popen[bytes]", closed: threading.Event) -> None:
     server.close()
     try:
         process.wait(timeout=10)
     except subprocess.TimeoutExpired:  # a worker whose answers nobody fetches any more
         process.kill()
         process.wait()
+    closed.set()
 
 
 def _packed(batch: pa.RecordBatch) -> bytes:

@@ -27,7 +27,7 @@ from scoreline.tables.storage_options import storage_options
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-__all__ = ["Readers", "TableReader", "Where", "is_elsewhere", "open_readers", "records"]
+__all__ = ["Readers", "TableReader", "Where", "counted", "is_elsewhere", "open_readers", "records"]
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +65,10 @@ class TableReader(Protocol):
         ...
 
     def count(self, version: int | None = None) -> int: ...
+
+    def counts(self, column: str) -> dict[Any, int]:
+        """How many rows have each value of a column, counted where they are; moments in UTC."""
+        ...
 
     def commits(self, limit: int | None = None) -> list[Commit]:
         """The table's history, newest first."""
@@ -193,6 +197,12 @@ class DeltaReader:
         with _told(self.location):
             return int(_query(self._opened(version), "SELECT count(*) FROM t").read_all()[0][0].as_py())
 
+    def counts(self, column: str) -> dict[Any, int]:
+        opened, name = self._opened(), _quoted(column)
+        rows_schema(self.location, pa.schema(opened.schema().to_arrow()), [column])
+        with _told(self.location):
+            return counted(_query(opened, f"SELECT {name}, count(*) FROM t GROUP BY {name}").read_all())
+
     def commits(self, limit: int | None = None) -> list[Commit]:
         opened = self._opened()
         with _told(self.location):
@@ -304,6 +314,12 @@ def records(rows: pa.Table) -> list[dict[str, Any]]:
     schema = pa.schema([field.with_type(_naive(field.type)) for field in rows.schema])
     moments = [field.name for field in rows.schema if not schema.field(field.name).type.equals(field.type)]
     return [{**row, **{name: _in_utc(row[name]) for name in moments}} for row in rows.cast(schema).to_pylist()]
+
+
+def counted(groups: pa.Table) -> dict[Any, int]:
+    """A table of a value and a number as a dict."""
+    value, number = groups.column_names
+    return {row[value]: row[number] for row in records(groups)}
 
 
 def _naive(kind: pa.DataType) -> pa.DataType:

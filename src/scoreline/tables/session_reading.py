@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from pyspark.sql import DataFrame
@@ -20,7 +20,7 @@ from scoreline.engine.sql import quoted
 from scoreline.errors import InputError
 from scoreline.tables.delta import Table, Tables
 from scoreline.tables.history import Commit
-from scoreline.tables.reading import Where, rows_schema
+from scoreline.tables.reading import Where, counted, rows_schema
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -74,6 +74,12 @@ class SessionReader:
     def count(self, version: int | None = None) -> int:
         with self._working():
             return count(self._read(version))
+
+    def counts(self, column: str) -> dict[Any, int]:
+        with self._working():
+            wanted, found = self._selected([column], None, None)
+            groups = found.groupBy(*[quoted(name) for name in wanted.names]).agg(F.count(F.lit(1)).alias("_rows"))
+            return counted(collected(groups))
 
     def commits(self, limit: int | None = None) -> list[Commit]:
         with self._working():

@@ -94,6 +94,20 @@ class TrainedVersion:
     recency: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    def figures(self) -> dict[str, float]:
+        """All figures by the names that MLflow has them by."""
+        found = {
+            **self.metrics,
+            **{f"popularity_{key}": value for key, value in self.baseline.items()},
+            **{f"{RECENCY}_{key}": value for key, value in self.recency.items()},
+            "fit_seconds": self.fit_seconds,
+            "test_users": self.test_users,
+        }
+        if self.champion:
+            found |= {f"champion_{key}": value for key, value in self.champion.metrics.items()}
+            found |= {"champion_difference": self.champion.difference, "champion_error": self.champion.error}
+        return found
+
 
 def train(
     histories: pa.Table,
@@ -210,16 +224,7 @@ def _logged(report: TrainedVersion, model: FittedModel, experiment: str, data_ve
     """The report with run id and version of the model, now logged and registered with its figures."""
     import mlflow
 
-    metrics = {
-        **report.metrics,
-        **{f"popularity_{key}": value for key, value in report.baseline.items()},
-        **{f"{RECENCY}_{key}": value for key, value in report.recency.items()},
-        "fit_seconds": report.fit_seconds,
-        "test_users": report.test_users,
-    }
-    if report.champion:
-        metrics |= {f"champion_{key}": value for key, value in report.champion.metrics.items()}
-        metrics |= {"champion_difference": report.champion.difference, "champion_error": report.champion.error}
+    metrics = report.figures()
     with mlflow.start_run(experiment_id=experiment, run_name=f"train {report.estimator}") as run:
         mlflow.log_params({"estimator": report.estimator, **report.params, "split": report.split})
         mlflow.log_params({"data_version": data_version, "users": report.users, "items": report.items})

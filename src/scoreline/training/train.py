@@ -95,6 +95,7 @@ def train_model(context: Context, *, promote: bool = True, force: bool = False) 
     record = context.record
     record.model, record.users = f"{training.name} version {training.version}", training.users
     record.say(**training.metrics, estimator=training.estimator, items=training.items, test_users=training.test_users)
+    record.say(mlflow_run=training.run_id, offline=training.figures())  # what a report says of the version
     if not promote:
         return TrainReport(training, None)
     try:

@@ -70,6 +70,10 @@ def test_the_whole_way_from_events_to_rollback(terminal: Terminal, tmp_path: Pat
     assert "60 users are due with test version 1" in terminal("plan").out
     first = terminal("run", "--json").report
     assert (first["state"], first["audit"]["scored"]) == ("published", 60)
+    page = tmp_path / "page.html"
+    said = without({"pyspark", "py4j", "mlflow"}, "report", "-o", str(page))
+    assert (said.returncode, said.stderr) == (0, "")
+    assert "<code>ndcg_at_10</code>" in page.read_text()
     again = terminal("run")
     assert again.out == "Nothing is due: everyone is up to date with test version 1. Nothing was written.\n"
     assert terminal("plan", "--json").report["due"] == 0

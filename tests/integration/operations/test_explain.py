@@ -21,12 +21,14 @@ from mlflow.types.schema import Array
 from builders import NOW, write_events
 from integration.conftest import ITEMS, events_of, fitted
 from integration.truth import expected, histories, published
-from scoreline.errors import ConfigurationError, InputError
+from scoreline.config.scoring import AuditSettings
+from scoreline.errors import AuditRefused, ConfigurationError, InputError
 from scoreline.ingest.ingest import ingest_events
 from scoreline.ingest.items import ingest_items
 from scoreline.models.mlflow_model import log_recommender
 from scoreline.operations.explain import explain_user
 from scoreline.operations.explanation import Explanation
+from scoreline.operations.log import read_log
 from scoreline.pipeline.rollback import roll_back
 from scoreline.pipeline.run import run
 from scoreline.registry.client import quiet_mlflow
@@ -299,6 +301,33 @@ def test_each_reason_why_a_user_has_no_list(ran: Any, tmp_path: Path) -> None:
     assert reason(later, 10).reason == "removed"
 
 
+@pytest.mark.both
+def test_a_list_that_was_refused_is_explained_from_what_is_staged(ran: Any, tmp_path: Path) -> None:
+    later = ran("films/2", now=NOW + HOUR, audit={"min_overlap": 0.99})
+    shown = explain(later, 7)
+    with pytest.raises(AuditRefused):
+        run(later)
+    refused = last_run(later)
+    found = explain(later, 7, run_id=refused)
+    assert (found.run_id, found.model, found.input_version) == (refused, "films version 2", 1)
+    assert found.recomputed.said == "The list computed again is the staged one, bit for bit."
+    assert found.notes == ("The run was not published: readers see another list, or none.",)
+    assert [item.item_id for item in found.items] != [item.item_id for item in shown.items]
+    assert all(item.causes for item in found.items)
+    assert explain(later, 7, run_id=refused, why_not=found.items[0].item_id).why_not.reason == "listed"
+    assert explain(later, 7).items == shown.items
+    other = explain(later, 4711, run_id=refused)
+    assert (other.absent.reason, len(other.notes)) == ("never", 1)
+    assert other.notes[0].startswith(f"Run {refused}, which was not published, has staged nothing for this user")
+    later.tables.table(next(iter(later.tables.names("_staging_")))).drop()
+    with pytest.raises(InputError, match=rf"Run {refused} has published nothing \(refused\), and has no staged rows"):
+        explain(later, 7, run_id=refused)
+
+
+def last_run(made: Any) -> str:
+    return read_log(open_readers(made.settings), kind="run", last=1).runs[0]["run_id"]
+
+
 def test_a_user_whose_bucket_waits(filled: Any) -> None:
     made = filled()
     run(made, fraction=0.25)
@@ -386,6 +415,11 @@ def test_a_user_whom_the_model_fails_for(strange: Any, tmp_path: Path) -> None:
     run(made)
     failed = reason(made, 3)
     assert (failed.reason, failed.code) == ("failed", "MODEL_RAISED")
+    refused = replace(made, settings=made.settings.model_copy(update={"audit": AuditSettings(max_failed_floor=0)}))
+    with pytest.raises(AuditRefused):
+        run(replace(refused, now=NOW + HOUR), full_refresh=True)
+    staged = reason(refused, 3, run_id=last_run(refused))
+    assert (staged.reason, staged.code) == ("failed", "MODEL_RAISED")
     later = replace(made, now=NOW + HOUR)
     news(later, tmp_path, (2, 19, 3, FRESH))
     run(later)

@@ -1,6 +1,7 @@
 """How old published rows are, by what is known of them, and when a promise is broken."""
 
-from datetime import datetime, timedelta
+import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from scoreline.operations.freshness import Freshness, measure
 from scoreline.operations.status import status
 from scoreline.pipeline.rollback import roll_back
 from scoreline.pipeline.run import run
+from scoreline.tables import schema
+from scoreline.tables.appending import append_row
 from scoreline.tables.reading import open_readers
 
 pytestmark = pytest.mark.both
@@ -36,6 +39,17 @@ def test_a_run_that_finds_nobody_due_keeps_them_young(ran: Any) -> None:
     found = fresh(ran, 49)
     assert (found.fresh_share, found.known_at, found.newest) == (1.0, NOW + 24 * HOUR, NOW)
     assert fresh(ran, 51).stale
+
+
+def test_a_run_that_the_model_failed_for_some_keeps_all_others_young(ran: Any) -> None:
+    made = ran(now=NOW + 24 * HOUR)
+    figures = json.dumps({"fraction": 1, "failed": 3})
+    row = {"run_id": "r", "kind": "run", "state": "only_failures", "started_at": made.now,
+           "finished_at": datetime.now(UTC), "model": "films version 1", "users": 0, "figures": figures}  # fmt: skip
+    append_row(made.tables.table("runs").location, schema.runs().json(), row)
+    found = fresh(ran, 49)
+    assert (found.fresh_share, found.failed, found.known_at) == (0.95, 3, made.now)
+    assert str(found).splitlines()[0].endswith(f"all right as of {made.now:%Y-%m-%d %H:%M:%S} UTC but for 3 who failed")
 
 
 def test_a_run_of_some_buckets_says_nothing_of_the_others(ran: Any) -> None:
@@ -68,6 +82,9 @@ def test_a_promise_is_broken_before_the_first_run(filled: Any) -> None:
 def test_status_says_what_was_tried_and_what_was_done(ran: Any) -> None:
     with pytest.raises(Exception, match="no version 99"):
         run(ran(model="films/99", now=NOW + 5 * HOUR))
-    last = status(open_readers(ran().settings)).last["run"]
-    assert last == {"tried_at": NOW + 5 * HOUR, "state": "failed", "done_at": NOW}
+    found = status(open_readers(ran().settings))
+    last = found.last["run"]
+    run_id = found.runs[0]["run_id"]
+    assert last == {"tried_at": NOW + 5 * HOUR, "run_id": run_id, "state": "failed", "done_at": NOW}
+    assert f"failed; done {NOW:%Y-%m-%d %H:%M:%S} UTC; why: scoreline log {run_id}\n" in str(found)
     assert isinstance(last["tried_at"], datetime)

@@ -17,8 +17,9 @@ import yaml
 import browser
 from asgi import Answer, asked
 from builders import NOW, write_events
-from integration.truth import published
+from integration.truth import histories, published
 from scoreline.context import Context
+from scoreline.ingest.ingest import ingest_events
 from scoreline.ingest.items import ingest_items
 from scoreline.operations.ui.pages import application
 from scoreline.pipeline.run import run
@@ -72,6 +73,57 @@ def test_a_user_is_shown_with_history_list_and_where_it_came_from(looked_at: Con
     assert [int(item) for item in re.findall(r"/item\?id=(\d+)", listed)] == lists[7]
     assert "by films version 2" in found.text
     assert [get(looked_at, f"/user?id={user}").status for user in ("61", "x", "", "1%20OR%201=1")] == [404] * 4
+    assert "There is no list: no event of this id has ever come" in get(looked_at, "/user?id=61").text
+
+
+def test_the_overview_says_how_fresh_the_rows_are_and_who_is_due_next(looked_at: Context, ran: Any) -> None:
+    promise = {"max_age": "100000h", "share": 0.9}
+
+    def facts(**changes: Any) -> list[str]:
+        text = get(ran("films/2", **changes), "/").text.partition('<dl class="facts">')[2].partition("</dl>")[0]
+        return [" ".join(re.sub("<[^>]+>", " ", part).split()) for part in text.split("</div>")[:-1]]
+
+    made, due = (f"{at:%-d %b %Y} {at:%H:%M} UTC" for at in (LATER, LATER + timedelta(hours=100_000)))
+    assert facts(freshness=promise, scoring={"k": 5, "max_age": "100000h"}) == [
+        "fresh 100 % of 60 users have a row younger than 100000 h; promised are 90.0 %",
+        f"oldest row {made}, of 60 rows",
+        f"newest row {made}",
+        f"all right as of {made}",
+        f"next due {due} by age (scoring.max_age), or with news before",
+    ]
+    stale = facts(freshness={"max_age": "1s"})
+    assert stale[0] == "stale 0 % of 60 users have a row younger than 0.000277778 h; promised are 99.0 %"
+    assert stale[-1] == "next due with news events, another model version, other rules"
+
+
+def test_a_user_without_a_list_says_why(looked_at: Context, tmp_path: Path) -> None:
+    ingest_events(looked_at, write_events(tmp_path / "news.csv", [(900, 3, 5, 1_780_000_000)]))
+    found = get(looked_at, "/user?id=900")
+    assert (found.status, "There is no list: the history is new" in found.text) == (200, True)
+    assert (
+        "next due</dt><dd>now<small>events have come since (user_history is at version 2)" in get(looked_at, "/").text
+    )
+
+
+def test_why_an_item_is_not_listed_is_asked_on_the_users_page(looked_at: Context) -> None:
+    form = get(looked_at, "/user?id=7").text.partition("<main>")[2].partition("<form ")[2].partition("</form>")[0]
+    assert re.findall(r'action="([^"]+)"|name="([^"]+)"', form) == [("/why", ""), ("", "id"), ("", "not")]
+    assert 'value="7"' in form
+    listed = published(looked_at)[7]
+
+    seen = get(looked_at, f"/why?id=7&not={histories(looked_at)[7][0][0]}")
+    own = get(looked_at, f"/why?id=7&not={listed[0]}")
+    unknown = get(looked_at, "/why?id=7&not=999")
+
+    assert "The user has seen it, last on" in seen.text
+    assert f"<h1>Why not Film {listed[0]}?</h1>" in own.text
+    assert "It is in the list, at place 1" in own.text
+    assert "<h1>Why not 999?</h1>" in unknown.text
+    assert (unknown.status, get(looked_at, "/why?id=7").status, get(looked_at, "/why?id=7&not=x").status) == (
+        200,
+        404,
+        404,
+    )
 
 
 def test_each_item_of_a_list_is_explained_on_a_click(looked_at: Context) -> None:
@@ -144,7 +196,7 @@ def address(looked_at: Context, tmp_path: Path) -> Iterator[str]:
 @pytest.mark.long
 def test_a_browser_follows_every_kind_of_link_and_complains_of_nothing(address: str, tmp_path: Path) -> None:
     kinds = ("/run?id=", "/user?id=", "/why?id=", "/item?id=", "/log", "/")
-    waiting, seen = [address], {}
+    waiting, seen = [address, urljoin(address, "/why?id=7&not=40")], {}
     while waiting:
         url = waiting.pop()
         shown, console = browser.visited(url, tmp_path)

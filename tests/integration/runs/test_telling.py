@@ -1,6 +1,7 @@
 """Who is told of what, how often, and what it costs when nobody answers; the other end is a real server."""
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -22,6 +23,7 @@ from scoreline.redaction import redacted
 from scoreline.runs.keeping import kept
 from scoreline.runs.telling import tell_stale
 from scoreline.tables.names import Kind
+from scoreline.tables.reading import open_readers
 
 pytest.importorskip("apprise")
 
@@ -53,10 +55,12 @@ def telling(root: Path, *to: str, **said: object) -> Settings:
     return settings(root, engine="embedded", notify={"to": list(to), **said})
 
 
-def ended(made: Settings, error: ScorelineError | None = None, *, state: Any = None, kind: Kind = "run") -> None:
+def ended(
+    made: Settings, error: ScorelineError | None = None, *, state: Any = None, kind: Kind = "run", page: Any = None
+) -> None:
     """A command that does nothing, and ends so."""
     with suppress(ScorelineError), kept(made, kind, now=datetime.now(UTC)) as record:
-        record.state, record.users = state, 60
+        record.state, record.users, record.page = state, 60, page
         if error is not None:
             raise error
 
@@ -85,6 +89,26 @@ def test_each_end_that_is_asked_for_is_told_once(heard: Any, tmp_path: Path) -> 
         f"Next: scoreline report --run {run}, then scoreline approve {run} --reason TEXT, or mend and run again"
     )
     assert failed.startswith("no such file\n\nNext: scoreline log ")
+
+
+def test_the_path_of_the_report_is_told_once_it_is_written(heard: Any, tmp_path: Path) -> None:
+    address, messages = heard
+    made = telling(tmp_path, address, on=["refused", "published"])
+
+    def page() -> str:
+        rows = open_readers(made).table("runs").rows(["state"])  # what a page is about is in the log by then
+        return f"/reports/{rows['state'][-1]}.html"
+
+    ended(made, AuditRefused("overlap is 0.1"), page=page)
+    ended(made, state="published", page=lambda: 1 / 0)
+    (_, refused), (_, published) = messages
+    host = socket.gethostname()
+    run = messages[0][0].split()[3].rstrip(":")
+    assert refused == (
+        f"overlap is 0.1\n\nReport: /reports/refused.html on {host}\n\n"
+        f"Next: scoreline approve {run} --reason TEXT, or mend and run again"
+    )
+    assert published.startswith("60 users\n\nNext: scoreline report --run ")
 
 
 def test_what_is_not_asked_for_is_not_told(heard: Any, tmp_path: Path) -> None:

@@ -70,6 +70,16 @@ LOOKS: list[tuple[Sequence[str] | None, Any]] = [
 
 
 @pytest.mark.both
+def test_both_ways_count_the_rows_of_each_value(half_deleted: Table) -> None:
+    for column, values in (("third", 2), ("at", USERS // 2 - USERS // 8)):
+        without, by_session = (reader.counts(column) for reader in both(half_deleted))
+        assert without == by_session
+        assert (len(without), sum(without.values())) == (values, USERS // 2 - USERS // 8)
+    with pytest.raises(InputError, match="has no column nope"):
+        both(half_deleted)[0].counts("nope")
+
+
+@pytest.mark.both
 @pytest.mark.parametrize("version", [None, 1, 2])
 def test_both_ways_give_the_same_rows_of_each_version(half_deleted: Table, version: int | None) -> None:
     without, by_session = both(half_deleted)

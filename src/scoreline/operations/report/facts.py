@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+ENDED_BADLY = ("refused", "failed", "interrupted")
 Unit = Literal["share", "count", "number"]
 # the audit's figures by the name of their gate: how they are written, and how they follow from what a run recorded
 FIGURES: Mapping[str, tuple[Unit, str, str | None]] = {
@@ -52,6 +53,15 @@ class Recorded:
     model: str | None
     users: int
     figures: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def went_wrong(self) -> bool:
+        return self.state in ENDED_BADLY
+
+    @property
+    def why(self) -> str:
+        """Why it went wrong: the limits that refused it, else the first line of its error."""
+        return "; ".join(self.broken) or str(self.figures.get("error") or "").strip().partition("\n")[0]
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -170,7 +180,8 @@ class Failures:
 class Due:
     """Who was due and what became of them. `reasons` is None where it was not recorded.
 
-    rows_before, rows_after: of the published table, around the run's commit; None where nothing was published.
+    rows_before, rows_after: of the published table, around the run's commit; None where nothing was published. counted:
+    False for a run that ended before its figures were there.
     """
 
     wanted: int
@@ -182,6 +193,7 @@ class Due:
     failures: tuple[Failures, ...] = ()
     rows_before: int | None = None
     rows_after: int | None = None
+    counted: bool = True
 
     @property
     def difference(self) -> int:

@@ -17,6 +17,7 @@ from scoreline.operations.report.examples import choose_listed, choose_scored, h
 from scoreline.operations.report.facts import (
     FIGURES,
     Due,
+    ModelFacts,
     Point,
     Recorded,
     RunFacts,
@@ -27,8 +28,7 @@ from scoreline.operations.report.lists import compare_lists, counted
 from scoreline.operations.report.model_facts import model_facts
 from scoreline.operations.report.outputs import compare_outputs
 from scoreline.operations.report.sample import Tally, chosen_buckets, few, of_users
-from scoreline.pipeline.manifest import Manifest, read_manifest
-from scoreline.tables.commit_note import Staged
+from scoreline.operations.staged import staged
 from scoreline.tables.history import published_commit
 from scoreline.tables.names import BUCKET, PUBLISHED, RECOMMENDATIONS, USER_ID
 from scoreline.tables.reading import Readers, TableReader, Where, records
@@ -133,7 +133,8 @@ def trends(run: Recorded, earlier: Sequence[Recorded]) -> tuple[Trend, ...]:
 def _due(run: Recorded) -> Due:
     number = {name: int(run.figures.get(name) or 0) for name in ("wanted", "scored", "fallback", "failed", "left")}
     reasons = run.figures.get("reasons")
-    return Due(**number, reasons=reasons if isinstance(reasons, Mapping) else None)  # type: ignore[arg-type]
+    why = reasons if isinstance(reasons, Mapping) else None
+    return Due(**number, reasons=why, counted="scored" in run.figures)  # type: ignore[arg-type]
 
 
 def _made(readers: Readers, run: Recorded) -> Made | None:
@@ -152,14 +153,12 @@ def _made(readers: Readers, run: Recorded) -> Made | None:
                     model=(note.model or "", note.model_version or ""),
                     rules_hash=note.rules_hash,
                 )
-    staging = run.figures.get("staging")
-    staged = readers.table(staging) if isinstance(staging, str) else None
-    manifest = _manifest(staged) if staged is not None and staged.exists() else None
-    if staged is None or manifest is None:
+    if (kept := staged(readers, run.figures.get("staging"))) is None:
         return None
+    table, manifest = kept
     lineage = manifest.lineage
     return Made(
-        rows=staged,
+        rows=table,
         version=None,
         where={"outcome": ["scored"]},
         target=readers.table(lineage.target),
@@ -170,11 +169,6 @@ def _made(readers: Readers, run: Recorded) -> Made | None:
         reasons=manifest.reasons,
         published=False,
     )
-
-
-def _manifest(staged: TableReader) -> Manifest | None:
-    notes = (commit.note for commit in staged.commits())
-    return next((m for note in notes if isinstance(note, Staged) and (m := read_manifest(note.manifest))), None)
 
 
 def _why_no_rows(run: Recorded) -> str:
@@ -215,13 +209,20 @@ def _with_rows(readers: Readers, facts: RunFacts, made: Made) -> RunFacts:
         rows_before=made.target.count(made.before) if made.published else None,
         rows_after=made.target.count(made.version) if made.published else None,
     )
-    facts = replace(facts, due=due, versions=_versions(made, facts.run), model=model_facts(settings, *made.model))
+    facts = replace(facts, due=due, versions=_versions(made, facts.run), model=_model(readers, facts.run, *made.model))
     if not tally.scored:
         return facts
     buckets = chosen_buckets(tally.buckets, settings.audit.sample_users)
     if not made.is_lists:
         return _with_outputs(settings, facts, made, tally, buckets)
     return _with_lists(readers, facts, made, tally, buckets)
+
+
+def _model(readers: Readers, run: Recorded, name: str, version: str) -> ModelFacts:
+    where = {"kind": ["train"], "model": [f"{name} version {version}"]}
+    rows = (recorded(row) for row in records(readers.table("runs").rows(where=where)))
+    trained = max((row for row in rows if row.started_at < run.started_at), key=lambda r: r.started_at, default=None)
+    return model_facts(readers.settings, name, version, trained.figures if trained else None)
 
 
 def _tallied(readers: Readers, made: Made, run_id: str) -> Tally:

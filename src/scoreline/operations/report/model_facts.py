@@ -1,5 +1,7 @@
-"""What MLflow says of a model's version: its figures on the events held out, and where its page is."""
+"""What is known of a model's version: its figures on the events held out, and where its page in MLflow is."""
 
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote
 
 from scoreline.config.settings import Settings
@@ -10,8 +12,12 @@ from scoreline.registry.client import quiet_mlflow, registry_of
 from scoreline.registry.store import Registry
 
 
-def model_facts(settings: Settings, name: str, version: str) -> ModelFacts:
-    """The version of a registered model; `unknown` says why there is nothing to say of its figures."""
+def model_facts(settings: Settings, name: str, version: str, trained: Mapping[str, Any] | None) -> ModelFacts:
+    """The version of a registered model; `unknown` says why there is nothing to say of its figures.
+
+    trained: what the run log says of its training, None if that is not there: then MLflow is asked, whose import alone
+    takes seconds.
+    """
     place = registry_of(settings.tracking_uri, settings.mlflow.registry_uri)
     is_web = place.startswith(("http://", "https://"))
     link = (
@@ -19,6 +25,8 @@ def model_facts(settings: Settings, name: str, version: str) -> ModelFacts:
     )
     if not version.isdecimal():
         return ModelFacts(name, version, unknown="it is in no registry")
+    if trained is not None and isinstance(figures := trained.get("offline"), Mapping):
+        return ModelFacts(name, version, trained.get("mlflow_run"), figures, link)
     try:
         registry = Registry.open(settings.tracking_uri, settings.mlflow.registry_uri)
         run_id = registry.version(f"models:/{name}/{version}").run_id or None

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -25,7 +25,7 @@ _HEADLINES = {
     "superseded": ("Superseded", "warn"),
     "only_failures": ("Nothing published", "warn"),
 }
-_TONES = ("bad", "warn", "")  # what refused a run comes first
+_TONES = ("bad", "warn", "")
 _LENGTHS = 12
 _NUMBERS = ("No users", "One user", "Two users", "Three users", "Four users", "Five users", "Six users",
             "Seven users", "Eight users", "Nine users", "Ten users")  # fmt: skip
@@ -63,13 +63,12 @@ def render(facts: RunFacts) -> str:
 
 def values(facts: RunFacts) -> dict[str, object]:
     """What the template says, but for its style."""
-    gates = [gate_row(trend, judged=facts.run.limits is not None) for trend in facts.trends]
     return {
         "facts": facts,
         "verdict": verdict_of(facts),
         "published": facts.run.state not in ("refused", "failed", "superseded"),
         "key_figures": _key_figures(facts),
-        "gates": sorted(gates, key=lambda row: _TONES.index(row.tone)),
+        "gates": gate_rows(facts.trends, judged=facts.run.limits is not None),
         "charts": _drawn(facts),
         "lengths": _grouped(facts),
         "steps": _steps(facts.run),
@@ -91,10 +90,15 @@ def verdict_of(facts: RunFacts) -> Verdict:
         broken = (*_refusing(facts), *facts.run.broken, _first_line(run.figures.get("error")))
         others = f"{len(facts.run.broken) - 1} more limits are broken, see below." if len(facts.run.broken) > 1 else ""
         lines = (f"{_sentence(broken[0])}", *filter(None, [others]), still)
-        commands = ("scoreline run --restart", f'scoreline approve {run.run_id} --reason "…"')
+        commands = (
+            *([f"scoreline explain USER --run {run.run_id}   # what made a list of this run"] if facts.lists else []),
+            "scoreline run --restart   # score anew, when the cause is mended",
+            f'scoreline approve {run.run_id} --reason "…"   # it is right all the same: publish it',
+        )
         return Verdict(headline, tone, lines, commands if run.figures.get("staging") else ())
     if run.state in ("failed", "superseded"):
-        return Verdict(headline, tone, (_sentence(_first_line(run.figures.get("error"))), still), ("scoreline run",))
+        again = f"scoreline run{'   # when the cause is mended' if run.state == 'failed' else ''}"
+        return Verdict(headline, tone, (_sentence(_first_line(run.figures.get("error"))), still), (again,))
     if run.state == "approved":
         who = f"{run.figures.get('approved_by') or 'Somebody'} approved it: “{run.figures.get('approval') or '…'}”"
         spite = f"In spite of: {facts.run.broken[0]}." if facts.run.broken else ""
@@ -134,9 +138,12 @@ def _first_line(error: object) -> str:
 
 def _key_figures(facts: RunFacts) -> list[tuple[str, str, str]]:
     due, run = facts.due, facts.run
-    found = [("due", _count(due.wanted + due.left), "")]
-    found.append(("scored", _count(due.scored), f"{_share(due.fallback / due.scored)} fallback" if due.scored else ""))
-    found.append(("failed", _count(due.failed), ""))
+    if not due.counted:
+        found = [("due", _count(sum(due.reasons.values()) if due.reasons else None), "")]
+    else:
+        found = [("due", _count(due.wanted + due.left), "")]
+        fallback = f"{_share(due.fallback / due.scored)} fallback" if due.scored else ""
+        found += [("scored", _count(due.scored), fallback), ("failed", _count(due.failed), "")]
     if facts.lists is not None and facts.lists.repeated is not None:
         found.append(("of a list stays", _share(facts.lists.repeated), ""))
     if run.took is not None:
@@ -145,7 +152,12 @@ def _key_figures(facts: RunFacts) -> list[tuple[str, str, str]]:
     return found
 
 
-def gate_row(trend: Trend, *, judged: bool) -> Row:
+def gate_rows(trends: Iterable[Trend], *, judged: bool) -> list[Row]:
+    """The audit's figures; what refused the run comes first."""
+    return sorted((_gate_row(trend, judged=judged) for trend in trends), key=lambda row: _TONES.index(row.tone))
+
+
+def _gate_row(trend: Trend, *, judged: bool) -> Row:
     limit, value = trend.limit, _written(trend.now, trend.unit)
     passed = limit is None or limit.passed
     tone, mark = ("", "") if passed else ("warn", "warns") if limit is not None and limit.warns else ("bad", "refused")
@@ -302,6 +314,14 @@ def _day(at: datetime) -> str:
     return f"{at:%-d %b %Y}"
 
 
+def _ended(state: str) -> str:
+    return "failed" if state == "failed" else f"was {state.replace('_', ' ')}"
+
+
+def _clock(at: datetime) -> str:
+    return f"{at:%H:%M} UTC"
+
+
 def _words(number: int) -> str:
     return _NUMBERS[number] if number < len(_NUMBERS) else f"{number} users"
 
@@ -317,7 +337,7 @@ def environment(*packages: str) -> Environment:
     )
     made.filters |= {
         "count": _count, "share": _share, "number": _number, "value": _value, "moment": _moment, "day": _day,
-        "words": _words, "seconds": _seconds,
+        "ended": _ended, "clock": _clock, "words": _words, "seconds": _seconds,
     }  # fmt: skip
     return made
 

@@ -1,7 +1,9 @@
-"""What the pages look up. None reads a whole table of users: one user by key, or the users of a few buckets."""
+"""What the pages look up. None reads a whole table of users: one user by key, the users of a few buckets, and of all
+rows the one narrow column that says when they were made, counted where it lies.
+"""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,13 +12,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scoreline.errors import InputError, ScorelineError
-from scoreline.operations.report.facts import Recorded, Trend, recorded
+from scoreline.operations.freshness import Freshness, measure, target_of
+from scoreline.operations.log import last_of_each
+from scoreline.operations.next_due import NextDue, next_due
+from scoreline.operations.report.facts import ENDED_BADLY, Recorded, Trend, recorded
 from scoreline.operations.report.gather import RUNS_SHOWN, read_runs, trends
 from scoreline.operations.report.sample import chosen_buckets
 from scoreline.operations.show import Line, titles_of
 from scoreline.sources.whole_numbers import typed_id
 from scoreline.tables.history import Commit, published_commit
-from scoreline.tables.names import BUCKET, PUBLISHED, RECOMMENDATIONS, TABLES, USER_ID
+from scoreline.tables.names import BUCKET, RECOMMENDATIONS, TABLES, USER_ID
 from scoreline.tables.reading import Readers, TableReader, records
 
 _PUBLICATIONS = 6  # an item is looked for in so many
@@ -26,11 +31,16 @@ _PER_PAGE = 50
 
 @dataclass(frozen=True)
 class Overview:
-    """The state of a pipeline: its runs (newest first), the audit's figures of the last one, what readers see."""
+    """The state of a pipeline: its runs (newest first), the audit's figures of the last one, what readers see, how
+    fresh that is and who is due next. wrong: other commands than runs that ended badly when last tried, by kind.
+    """
 
     runs: tuple[Recorded, ...]
+    wrong: Mapping[str, Mapping[str, Any]]
     trends: tuple[Trend, ...]
     shown: Commit | None
+    freshness: Freshness | None
+    due: NextDue
     tables: tuple[tuple[str, int, datetime], ...]
 
 
@@ -76,30 +86,27 @@ class LogPage:
     pages: int
 
 
-def overview(readers: Readers) -> Overview:
-    """The pipeline as its logs tell it: no row of a user is read."""
+def overview(readers: Readers, *, now: datetime) -> Overview:
+    """The pipeline as its logs tell it, and how many rows were made when."""
     there = [table for table in map(readers.table, TABLES) if table.exists()]
     runs = read_runs(readers) if any(table.name == "runs" for table in there) else []
     figures = trends(runs[-1], runs[-RUNS_SHOWN:-1]) if runs else ()
     heads = [(table.name, table.commits(limit=1)[0]) for table in there]
     tables = tuple((name, commit.version, commit.at) for name, commit in heads)
-    return Overview(tuple(reversed(runs[-20:])), figures, _shown(there), tables)
-
-
-def _shown(tables: Sequence[TableReader]) -> Commit | None:
-    for table in tables:
-        if table.name in PUBLISHED and (commit := published_commit(table.commits())) is not None:
-            return commit
-    return None
+    target = target_of(readers)
+    shown = published_commit(target.commits()) if target else None
+    freshness = measure(readers, target, now=now)
+    due = next_due(readers, target, freshness, now=now)
+    tried = last_of_each(readers).items()
+    wrong = {kind: last for kind, last in tried if kind != "run" and last["state"] in ENDED_BADLY}
+    return Overview(tuple(reversed(runs[-20:])), wrong, figures, shown, freshness, due, tables)
 
 
 def user_page(readers: Readers, user: str, *, recent: int = 30) -> UserPage:
-    """One user; raises InputError for one who is in neither table, or for an id that is none."""
+    """One user, empty for one who is in neither table; raises InputError for an id that is none."""
     user_id = typed_id(user, readers.settings.keys.user_id, "user")
     found = _of_user(readers.table("user_history"), user_id)
     row = _of_user(readers.table(RECOMMENDATIONS), user_id)
-    if found is None and row is None:
-        raise InputError(f"There is no user {user!r}, neither with a history nor with a list.")
     events = list(zip(found["item_ids"], found["weights"], found["event_times"], strict=True)) if found else []
     newest = list(reversed(events[-recent:]))
     items = [(item["item_id"], item["score"]) for item in row[RECOMMENDATIONS]] if row else []

@@ -14,7 +14,7 @@ from scoreline.errors import ScorelineError, told
 from scoreline.operations.explain import explain_user
 from scoreline.operations.explanation import METHODS
 from scoreline.operations.report.gather import find_run, gather
-from scoreline.operations.report.run_page import environment, gate_row, style_sheet, values
+from scoreline.operations.report.run_page import environment, gate_rows, style_sheet, values
 from scoreline.operations.ui import lookups
 from scoreline.redaction import redacted
 from scoreline.tables.reading import Readers
@@ -30,19 +30,25 @@ def application(readers: Readers) -> Starlette:
         return HTMLResponse(made.render(pipeline=readers.settings.name, served=True, **said))
 
     def home(request: Request) -> Response:
-        found = lookups.overview(readers)
+        found = lookups.overview(readers, now=datetime.now(UTC))
         judged = bool(found.runs) and found.runs[0].limits is not None
-        return page("overview.html", found=found, gates=[gate_row(trend, judged=judged) for trend in found.trends])
+        return page("overview.html", found=found, gates=gate_rows(found.trends, judged=judged))
 
     def run(request: Request) -> Response:
         recorded = find_run(readers, run_id=request.query_params.get("id"))
         return page("run.html", **values(gather(readers, run=recorded, now=datetime.now(UTC))))
 
     def user(request: Request) -> Response:
-        return page("user.html", found=lookups.user_page(readers, _asked(request)))
+        found = lookups.user_page(readers, user := _asked(request))
+        answer = page("user.html", found=found, absent=_why_none(readers, user) if found.row is None else None)
+        answer.status_code = 404 if found.row is None and not found.events else 200
+        return answer
 
     def why(request: Request) -> Response:
-        found = explain_user(readers, _asked(request), request.query_params.get("item", ""))
+        item, why_not = (request.query_params.get(name, "").strip() or None for name in ("item", "not"))
+        if item is None and why_not is None:
+            raise ScorelineError("Say which item.")
+        found = explain_user(readers, _asked(request), item, why_not=why_not)
         return page("why.html", found=found, method=METHODS.get(found.method or "sum", ""))
 
     def item(request: Request) -> Response:
@@ -78,6 +84,15 @@ def application(readers: Readers) -> Starlette:
         routes=[Route(path, endpoint, methods=["GET"]) for path, endpoint in routes.items()],
         exception_handlers={ScorelineError: wrong, HTTPException: nowhere},
     )
+
+
+def _why_none(readers: Readers, user: str) -> str:
+    """Why a user has no list."""
+    try:
+        absent = explain_user(readers, user).absent
+    except ScorelineError as error:
+        return redacted(told(error))
+    return absent.said if absent else "it has just come, load the page again."
 
 
 def _asked(request: Request) -> str:

@@ -126,7 +126,11 @@ def test_a_refused_run_says_first_which_limit_did_it() -> None:
 
     assert verdict.headline == "Refused"
     assert verdict.lines == ("Overlap is 0.1, expected at least 0.5.", "Readers still see run run-1.")
-    assert verdict.next == ("scoreline run --restart", 'scoreline approve run-0 --reason "…"')
+    assert [line.partition("   # ")[0] for line in verdict.next] == [
+        "scoreline explain USER --run run-0",
+        "scoreline run --restart",
+        'scoreline approve run-0 --reason "…"',
+    ]
     texts = text_of(made)
     assert texts.index("Refused") < texts.index("Overlap is 0.1, expected at least 0.5.") < texts.index("The audit")
 
@@ -145,6 +149,17 @@ def test_the_verdict_of_a_run(changes: dict[str, Any], headline: str, line: str)
     verdict = verdict_of(facts(run=run(**changes)))
 
     assert (verdict.headline, verdict.lines[0]) == (headline, line)
+
+
+def test_a_run_that_ended_early_counts_nobody() -> None:
+    failed = run(state="failed", figures={"error": "no such model"})
+    early = text_of(facts(run=failed, due=Due(0, 0, 0, 0, 0, counted=False)))
+    staged = text_of(facts(run=failed, due=Due(0, 0, 0, 0, 0, reasons={"new": 7}, counted=False)))
+
+    assert "It ended before it was known who was due; nothing was published." in early
+    assert "It ended before it was counted what became of them; nothing was published." in staged
+    assert (early[early.index("due") + 1], staged[staged.index("due") + 1]) == ("–", "7")
+    assert not {"What became of them", "scored"} & {*early, *staged}
 
 
 def test_an_approved_run_says_by_whom_and_why() -> None:
