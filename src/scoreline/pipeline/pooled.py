@@ -28,6 +28,11 @@ def pooled(rows: DataFrame, shipment: Shipment, task: ScoringTask) -> pa.RecordB
     return pa.RecordBatchReader.from_batches(task.staged, answers)
 
 
+def peak_bytes() -> int | None:
+    """The most memory that a worker of this process's pool had; None if none has scored."""
+    return (_pool().peak_bytes or None) if _pool.cache_info().currsize else None
+
+
 def require_room(model: Path) -> None:
     """Raise ConfigurationError for a model that would not fit into memory as often as it is loaded.
 

@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import os
 import pickle
+import resource
 import signal
 import socket
 import struct
@@ -29,13 +30,18 @@ from scoreline.errors import WorkerEnded, WorkerFailed
 __all__ = ["Pool"]
 
 _SIZE = struct.Struct("q")
+_ERROR = b"E"  # stands where the size of a worker's memory does
 
 
 class Pool:
-    """As many workers as asked for, started when they are needed, until `close`."""
+    """As many workers as asked for, started when they are needed, until `close`.
+
+    peak_bytes: the most memory that one of them had; 0 while none has answered.
+    """
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
+        self.peak_bytes = 0
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._server = ours
         self._process = subprocess.Popen(
@@ -56,7 +62,9 @@ class Pool:
             worker = idle.get()
             try:
                 _send(worker, _packed(batch))
-                return _answer(worker)
+                answer, peak = _answer(worker)
+                self.peak_bytes = max(self.peak_bytes, peak)
+                return answer
             finally:
                 idle.put(worker)
 
@@ -98,13 +106,14 @@ def _packed(batch: pa.RecordBatch) -> bytes:
     return memoryview(sink.getvalue())  # type: ignore[return-value]
 
 
-def _answer(worker: socket.socket) -> pa.RecordBatch:
-    kind, body = _receive(worker), _receive(worker)
-    if kind is None or body is None:
+def _answer(worker: socket.socket) -> tuple[pa.RecordBatch, int]:
+    """What a worker has made of a batch, and the most memory in bytes that it had so far."""
+    head, body = _receive(worker), _receive(worker)
+    if head is None or body is None:
         raise WorkerEnded("a Python worker exited unexpectedly")
-    if kind == b"E":
+    if head == _ERROR:
         raise WorkerFailed(bytes(body).decode("utf-8", "replace"))
-    return pa.ipc.open_stream(pa.py_buffer(body)).read_next_batch()
+    return pa.ipc.open_stream(pa.py_buffer(body)).read_next_batch(), _SIZE.unpack(head)[0]
 
 
 def _send(to: socket.socket, what: Any) -> None:
@@ -179,12 +188,12 @@ def _work(asking: socket.socket) -> None:
     try:
         shipment, task = pickle.loads(job)
         for answer in score_shipped(shipment, task, str, incoming()):
-            _send(asking, b"R")
+            _send(asking, _SIZE.pack(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
             _send(asking, _packed(answer))
     except WorkerEnded:
         return
     except BaseException:
-        _send(asking, b"E")
+        _send(asking, _ERROR)
         _send(asking, traceback.format_exc().encode())
 
 
