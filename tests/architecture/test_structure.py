@@ -13,7 +13,7 @@ PACKAGE = SOURCE / "scoreline"
 PURE = (
     "config/section", "config/sources", "config/model", "config/scoring", "config/settings", "tables/history",
     "tables/schema", "tables/row_hash", "sources/values", "ingest/events", "ingest/histories",
-    "pipeline/changes", "pipeline/plan", "pipeline/audit",
+    "pipeline/changes", "pipeline/plan", "pipeline/audit", "pipeline/estimate", "pipeline/budget",
 )  # fmt: skip
 READS_AND_WRITES = {
     "pathlib", "os", "subprocess", "sqlalchemy", "mlflow", "delta", "requests", "tempfile", "shutil", "io",

@@ -68,7 +68,7 @@ def test_the_note_of_a_run_is_read_again_and_one_of_another_version_is_none() ->
     said = asdict(MANIFEST)
     assert sorted(said) == [
         "buckets", "compared", "complete", "fraction", "lineage", "reasons", "run_id", "selection", "sequence",
-        "slices", "started_at", "users", "whole_table",
+        "slices", "started_at", "users", "waiting", "whole_table",
     ]  # fmt: skip
     assert read_manifest(said) == MANIFEST
     assert read_manifest({key: value for key, value in said.items() if key != "sequence"}) is None

@@ -89,6 +89,10 @@ fraction_option = click.option(
     "--fraction", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True,
     help="Part of the buckets: those that have waited longest.",
 )  # fmt: skip
+budget_option = click.option(
+    "--budget", metavar="DURATION",
+    help="As many of the longest-waiting buckets as fit into this time by past runs, such as 20m.",
+)  # fmt: skip
 full_refresh_option = click.option("--full-refresh", is_flag=True, help="Score users that are up to date, too.")
 users_option = click.option(
     "--users", multiple=True, metavar="ID,ID...", help="Only these users, those of them that are due; may be repeated."
@@ -137,6 +141,7 @@ def _ids_in(file: str, typed: Callable[[str], int | str]) -> list[int | str]:
 @click.command()
 @pipeline_options
 @fraction_option
+@budget_option
 @full_refresh_option
 @users_option
 @users_from_option
@@ -145,18 +150,21 @@ def plan(
     as_json: bool,
     quiet: bool,
     fraction: float,
+    budget: str | None,
     full_refresh: bool,
     users: tuple[str, ...],
     users_from: str | None,
 ) -> None:
-    """Say what a run would do and why, without doing it."""
+    """Say what a run would do, why, and what it would cost, without doing it."""
     some = _named_users(pipeline, users, users_from)
-    print_report(pipeline.plan(fraction=fraction, full_refresh=full_refresh, users=some), as_json=as_json)
+    report = pipeline.plan(fraction=fraction, budget=budget, full_refresh=full_refresh, users=some)
+    print_report(report, as_json=as_json)
 
 
 @click.command()
 @pipeline_options
 @fraction_option
+@budget_option
 @full_refresh_option
 @users_option
 @users_from_option
@@ -174,6 +182,7 @@ def run(
     as_json: bool,
     quiet: bool,
     fraction: float,
+    budget: str | None,
     full_refresh: bool,
     users: tuple[str, ...],
     users_from: str | None,
@@ -187,6 +196,7 @@ def run(
     with _paged(pipeline, page) as written:
         report = pipeline.run(
             fraction=fraction,
+            budget=budget,
             full_refresh=full_refresh,
             users=_named_users(pipeline, users, users_from),
             restart=restart,

@@ -76,6 +76,17 @@ def scored(
     return rows.select(*numbered).mapInArrow(partial(node.score_shipped, shipment, task, SparkFiles.get), schema)
 
 
+def worker_peak_bytes(spark: SparkSession) -> int | None:
+    """The most memory that a worker of this machine had; None where they are elsewhere or gone, or none was needed."""
+    if engine_of(spark).name == "embedded":
+        from scoreline.scoring.pool import worker_peak
+
+        return worker_peak()
+    from scoreline.runs.usage import peak_of_forks
+
+    return peak_of_forks("daemon") if on_one_machine(spark) else None
+
+
 def _packed(folder: Path) -> Path:
     """The folder as an archive beside it; the name says which model, so that no node mistakes one for another."""
     archive = folder.with_name(f"{folder.parent.name}-{folder.name}.zip")

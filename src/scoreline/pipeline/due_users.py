@@ -11,8 +11,19 @@ from pyspark.sql import functions as F
 from scoreline.config.settings import Settings
 from scoreline.engine.engine import engine_of
 from scoreline.engine.frames import count
+from scoreline.pipeline.budget import within_budget
+from scoreline.pipeline.estimate import Costs
 from scoreline.pipeline.inputs import require_unique
-from scoreline.pipeline.plan import Asked, Plan, all_new, choose_buckets, due_by_changes, due_users, make_plan
+from scoreline.pipeline.plan import (
+    Asked,
+    Plan,
+    all_new,
+    choose_buckets,
+    due_by_changes,
+    due_users,
+    longest_waiting,
+    make_plan,
+)
 from scoreline.pipeline.selection import Selection, buckets_of, only
 from scoreline.pipeline.snapshot import RunSnapshot
 from scoreline.tables.names import BUCKET, HISTORY_HASH, SCORED_AT, USER_ID
@@ -108,8 +119,10 @@ def _verified(keys: DataFrame, by_logs: DataFrame) -> Verification:
     return Verification(count(missed) if examples else 0, tuple(examples))
 
 
-def count_due(snapshot: RunSnapshot, due: Due, settings: Settings) -> Plan:
+def count_due(snapshot: RunSnapshot, due: Due, settings: Settings, *, costs: Costs | None = None) -> Plan:
     """Count the due users, choose the buckets of this run and cut them into slices.
+
+    `costs`: what past runs tell of a run with a budget.
 
     A key that is in many rows, as half of a key of two columns is, shows by the way; a few such rows show in the audit.
     """
@@ -123,9 +136,13 @@ def count_due(snapshot: RunSnapshot, due: Due, settings: Settings) -> Plan:
     if of_yours and sum(row["different"] for row in found) < _UNIQUE_SHARE * sum(row["users"] for row in found):
         require_unique(snapshot.inputs.rows, snapshot.inputs.name)
     due_now = sum(users for reasons in counts.values() for users in reasons.values())
-    last = _last_scored(snapshot) if snapshot.fraction < 1 and snapshot.target_version else {}
+    last = _last_scored(snapshot) if snapshot.in_part and snapshot.target_version else {}
     buckets = settings.histories.buckets
-    chosen = choose_buckets(counts, last, buckets=buckets, fraction=snapshot.fraction)
+    if snapshot.budget is None:
+        chosen = choose_buckets(counts, last, buckets=buckets, fraction=snapshot.fraction)
+    else:
+        seconds = costs.seconds if costs else None
+        chosen = within_budget(longest_waiting(counts, last), counts, seconds, snapshot.budget)
     return make_plan(
         counts,
         chosen,

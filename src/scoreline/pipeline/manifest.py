@@ -48,7 +48,7 @@ class Manifest:
 
     `sequence`: the number it was drawn when it opened the table. `complete`: whoever is due is in it; `compared`: found
     by the keys of both tables, not by their logs. `selection`: which users it is for, as a fingerprint of their ids;
-    None for everybody.
+    None for everybody. `waiting`: due users in buckets that are left to later runs.
     """
 
     run_id: str
@@ -64,6 +64,7 @@ class Manifest:
     fraction: float = 1.0
     compared: bool = False
     selection: str | None = None
+    waiting: int = 0
 
     @property
     def began(self) -> datetime:

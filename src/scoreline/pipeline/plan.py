@@ -12,6 +12,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from scoreline.pipeline.changes import Changes
+from scoreline.pipeline.estimate import Estimate
 from scoreline.pipeline.manifest import MEANING, REASONS, Slice
 from scoreline.report import Report
 from scoreline.tables.names import ADDED_AT, BUCKET, HISTORY_HASH, SCORED_AT, UPDATED_AT, USER_ID
@@ -38,7 +39,7 @@ class DesiredState:
 class Plan:
     """The due users by bucket and reason, and the slices a run works through; `complete` if that is all of them.
 
-    `selected`: it looked at some users only, and says nothing of the others.
+    `selected`: it looked at some users only, and says nothing of the others. `waiting`: due users in other buckets.
     """
 
     counts: Mapping[int, Mapping[str, int]]
@@ -47,6 +48,7 @@ class Plan:
     buckets: int
     complete: bool = True
     selected: bool = False
+    waiting: int = 0
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -91,7 +93,11 @@ class Asked:
 
 @dataclass(frozen=True)
 class PlanReport(Report):
-    """What a run would do now: who is due by reason, how many it would score, in how many slices, and how it ends."""
+    """What a run would do now: who is due by reason, how many it would score, in how many slices, and how it ends.
+
+    `waiting`: due users that it would leave to later runs. `estimate`: what it would cost; None if nobody is due, or
+    the log has no run like it.
+    """
 
     model: str
     users: int
@@ -101,6 +107,8 @@ class PlanReport(Report):
     slices: int
     whole_table: bool
     asked: Asked | None = None
+    waiting: int = 0
+    estimate: Estimate | None = None
 
     def __str__(self) -> str:
         if self.due == 0:
@@ -111,7 +119,9 @@ class PlanReport(Report):
                 f"{self.due:,} users are due with {self.model}:",
                 *[f"  {count:>12,}  {reason:<12} {MEANING[reason]}" for reason, count in self.reasons.items()],  # type: ignore[index]
                 f"A run would score {self.to_score:,} users in {self.slices} slice(s) and {how}.",
+                *([f"{self.waiting:,} users who are due would be left to later runs."] if self.waiting else []),
                 *([f"{self.asked}."] if self.asked else []),
+                str(self.estimate or "What it would cost: no idea yet, the log has no run like it."),
             ]
         )
 
@@ -199,8 +209,12 @@ def choose_buckets(
 
     `last_scored` is the newest `scored_at` of a bucket; a bucket without one has waited for ever. Sorted by number.
     """
-    waiting = sorted(set(due), key=lambda b: (last_scored[b].timestamp() if b in last_scored else -math.inf, b))
-    return sorted(waiting[: math.ceil(fraction * buckets)])
+    return sorted(longest_waiting(due, last_scored)[: math.ceil(fraction * buckets)])
+
+
+def longest_waiting(due: Iterable[int], last_scored: Mapping[int, datetime]) -> list[int]:
+    """The buckets with somebody due, in the order in which they are to be scored."""
+    return sorted(set(due), key=lambda b: (last_scored[b].timestamp() if b in last_scored else -math.inf, b))
 
 
 def cut_slices(to_score: Mapping[int, int], *, slice_users: int) -> tuple[Slice, ...]:
@@ -235,4 +249,5 @@ def make_plan(
     to_score = {b: sum(n for reason, n in by.items() if reason != "left") for b, by in kept.items()}
     slices = cut_slices(to_score, slice_users=slice_users)
     complete = kept.keys() == counts.keys() and not selected
-    return Plan(kept, slices, users=users, buckets=buckets, complete=complete, selected=selected)
+    waiting = sum(n for b, by in counts.items() if b not in kept for n in by.values())
+    return Plan(kept, slices, users=users, buckets=buckets, complete=complete, selected=selected, waiting=waiting)

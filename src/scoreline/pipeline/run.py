@@ -6,16 +6,21 @@ Level-triggered: a run looks at what the tables hold, not at what it remembers, 
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from datetime import timedelta
 from uuid import uuid4
 
 from scoreline.config.settings import Settings
 from scoreline.context import Context, logged, step
+from scoreline.engine.engine import engine_of
 from scoreline.engine.failures import explained
 from scoreline.engine.frames import count
-from scoreline.errors import AuditRefused, InputError
+from scoreline.errors import AuditRefused, InputError, ScorelineError
 from scoreline.pipeline.audit import users_gate
+from scoreline.pipeline.budget import pace
 from scoreline.pipeline.changes import ForNextRun, for_next_run
+from scoreline.pipeline.distribute import worker_peak_bytes
 from scoreline.pipeline.due_users import Due, count_due, find_due
+from scoreline.pipeline.estimate import Costs, learn_costs
 from scoreline.pipeline.fence import note_verified
 from scoreline.pipeline.inputs import quarantine_unkeyed, read_name
 from scoreline.pipeline.manifest import Lineage, Manifest
@@ -26,8 +31,10 @@ from scoreline.pipeline.run_report import RunReport
 from scoreline.pipeline.slices import stage_slices
 from scoreline.pipeline.snapshot import RunSnapshot, open_run
 from scoreline.pipeline.staging import Staging, clean_staging, find_staging
+from scoreline.runs.past import PastRun, read_past
 from scoreline.runs.record import Record
 from scoreline.tables.lock import exclusive
+from scoreline.tables.reading import open_readers
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +45,7 @@ def run(
     context: Context,
     *,
     fraction: float = 1.0,
+    budget: timedelta | None = None,
     full_refresh: bool = False,
     users: Iterable[object] | None = None,
     restart: bool = False,
@@ -47,16 +55,19 @@ def run(
 ) -> RunReport:
     """Score who is due and publish the result in one commit.
 
-    `fraction` takes that part of the buckets, those that have waited longest; `full_refresh` takes users that are up to
-    date too; `users` are the ids of those whom it is for, nobody else is scored; `restart` drops what an interrupted or
-    refused run has staged; `verify` compares the keys of both tables, whatever their logs say, and reports who would
-    have been missed. Raises AuditRefused (nothing is published, the staged rows stay as evidence), Superseded,
-    RunInProgress, InputError or ConfigurationError. An interrupted run
-    is taken up from its staged slices if its inputs are the same.
+    `fraction` takes that part of the buckets, those that have waited longest; `budget` as many of these as by past runs
+    fit into that time; `full_refresh` takes users that are up to date too; `users` are the ids of those whom it is for,
+    nobody else is scored; `restart` drops what an interrupted or refused run has staged; `verify` compares the keys of
+    both tables, whatever their logs say, and reports who would have been missed. Raises AuditRefused (nothing is
+    published, the staged rows stay as evidence), Superseded, RunInProgress, InputError or ConfigurationError. An
+    interrupted run is taken up from its staged slices if its inputs are the same.
     """
     settings, tables, record = context.settings, context.tables, context.record
     with exclusive(settings, tables, "run"), explained("the run failed"):
-        snapshot = open_run(context, fraction=fraction, full_refresh=full_refresh, users=users, verify=verify)
+        snapshot = open_run(
+            context, fraction=fraction, budget=budget, full_refresh=full_refresh, users=users, verify=verify
+        )
+        past = _past(context) if snapshot.in_part else []
         _pinned(settings, record, snapshot)
         staging = _interrupted(context, snapshot, restart=restart)
         if staging is not None:
@@ -64,9 +75,11 @@ def run(
         record.lap("open")
         with find_due(snapshot) as due:
             if staging is None:
-                plan = _planned(context, snapshot, due)
+                costs = learn_costs(past, selected=False) if budget is not None else None
+                plan = _planned(context, snapshot, due, costs)
                 if plan.due == 0:
                     clean_staging(tables)
+                    record.say(waiting=_waiting(snapshot, 0))
                     record.state = "nothing_due"
                     return _nothing_due(snapshot, plan, due)
                 _require_users(context, snapshot, plan)
@@ -74,11 +87,18 @@ def run(
                 staging = Staging.new(tables, snapshot.dependencies(settings), manifest)
             manifest = staging.manifest
             record.run_id = manifest.run_id
-            record.say(reasons=manifest.reasons, to_score=manifest.to_score, resumed_slices=len(staging.done))
+            record.say(
+                reasons=manifest.reasons,
+                to_score=manifest.to_score,
+                waiting=_waiting(snapshot, manifest.waiting),
+                resumed_slices=len(staging.done),
+            )
             record.lap("plan")
             with failure_recorded(context, staging), explained(f"run {staging.manifest.run_id} failed"):
                 quarantined = quarantine_unkeyed(tables, snapshot.inputs, now=context.now)
                 counted = stage_slices(context, snapshot, staging, due, progress)
+                if (peak := worker_peak_bytes(context.spark)) is not None:
+                    record.say(worker_peak_mib=round(peak / 2**20))
                 snapshot.inputs.require_same_files()
             record.lap("score")
         outcome = publish_audited(
@@ -89,6 +109,7 @@ def run(
             told=told_next(snapshot, staging.manifest),
         )
     published = outcome.version is not None
+    taken, left = sum(manifest.reasons.values()), manifest.waiting
     return RunReport(
         run_id=staging.manifest.run_id,
         state="published" if published else "only_failures",
@@ -102,17 +123,26 @@ def run(
         warnings=tuple(map(str, outcome.gates)),
         verification=due.verification,
         asked=due.asked,
+        pace=pace(past, now=context.now, taken=taken, left=left, full_refresh=full_refresh) if left else None,
     )
 
 
 @step
 def plan_run(
-    context: Context, *, fraction: float = 1.0, full_refresh: bool = False, users: Iterable[object] | None = None
+    context: Context,
+    *,
+    fraction: float = 1.0,
+    budget: timedelta | None = None,
+    full_refresh: bool = False,
+    users: Iterable[object] | None = None,
 ) -> PlanReport:
-    """Say what a run would do, without doing it."""
-    snapshot = open_run(context, fraction=fraction, full_refresh=full_refresh, users=users, create=False)
+    """Say what a run would do and cost, without doing it."""
+    snapshot = open_run(context, fraction=fraction, budget=budget, full_refresh=full_refresh, users=users, create=False)
+    costs = learn_costs(_past(context), selected=False) if budget is not None else None
     with find_due(snapshot) as due, explained("the tables could not be compared"):
-        plan = count_due(snapshot, due, context.settings)
+        plan = count_due(snapshot, due, context.settings, costs=costs)
+    if plan.due and costs is None:
+        costs = learn_costs(_past(context), selected=plan.selected)
     return PlanReport(
         snapshot.model,
         plan.users,
@@ -122,7 +152,23 @@ def plan_run(
         len(plan.slices),
         plan.whole_table,
         due.asked,
+        plan.waiting,
+        costs.estimate(plan.reasons) if plan.due and costs else None,
     )
+
+
+def _past(context: Context) -> list[PastRun]:
+    """Past runs like this one; none, and a warning, where the log cannot be read."""
+    try:
+        return read_past(open_readers(context.settings, context.spark), engine=engine_of(context.spark).name)
+    except ScorelineError as error:
+        log.warning("the run log could not be read, so nothing is estimated from it: %s", error)
+        return []
+
+
+def _waiting(snapshot: RunSnapshot, users: int) -> int | None:
+    """The due users that a run leaves, where that says how many become due: not if it looks at some, or takes all."""
+    return None if snapshot.selection or snapshot.wanted.full_refresh else users
 
 
 def _pinned(settings: Settings, record: Record, snapshot: RunSnapshot) -> None:
@@ -133,6 +179,7 @@ def _pinned(settings: Settings, record: Record, snapshot: RunSnapshot) -> None:
     record.say(
         rules_hash=snapshot.rules.hash,
         fraction=snapshot.fraction,
+        budget_seconds=snapshot.budget.total_seconds() if snapshot.budget else None,
         selection=snapshot.selection.fingerprint if snapshot.selection else None,
         input_version=snapshot.inputs.version,
     )
@@ -146,9 +193,9 @@ def _interrupted(context: Context, snapshot: RunSnapshot, *, restart: bool) -> S
     return staging
 
 
-def _planned(context: Context, snapshot: RunSnapshot, due: Due) -> Plan:
+def _planned(context: Context, snapshot: RunSnapshot, due: Due, costs: Costs | None) -> Plan:
     with explained("the tables could not be compared"):
-        plan = count_due(snapshot, due, context.settings)
+        plan = count_due(snapshot, due, context.settings, costs=costs)
     if due.verification and due.verification.missed:
         log.warning(
             "the tables' logs did not tell of %d due users (%s, ...); all keys were compared, and they are scored now. "
@@ -216,6 +263,7 @@ def new_manifest(context: Context, snapshot: RunSnapshot, plan: Plan, *, compare
         fraction=snapshot.fraction,
         compared=compared,
         selection=snapshot.selection.fingerprint if snapshot.selection else None,
+        waiting=plan.waiting,
     )
 
 

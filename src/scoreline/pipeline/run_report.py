@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from scoreline.pipeline.audit import AuditMetrics
+from scoreline.pipeline.budget import Pace
 from scoreline.pipeline.due_users import Verification
 from scoreline.pipeline.plan import Asked, nothing_due
 from scoreline.report import Report
@@ -17,7 +18,8 @@ class RunReport(Report):
     `audit`: the figures it was judged by, None if nothing was due.
     `only_failures`: those who were due failed again, within the budget, so there was nothing to publish.
     `verification`: how the logs' answer compares with that of all keys, if both were asked. `asked`: of a run for some
-    users, how many they were and how many of them are unknown.
+    users, how many they were and how many of them are unknown. `pace`: of a run that has left due users to later ones,
+    when everybody will be fresh.
     """
 
     run_id: str | None
@@ -32,6 +34,7 @@ class RunReport(Report):
     warnings: tuple[str, ...] = ()
     verification: Verification | None = None
     asked: Asked | None = None
+    pace: Pace | None = None
 
     def __str__(self) -> str:
         if (found := self.audit) is None:
@@ -56,6 +59,8 @@ class RunReport(Report):
             f"  audit: {found}",
             f"  published to {self.table} version {self.version}",
         ]
+        if self.pace:
+            lines.append(f"  {self.pace}")
         if self.asked:
             lines.insert(1, f"  {self.asked}")
         if self.verification:

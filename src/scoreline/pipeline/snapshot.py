@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pyspark.sql import DataFrame
 
@@ -28,7 +28,7 @@ class RunSnapshot:
 
     target_version: 0 for a table that was just made, or that is still to be made. news: None where the keys of both
     tables have to be compared; verify: they are compared all the same. selection: the users that it is for, None for
-    everybody. buckets: of the tables.
+    everybody. buckets: of the tables. budget: what the run may take, None for as long as it takes.
     """
 
     inputs: Inputs
@@ -43,10 +43,16 @@ class RunSnapshot:
     buckets: int
     verify: bool = False
     selection: Selection | None = None
+    budget: timedelta | None = None
 
     @property
     def model(self) -> str:
         return f"{self.wanted.model_name} version {self.wanted.model_version}"
+
+    @property
+    def in_part(self) -> bool:
+        """Whether it may leave due users to later runs."""
+        return self.fraction < 1 or self.budget is not None
 
     def published(self) -> DataFrame:
         """The table as it was when the run began."""
@@ -59,13 +65,14 @@ class RunSnapshot:
     def dependencies(self, settings: Settings) -> dict[str, object]:
         """What the staged rows depend on; another attempt with the same goes on where this one stopped."""
         age, some = self.wanted.max_age, self.selection.fingerprint if self.selection else None
+        part = self.fraction if self.budget is None else f"{self.budget.total_seconds():g} s"
         return {
             "scoreline": __version__,
             "target": [self.target.location, self.target_version],
             "inputs": [self.inputs.name, self.inputs.version, self.inputs.stamp],
             "model": [self.pinned.model.name, self.pinned.model.version, self.pinned.model.source_uri],
             "rules": self.rules.hash,
-            "selection": [self.fraction, self.wanted.full_refresh, age.total_seconds() if age else None, some],
+            "selection": [part, self.wanted.full_refresh, age.total_seconds() if age else None, some],
             "slices": [settings.scoring.slice_users, settings.histories.buckets],
         }
 
@@ -75,6 +82,7 @@ def open_run(
     *,
     fraction: float,
     full_refresh: bool,
+    budget: timedelta | None = None,
     users: Iterable[object] | None = None,
     verify: bool = False,
     create: bool = True,
@@ -86,11 +94,13 @@ def open_run(
     """
     if not 0 < fraction <= 1:
         raise InputError(f"--fraction is above 0 and at most 1, found {fraction:g}.")
-    if users is not None and (verify or fraction < 1):
-        raise InputError(
-            f"{'--verify is about' if verify else '--fraction takes a part of'} all users, and --users names some. "
-            "Give one of the two."
-        )
+    if budget is not None and budget <= timedelta(0):
+        raise InputError(f"--budget is a time above 0 such as 20m, found {budget.total_seconds():g} s.")
+    if budget is not None and fraction < 1:
+        raise InputError("--budget and --fraction both say how much a run takes. Give one of the two.")
+    if users is not None and (verify or fraction < 1 or budget is not None):
+        about = "--verify is about" if verify else f"--{'fraction' if fraction < 1 else 'budget'} takes a part of"
+        raise InputError(f"{about} all users, and --users names some. Give one of the two.")
     settings, keys = context.settings, context.keys
     selection = None if users is None else Selection.of(users, keys)
     inputs = open_inputs(context.tables, settings, keys)
@@ -127,6 +137,7 @@ def open_run(
         fraction=fraction,
         buckets=settings.histories.buckets,
         selection=selection,
+        budget=budget,
         verify=verify or (news is not None and news.unverified_for(settings.audit.verify_every, context.now)),
     )
 

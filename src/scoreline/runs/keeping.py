@@ -41,11 +41,12 @@ def kept(settings: Settings, kind: Kind, *, now: datetime, spark: "SparkSession 
     Those that were interrupted before it get their rows first. A row that cannot be written is a warning, and fails
     nothing.
     """
-    from scoreline.runs.usage import Usage
+    from scoreline.runs.usage import Usage, processors
 
     record, command = Record(kind, now), command_line()
     record.say(
         host=socket.gethostname(),
+        processors=processors(),
         command=command,
         configuration=fingerprint(redacted(settings.model_dump_json())),
         versions=dict(versions()),

@@ -1,12 +1,13 @@
 """What a process and all that it has started have cost: CPU seconds, and the most memory. Of this machine only."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-__all__ = ["Usage"]
+__all__ = ["Usage", "peak_of_forks", "processors"]
 
 _PEAK = re.compile(r"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
 
@@ -30,6 +31,27 @@ class Usage:
             except psutil.Error:  # it has just ended
                 continue
         return cls(cpu, peak)
+
+
+def peak_of_forks(word: str) -> int | None:
+    """The most memory that one process below this one had, of those forked by another with `word` in its command line.
+
+    None if there is none. Spark's workers are forks of its daemon, and live on for a while.
+    """
+    found: dict[int, int] = {}
+    parents: dict[int, int] = {}
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if word in " ".join(process.cmdline()):
+                parents[process.pid], found[process.pid] = process.ppid(), _peak(process)
+        except psutil.Error:  # it has just ended
+            continue
+    return max((found[pid] for pid, parent in parents.items() if parent in found), default=None)
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def _peak(process: psutil.Process) -> int:

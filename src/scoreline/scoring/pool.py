@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import os
 import pickle
+import resource
 import signal
 import socket
 import struct
@@ -30,19 +31,23 @@ import pyarrow as pa
 from scoreline.errors import WorkerEnded, WorkerFailed
 from scoreline.scoring.loaded_model import import_for, is_shipped
 
-__all__ = ["Pool", "forget_pools", "pool_for"]
+__all__ = ["Pool", "forget_pools", "pool_for", "worker_peak"]
 
 _SIZE = struct.Struct("q")
+_ERROR = b"E"  # stands where the size of a worker's memory does
 
 
 class Pool:
     """As many workers as asked for, started when they are needed, until `close`.
 
-    What the model in the folder `model` needs of what is installed is imported once, for all of them.
+    What the model in the folder `model` needs of what is installed is imported once, for all of them. peak_bytes: the
+    most memory that one of them had; 0 while none has answered.
     """
 
     def __init__(self, workers: int, model: str) -> None:
         self.workers = workers
+        self.peak_bytes = 0
+        _POOLS.add(self)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._server = ours
         closed = threading.Event()
@@ -61,7 +66,9 @@ class Pool:
             worker = idle.get()
             try:
                 _send(worker, _packed(batch))
-                return _answer(worker)
+                answer, peak = _answer(worker)
+                self.peak_bytes = max(self.peak_bytes, peak)
+                return answer
             finally:
                 idle.put(worker)
 
@@ -92,12 +99,20 @@ class Pool:
         return ours
 
 
+_POOLS: "weakref.WeakSet[Pool]" = weakref.WeakSet()
+
+
 def pool_for(model: str | None, workers: int) -> Pool:
     """The pool of this process for the model in this folder, begun if need be; its imports take a second and more.
 
     None: for any model of ours.
     """
     return _kept("" if model is None or is_shipped(Path(model)) else model, workers)
+
+
+def worker_peak() -> int | None:
+    """The most bytes of memory that a worker of this process's pools had; None if none has answered."""
+    return max((pool.peak_bytes for pool in _POOLS), default=0) or None
 
 
 def forget_pools() -> None:
@@ -144,13 +159,14 @@ def _packed(batch: pa.RecordBatch) -> bytes:
     return memoryview(sink.getvalue())  # type: ignore[return-value]
 
 
-def _answer(worker: socket.socket) -> pa.RecordBatch:
-    kind, body = _receive(worker), _receive(worker)
-    if kind is None or body is None:
+def _answer(worker: socket.socket) -> tuple[pa.RecordBatch, int]:
+    """What a worker has made of a batch, and the most memory in bytes that it had so far."""
+    head, body = _receive(worker), _receive(worker)
+    if head is None or body is None:
         raise WorkerEnded("a Python worker exited unexpectedly")
-    if kind == b"E":
+    if head == _ERROR:
         raise WorkerFailed(bytes(body).decode("utf-8", "replace"))
-    return pa.ipc.open_stream(pa.py_buffer(body)).read_next_batch()
+    return pa.ipc.open_stream(pa.py_buffer(body)).read_next_batch(), _SIZE.unpack(head)[0]
 
 
 def _send(to: socket.socket, what: Any) -> None:
@@ -236,12 +252,12 @@ def _work(asking: socket.socket) -> None:
     try:
         shipment, task = pickle.loads(job)
         for answer in score_shipped(shipment, task, str, incoming()):
-            _send(asking, b"R")
+            _send(asking, _SIZE.pack(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
             _send(asking, _packed(answer))
     except WorkerEnded:
         return
     except BaseException:
-        _send(asking, b"E")
+        _send(asking, _ERROR)
         _send(asking, traceback.format_exc().encode())
 
 
