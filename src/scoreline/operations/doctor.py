@@ -14,7 +14,6 @@ from scoreline.engine.engine import engine_of
 from scoreline.engine.frames import count
 from scoreline.errors import InputError, ScorelineError, told
 from scoreline.hashing import verify
-from scoreline.operations.freshness import measure
 from scoreline.operations.log import last_of_each
 from scoreline.operations.repair import doubled
 from scoreline.pipeline.published import published_table
@@ -22,6 +21,7 @@ from scoreline.pipeline.staging import PREFIX, SCRATCH
 from scoreline.registry.files import abandoned, download
 from scoreline.registry.versions import pin
 from scoreline.report import Report
+from scoreline.runs.freshness import measure
 from scoreline.tables.names import PUBLISHED, TABLES
 from scoreline.tables.reading import Readers, open_readers
 

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from scoreline.errors import InputError
-from scoreline.operations.freshness import Freshness, measure
 from scoreline.operations.log import last_of_each, line, read_log
 from scoreline.pipeline.published import published_table
 from scoreline.report import Report
+from scoreline.runs.freshness import Freshness, measure
 from scoreline.tables.history import published_commit
 from scoreline.tables.names import PUBLISHED, TABLES
 from scoreline.tables.reading import Readers, TableReader

@@ -5,8 +5,10 @@ found that nobody was due. So a user without news grows no older while runs look
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,6 +23,7 @@ from scoreline.tables.reading import Readers, TableReader, records
 __all__ = ["Freshness", "measure"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ROUNDING = 1e-9  # 0.07 of 100 is 7.000000000000001
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class Freshness:
     """When the rows were scored; `known_at`: when a run last saw that they all are right, None if none has lately.
 
     users: whom the promise is about: everyone who has a history, or a row of the input. fresh_share: of them those
-    whose row is younger than `max_age`. Both are None, and nothing is stale, without a promise.
+    whose row is younger than `max_age`. until: when the promise will be broken if no run looks before; None if it is
+    for want of rows. All are None, and nothing is stale, without a promise.
     """
 
     oldest: datetime | None
@@ -39,6 +43,7 @@ class Freshness:
     fresh_share: float | None = None
     max_age: timedelta | None = None
     share: float | None = None
+    until: datetime | None = None
 
     @property
     def stale(self) -> bool:
@@ -65,39 +70,47 @@ def measure(readers: Readers, target: TableReader | None, *, now: datetime) -> F
     promise = readers.settings.freshness
     if target is None and promise is None:
         return None
-    oldest, newest, rows, young = None, None, 0, 0
+    ages: Counter[datetime] = Counter()
     known_at = None
     if target is not None:
-        cutoff = None if promise is None else now - promise.max_age
-        oldest, newest, rows, young = _ages(target, cutoff)
-        known_at = _known_at(readers, target.commits(), newest)
-        if cutoff is not None and known_at is not None and known_at >= cutoff:
-            young = rows
+        ages = _ages(target)
+        known_at = _known_at(readers, target.commits(), max(ages, default=None))
+    rows = ages.total()
+    found = Freshness(min(ages, default=None), max(ages, default=None), rows, known_at)
     if promise is None:
-        return Freshness(oldest, newest, rows, known_at)
+        return found
     history = readers.table("user_history")
     users = history.count() if readers.settings.input is None and history.exists() else rows
-    share = min(young, users) / users if users else 0.0
-    return Freshness(oldest, newest, rows, known_at, users, share, promise.max_age, promise.share)
+    right_at: Counter[datetime] = Counter()
+    for scored_at, count in ages.items():
+        right_at[max(scored_at, known_at or scored_at)] += count
+    young = sum(count for at, count in right_at.items() if at >= now - promise.max_age)
+    return replace(
+        found,
+        users=users,
+        fresh_share=min(young, users) / users if users else 0.0,
+        max_age=promise.max_age,
+        share=promise.share,
+        until=_until(right_at, math.ceil(promise.share * users - _ROUNDING), promise.max_age),
+    )
 
 
-def _ages(target: TableReader, cutoff: datetime | None) -> tuple[datetime | None, datetime | None, int, int]:
-    """The oldest and newest row, how many there are, and how many are younger than `cutoff`."""
-    oldest, newest, rows, young = [], [], 0, 0
+def _ages(target: TableReader) -> Counter[datetime]:
+    """How many rows were scored when: all of a run at one moment."""
+    found: Counter[datetime] = Counter()
     for batch in target.batches([SCORED_AT]):
-        rows += batch.num_rows
-        micros = batch[0].cast(pa.int64())
-        bounds = pc.min_max(micros)
-        oldest.append(bounds["min"].as_py())
-        newest.append(bounds["max"].as_py())
-        if cutoff is not None:
-            young += pc.sum(pc.greater_equal(micros, (cutoff - _EPOCH) // timedelta(microseconds=1))).as_py() or 0
-    return _at(min, oldest), _at(max, newest), rows, young
+        for one in pc.value_counts(batch[0].cast(pa.int64()).drop_null()).to_pylist():
+            found[_EPOCH + timedelta(microseconds=one["values"])] += one["counts"]
+    return found
 
 
-def _at(end: Callable[[list[int]], int], micros: Sequence[int | None]) -> datetime | None:
-    known = [at for at in micros if at is not None]
-    return _EPOCH + timedelta(microseconds=end(known)) if known else None
+def _until(right_at: Counter[datetime], wanted: int, max_age: timedelta) -> datetime | None:
+    """When fewer than `wanted` of the rows will be young; None if there are fewer."""
+    for at in sorted(right_at, reverse=True):
+        wanted -= right_at[at]
+        if wanted <= 0:
+            return at + max_age
+    return None
 
 
 def _known_at(readers: Readers, commits: Sequence[Commit], newest: datetime | None) -> datetime | None:
