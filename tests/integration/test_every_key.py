@@ -166,6 +166,8 @@ KEYS: dict[str, Differs | Shown | Rows | Columns] = {
     "freshness.share": Shown("scoreline/runs/freshness", "integration/runs/test_freshness.py"),
     "notify.to": Shown("scoreline/runs/telling", "integration/runs/test_telling.py"),
     "notify.on": Shown("scoreline/runs/telling", "integration/runs/test_telling.py"),
+    "metrics.pushgateway": Shown("scoreline/runs/metrics", "integration/runs/test_metrics.py"),
+    "metrics.textfile": Shown("scoreline/runs/metrics", "integration/runs/test_metrics.py"),
     "export.url": Shown("scoreline/export/export", "integration/export/test_export.py"),
     "export.table": Shown("scoreline/export/export", "integration/export/test_export.py"),
     "spark": Shown("scoreline/context", "unit/config/test_loading.py"),

@@ -19,6 +19,7 @@ from scoreline.errors import ScorelineError, told
 from scoreline.hashing import fingerprint
 from scoreline.redaction import redacted
 from scoreline.runs.begun import Begun, left_behind, marked
+from scoreline.runs.metrics import leave_metrics
 from scoreline.runs.record import Record
 from scoreline.runs.telling import last_state, tell_end
 from scoreline.tables.names import Kind, place
@@ -70,6 +71,7 @@ def kept(settings: Settings, kind: Kind, *, now: datetime, spark: "SparkSession 
             before = _before(settings, spark, record)
             _write(settings, spark, record, finished=datetime.now(UTC))
             tell_end(settings, record, before=before)
+            leave_metrics(settings, record, spark)
 
 
 @contextmanager
@@ -92,6 +94,7 @@ def _note_interrupted(settings: Settings, spark: "SparkSession | None") -> None:
                 record = _interrupted(one)
                 _append(settings, spark, _row(record, finished=None))
                 tell_end(settings, record, before=None)
+                leave_metrics(settings, record, spark)
     except Exception as error:
         log.warning("an interrupted command could not be noted in runs: %s", told(error))
 
