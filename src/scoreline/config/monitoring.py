@@ -1,4 +1,4 @@
-"""The section `metrics`: where a command's figures go."""
+"""The sections `metrics` and `lineage`: where a command's figures and events go."""
 
 from typing import Annotated, Self
 from urllib.parse import urlsplit
@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from scoreline.config.section import Section
 
-__all__ = ["MetricsSettings"]
+__all__ = ["LineageSettings", "MetricsSettings"]
 
 
 def _address(value: SecretStr) -> SecretStr:
@@ -38,4 +38,25 @@ class MetricsSettings(Section):
     def _somewhere(self) -> Self:
         if self.pushgateway is None and self.textfile is None:
             raise ValueError("give pushgateway (a URL), textfile (a file that ends in .prom) or both")
+        return self
+
+
+class LineageSettings(Section):
+    """Where each command's OpenLineage events go (extra `lineage`). What cannot be sent, fails nothing."""
+
+    url: Annotated[str, Field(pattern=r"^https?://[^\s@?#]+$")] | None = None
+    """a collector, such as `http://marquez:5000`, to which `/api/v1/lineage` is added"""
+    api_key: SecretStr | None = None
+    """what the collector knows us by, by `${NAME}`"""
+    file: Annotated[str, Field(min_length=1)] | None = None
+    """in place of a collector: events are appended, a line each"""
+    namespace: Annotated[str, Field(min_length=1)] = "scoreline"
+    """of the jobs, which are called by pipeline and command: `movies.run`"""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.url is None) == (self.file is None):
+            raise ValueError("give either url (a collector) or file, not both or none")
+        if self.api_key is not None and self.url is None:
+            raise ValueError("api_key does nothing without url")
         return self

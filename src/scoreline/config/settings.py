@@ -10,14 +10,14 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SecretStr, model_validator
 
 from scoreline.config.model import ModelSettings
-from scoreline.config.monitoring import MetricsSettings
+from scoreline.config.monitoring import LineageSettings, MetricsSettings
 from scoreline.config.scoring import AuditSettings, ScoringSettings
 from scoreline.config.section import Duration, Fraction, Section
 from scoreline.config.sources import EventsSettings, InputSettings, ItemsSettings, KeysSettings
 
 __all__ = [
     "AuditSettings", "EventsSettings", "ExportSettings", "FreshnessSettings", "HistoriesSettings", "InputSettings",
-    "ItemsSettings", "KeysSettings", "MetricsSettings", "MlflowSettings", "ModelSettings",
+    "ItemsSettings", "KeysSettings", "LineageSettings", "MetricsSettings", "MlflowSettings", "ModelSettings",
     "NotifySettings", "Occasion", "ScoringSettings", "Settings", "TablesSettings",
 ]  # fmt: skip
 
@@ -114,6 +114,7 @@ class Settings(Section):
     freshness: FreshnessSettings | None = None
     notify: NotifySettings | None = None
     metrics: MetricsSettings | None = None
+    lineage: LineageSettings | None = None
     export: ExportSettings | None = None
     spark: dict[str, str | int | float | bool] = Field(
         default={}, description="spark.* settings, passed on as they are"

@@ -21,7 +21,8 @@ _ENDS: Mapping[type[ScorelineError], State] = {AuditRefused: "refused", Supersed
 class Record:
     """One command. `facts` are written as they are into `figures`; `state` is None until it has ended.
 
-    laps: seconds of each step, in the order in which they were taken.
+    laps: seconds of each step, in the order in which they were taken. begun_as: the `run_id` that it began with; a run
+    that takes up an interrupted one has the id of that later.
     """
 
     kind: Kind
@@ -35,6 +36,7 @@ class Record:
 
     def __post_init__(self) -> None:
         self.run_id = self.run_id or f"{self.started_at:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
+        self.begun_as = self.run_id
         self._began = self._last = time.monotonic()
 
     def lap(self, step: str) -> None:
