@@ -153,6 +153,15 @@ def test_what_was_killed_is_aborted_by_the_next_command_under_its_own_id(tmp_pat
     assert found[0]["run"]["runId"] == found[1]["run"]["runId"]
 
 
+def test_an_id_is_a_commands_own_also_where_it_takes_up_another_run(tmp_path: Path) -> None:
+    file = tmp_path / "events.jsonl"
+    for _ in range(2):
+        with kept(telling(tmp_path, file=str(file)), "run", now=NOW) as record:
+            record.run_id = "the run that was interrupted"
+    first, second, third, fourth = (event["run"]["runId"] for event in events(file))
+    assert first == second != third == fourth
+
+
 def test_a_person_who_stops_it_aborts_it(tmp_path: Path) -> None:
     file = tmp_path / "events.jsonl"
     with suppress(KeyboardInterrupt), kept(telling(tmp_path, file=str(file)), "run", now=NOW):

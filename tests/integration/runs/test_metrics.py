@@ -224,7 +224,9 @@ def test_a_run_says_how_fresh_the_rows_are_and_every_metric_there_is(ran: Any, l
     }
     assert {f"scoreline_{key[0]}" for key in read()} == set(METRICS)
     run(ran(now=NOW + 2 * HOUR, **asked))
-    assert read()["fresh_until_timestamp_seconds", "test", ""] == (NOW + 28 * HOUR).timestamp()
+    found = read()
+    assert found["fresh_until_timestamp_seconds", "test", ""] == (NOW + 28 * HOUR).timestamp()
+    assert found["oldest_row_timestamp_seconds", "test", ""] == (NOW + 2 * HOUR).timestamp()
 
 
 def test_promtool_finds_nothing_to_say_of_the_file(ran: Any, tmp_path: Path) -> None:
