@@ -129,7 +129,7 @@ clusters: package ## Run the job on each cluster that runs here, a line per targ
 
 requirements: ## Pin every dependency by hash (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-		--extra dev --extra dev-deploy --extra dev-online --extra both --extra online --extra postgres --extra notify pyproject.toml -o requirements.txt
+		--extra dev --extra dev-deploy --extra dev-online --extra both --extra online --extra postgres --extra notify --extra metrics --extra lineage pyproject.toml -o requirements.txt
 
 clean: ## Remove what demo and tests left behind
 	rm -rf data/demo site .faults.jsonl .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -11,7 +11,8 @@ PACKAGE = SOURCE / "scoreline"
 
 # modules that decide: plain functions of their arguments
 PURE = (
-    "config/section", "config/sources", "config/model", "config/scoring", "config/settings", "tables/history",
+    "config/section", "config/sources", "config/model", "config/scoring", "config/monitoring", "config/settings",
+    "tables/history",
     "tables/schema", "tables/row_hash", "sources/values", "ingest/events", "ingest/histories",
     "pipeline/changes", "pipeline/plan", "pipeline/audit", "pipeline/estimate", "pipeline/budget",
 )  # fmt: skip

@@ -23,7 +23,7 @@ THROUGH = {
     "integration/deploy/test_mapreduce.py": ["deploy/hadoop_streaming/job", "deploy/hadoop_streaming/mapper"],
     # what a file may say, seen by reading one
     "unit/config/test_loading.py": ["config/section", "config/settings", "config/sources", "config/model",
-                                    "config/scoring"],
+                                    "config/scoring", "config/monitoring"],
     "unit/config/test_page.py": ["config/keys", "config/estimator_names"],
     # what tables hold already
     "unit/test_stored_values.py": ["pipeline/manifest"],

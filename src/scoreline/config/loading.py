@@ -73,6 +73,7 @@ def _expanded(tree: Mapping[str, object], environment: Mapping[str, str], path: 
     expanded = {key: expand(value, environment, path) for key, value in tree.items()}
     _remember_all(expanded)
     _remember_addresses(expanded.get("notify"))
+    _remember_key(expanded.get("lineage"))
     return expanded
 
 
@@ -134,6 +135,8 @@ def _literal_secret(value: str, place: tuple[str, ...]) -> bool:
     if place[:1] == ("spark",):
         named = is_secret_name(place[-1]) and written not in ("", "true", "false")
         return named or bool(secrets_in(written))
+    if place == ("lineage", "api_key"):
+        return bool(written)
     # pairs count where they are a URL's: a query in SQL, or a path, may well name a column `token`
     if written.startswith("jdbc:"):
         return bool(secrets_in(written))
@@ -178,6 +181,11 @@ def _remember_addresses(notify: object) -> None:
     for address in notify.get("to") or () if isinstance(notify, dict) else ():
         if isinstance(address, str) and address.partition("://")[2]:
             remember(address.partition("://")[2])
+
+
+def _remember_key(lineage: object) -> None:
+    if isinstance(lineage, dict) and isinstance(key := lineage.get("api_key"), str):
+        remember(key)
 
 
 def _explain(error: ValidationError, path: Path | str, model: type[BaseModel]) -> str:

@@ -10,14 +10,15 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SecretStr, model_validator
 
 from scoreline.config.model import ModelSettings
+from scoreline.config.monitoring import LineageSettings, MetricsSettings
 from scoreline.config.scoring import AuditSettings, ScoringSettings
 from scoreline.config.section import Duration, Fraction, Section
 from scoreline.config.sources import EventsSettings, InputSettings, ItemsSettings, KeysSettings
 
 __all__ = [
     "AuditSettings", "EventsSettings", "ExportSettings", "FreshnessSettings", "HistoriesSettings", "InputSettings",
-    "ItemsSettings", "KeysSettings", "MlflowSettings", "ModelSettings", "NotifySettings", "Occasion", "ScoringSettings",
-    "Settings", "TablesSettings",
+    "ItemsSettings", "KeysSettings", "LineageSettings", "MetricsSettings", "MlflowSettings", "ModelSettings",
+    "NotifySettings", "Occasion", "ScoringSettings", "Settings", "TablesSettings",
 ]  # fmt: skip
 
 Occasion = Literal["refused", "failed", "stale", "recovered", "published"]
@@ -112,6 +113,8 @@ class Settings(Section):
     audit: AuditSettings = AuditSettings()
     freshness: FreshnessSettings | None = None
     notify: NotifySettings | None = None
+    metrics: MetricsSettings | None = None
+    lineage: LineageSettings | None = None
     export: ExportSettings | None = None
     spark: dict[str, str | int | float | bool] = Field(
         default={}, description="spark.* settings, passed on as they are"

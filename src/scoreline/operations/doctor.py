@@ -14,13 +14,14 @@ from scoreline.engine.engine import engine_of
 from scoreline.engine.frames import count
 from scoreline.errors import ScorelineError, told
 from scoreline.hashing import verify
-from scoreline.operations.freshness import measure, target_of
 from scoreline.operations.log import last_of_each
 from scoreline.operations.repair import doubled
+from scoreline.pipeline.published import target_of
 from scoreline.pipeline.staging import PREFIX, SCRATCH
 from scoreline.registry.files import abandoned, download
 from scoreline.registry.versions import pin
 from scoreline.report import Report
+from scoreline.runs.freshness import measure
 from scoreline.tables.names import PUBLISHED, TABLES
 from scoreline.tables.reading import Readers, open_readers
 
@@ -185,7 +186,7 @@ def _last_runs(readers: Readers) -> Iterator[Check]:
         yield Check(f"last {kind}", verdict, said, f"scoreline log --kind {kind}, and scoreline log RUN: why.")
     if readers.settings.freshness is None:
         return
-    found = measure(readers, target_of(readers), now=datetime.now(UTC))
+    found = measure(readers, target_of(readers, readers.settings.name), now=datetime.now(UTC))
     if found is not None and found.fresh_share is not None:
         said = str(found).splitlines()[-1].split(maxsplit=1)[1]
         yield Check("freshness", "warn" if found.stale else "ok", said, "See the last runs, then scoreline run.")

@@ -10,12 +10,11 @@ from scoreline.config.section import parse_duration
 from scoreline.errors import InputError
 from scoreline.report import Report
 from scoreline.runs.begun import begun
-from scoreline.tables.names import KINDS, STATES
+from scoreline.tables.names import ENDED_WELL, KINDS, STATES
 from scoreline.tables.reading import Readers, Where, records
 
-__all__ = ["ENDED_WELL", "Logged", "RunLog", "last_of_each", "read_log", "read_run"]
+__all__ = ["Logged", "RunLog", "last_of_each", "read_log", "read_run"]
 
-ENDED_WELL = frozenset({"done", "published", "approved", "nothing_due", "only_failures"})
 _LISTED = ["run_id", "kind", "state", "started_at", "finished_at", "model", "users"]
 _MOST = 10
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from scoreline.operations.freshness import Freshness
+from scoreline.runs.freshness import Freshness
 from scoreline.tables.commit_note import Publication
 from scoreline.tables.history import NON_DATA_OPERATIONS, Commit, published_commit
 from scoreline.tables.reading import Readers, TableReader, records

@@ -5,10 +5,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from scoreline.errors import InputError
-from scoreline.operations.freshness import Freshness, measure, target_of
 from scoreline.operations.log import last_of_each, line, read_log
 from scoreline.operations.next_due import NextDue, next_due
+from scoreline.pipeline.published import target_of
 from scoreline.report import Report
+from scoreline.runs.freshness import Freshness, measure
 from scoreline.tables.history import published_commit
 from scoreline.tables.names import TABLES
 from scoreline.tables.reading import Readers, TableReader
@@ -57,7 +58,7 @@ def status(readers: Readers, *, last: int = 5, now: datetime | None = None) -> S
         raise InputError(
             f"There are no tables of {readers.settings.name} yet. Begin with: scoreline ingest --events FILE"
         )
-    target = target_of(readers)
+    target = target_of(readers, readers.settings.name)
     found = published_commit(target.commits()) if target else None
     published = (
         {"version": found.version, "at": found.at, **(found.published.fields() if found.published else {})}

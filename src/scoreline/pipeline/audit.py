@@ -27,7 +27,8 @@ Figures = dict[str, Any]  # fields of AuditMetrics, by name
 class Gate:
     """One limit: what was found, what the configuration asks, whether it holds, and whether it only warns.
 
-    bound: the limit as a number of the kind of `found`; None for a number of users that has to be met.
+    bound: the limit as a number of the kind of `found`; None for a number of users that has to be met. least: it is the
+    least that has to be found, otherwise the most.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Gate:
     passed: bool
     warns: bool = False
     bound: float | None = None
+    least: bool = False
 
     @property
     def refuses(self) -> bool:
@@ -203,7 +205,8 @@ def users_gate(users: int, before: int, limits: AuditSettings) -> list[Gate]:
         return []
     limit = f"at least {least:g} (audit.min_users_share): {users} users now, {before} published before"
     share = users / before
-    return [Gate("share of users still there", share, limit, share >= least, "min_users_share" in limits.warn, least)]
+    warns = "min_users_share" in limits.warn
+    return [Gate("share of users still there", share, limit, share >= least, warns, least, least=True)]
 
 
 def evaluate_gates(
@@ -260,7 +263,7 @@ def _limited(name: str, value: float, key: str, limit: float, limits: AuditSetti
     least = key.startswith("min_")
     passed = value >= limit if least else value <= limit
     text = f"at {'least' if least else 'most'} {limit:g} (audit.{key})"
-    return Gate(name, value, text, passed, key in limits.warn, limit)
+    return Gate(name, value, text, passed, key in limits.warn, limit, least)
 
 
 def _share(count: int | None, scored: int) -> float | None:

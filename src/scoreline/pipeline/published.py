@@ -8,7 +8,7 @@ from scoreline.errors import InputError
 from scoreline.tables.history import Commit
 from scoreline.tables.names import PUBLISHED
 
-__all__ = ["published_table", "run_of"]
+__all__ = ["published_table", "run_of", "target_of"]
 
 
 class _Logged(Protocol):
@@ -26,6 +26,14 @@ L = TypeVar("L", bound=_Logged)
 
 class _Tables(Protocol[L_co]):
     def table(self, name: str, /) -> L_co: ...
+
+
+def target_of(tables: _Tables[L], pipeline: str) -> L | None:
+    """As `published_table`; None before the first publication."""
+    try:
+        return published_table(tables, pipeline)
+    except InputError:
+        return None
 
 
 def published_table(tables: _Tables[L], pipeline: str, *, run_id: str | None = None) -> L:

@@ -19,6 +19,8 @@ from scoreline.errors import ScorelineError, told
 from scoreline.hashing import fingerprint
 from scoreline.redaction import redacted
 from scoreline.runs.begun import Begun, left_behind, marked
+from scoreline.runs.lineage import send_event
+from scoreline.runs.metrics import leave_metrics
 from scoreline.runs.record import Record
 from scoreline.runs.telling import last_state, tell_end
 from scoreline.tables.names import Kind, place
@@ -54,6 +56,7 @@ def kept(settings: Settings, kind: Kind, *, now: datetime, spark: "SparkSession 
     used = Usage.now()
     with marked(settings.home, record, command):
         _note_interrupted(settings, spark)
+        send_event(settings, record)
         try:
             yield record
             record.state = record.state or "done"
@@ -71,6 +74,8 @@ def kept(settings: Settings, kind: Kind, *, now: datetime, spark: "SparkSession 
             before = _before(settings, spark, record)
             _write(settings, spark, record, finished=datetime.now(UTC))
             tell_end(settings, record, before=before, page=_page(record))
+            leave_metrics(settings, record, spark)
+            send_event(settings, record)
 
 
 @contextmanager
@@ -93,6 +98,8 @@ def _note_interrupted(settings: Settings, spark: "SparkSession | None") -> None:
                 record = _interrupted(one)
                 _append(settings, spark, _row(record, finished=None))
                 tell_end(settings, record, before=None)
+                leave_metrics(settings, record, spark)
+                send_event(settings, record)
     except Exception as error:
         log.warning("an interrupted command could not be noted in runs: %s", told(error))
 

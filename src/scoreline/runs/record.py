@@ -22,7 +22,8 @@ class Record:
     """One command. `facts` are written as they are into `figures`; `state` is None until it has ended.
 
     laps: seconds of each step, in the order in which they were taken. page: writes the page about it once its row is
-    there, and gives its path; None if there is to be none.
+    there, and gives its path; None if there is to be none. begun_as: the `run_id` that it began with; a run that takes
+    up an interrupted one has the id of that later.
     """
 
     kind: Kind
@@ -37,6 +38,7 @@ class Record:
 
     def __post_init__(self) -> None:
         self.run_id = self.run_id or f"{self.started_at:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
+        self.begun_as = self.run_id
         self._began = self._last = time.monotonic()
 
     def lap(self, step: str) -> None:

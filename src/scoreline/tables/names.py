@@ -38,6 +38,7 @@ State = Literal[
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 STATES: tuple[State, ...] = get_args(State)
+ENDED_WELL: frozenset[State] = frozenset({"done", "published", "approved", "nothing_due", "only_failures"})
 
 
 def place(settings: TablesSettings, name: str) -> str:

@@ -10,7 +10,8 @@ import pytest
 from builders import NOW, write_events
 from embedded import HOUR
 from scoreline.ingest.ingest import ingest_events
-from scoreline.operations.freshness import measure, target_of
+from scoreline.pipeline.published import target_of
+from scoreline.runs.freshness import measure
 from scoreline.operations.next_due import NextDue, next_due
 from scoreline.pipeline.run import run
 from scoreline.tables import schema
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.both
 
 def due(made: Any, *, hours: float = 1) -> NextDue:
     readers, now = open_readers(made.settings), NOW + hours * HOUR
-    target = target_of(readers)
+    target = target_of(readers, readers.settings.name)
     return next_due(readers, target, measure(readers, target, now=now), now=now)
 
 

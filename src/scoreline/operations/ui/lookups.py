@@ -12,13 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scoreline.errors import InputError, ScorelineError
-from scoreline.operations.freshness import Freshness, measure, target_of
 from scoreline.operations.log import last_of_each
 from scoreline.operations.next_due import NextDue, next_due
 from scoreline.operations.report.facts import ENDED_BADLY, Recorded, Trend, recorded
 from scoreline.operations.report.gather import RUNS_SHOWN, read_runs, trends
 from scoreline.operations.report.sample import chosen_buckets
 from scoreline.operations.show import Line, titles_of
+from scoreline.pipeline.published import target_of
+from scoreline.runs.freshness import Freshness, measure
 from scoreline.sources.whole_numbers import typed_id
 from scoreline.tables.history import Commit, published_commit
 from scoreline.tables.names import BUCKET, RECOMMENDATIONS, TABLES, USER_ID
@@ -93,7 +94,7 @@ def overview(readers: Readers, *, now: datetime) -> Overview:
     figures = trends(runs[-1], runs[-RUNS_SHOWN:-1]) if runs else ()
     heads = [(table.name, table.commits(limit=1)[0]) for table in there]
     tables = tuple((name, commit.version, commit.at) for name, commit in heads)
-    target = target_of(readers)
+    target = target_of(readers, readers.settings.name)
     shown = published_commit(target.commits()) if target else None
     freshness = measure(readers, target, now=now)
     due = next_due(readers, target, freshness, now=now)

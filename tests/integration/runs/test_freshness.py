@@ -8,10 +8,10 @@ import pytest
 
 from builders import NOW
 from embedded import HOUR
-from scoreline.operations.freshness import Freshness, measure
 from scoreline.operations.status import status
 from scoreline.pipeline.rollback import roll_back
 from scoreline.pipeline.run import run
+from scoreline.runs.freshness import Freshness, measure
 from scoreline.tables import schema
 from scoreline.tables.appending import append_row
 from scoreline.tables.reading import open_readers
@@ -65,6 +65,18 @@ def test_rows_of_another_version_are_as_old_as_they_were(ran: Any) -> None:
     assert fresh(ran, 49).stale
 
 
+def test_it_is_known_until_when_a_promise_will_be_kept(ran: Any) -> None:
+    """Of 60 users 31 are scored again: a promise of up to 31 lives by these, one of more by the others."""
+    run(ran(now=NOW + 24 * HOUR), users=range(1, 32), full_refresh=True)
+    kept = {share: fresh(ran, 24, max_age="26h", share=share).until for share in (0.5, 31 / 60, 0.52, 1)}
+    assert kept == {0.5: NOW + 50 * HOUR, 31 / 60: NOW + 50 * HOUR, 0.52: NOW + 26 * HOUR, 1: NOW + 26 * HOUR}
+    assert run(ran(now=NOW + 30 * HOUR)).state == "nothing_due"
+    found = fresh(ran, 30)
+    assert found.until == NOW + 56 * HOUR
+    assert not fresh(ran, 56).stale
+    assert fresh(ran, 56.01).stale
+
+
 def test_without_a_promise_nothing_is_stale(ran: Any) -> None:
     readers = open_readers(ran().settings)
     found = measure(readers, readers.table("recommendations"), now=NOW + timedelta(days=900))
@@ -76,7 +88,7 @@ def test_a_promise_is_broken_before_the_first_run(filled: Any) -> None:
     found = status(open_readers(filled(**PROMISE).settings), now=NOW)
     assert (found.stale, found.published) == (True, None)
     assert found.freshness is not None
-    assert (found.freshness.users, found.freshness.fresh_share) == (60, 0.0)
+    assert (found.freshness.users, found.freshness.fresh_share, found.freshness.until) == (60, 0.0, None)
 
 
 def test_status_says_what_was_tried_and_what_was_done(ran: Any) -> None:

@@ -5,20 +5,21 @@ found that nobody was due. So a user without news grows no older while runs look
 """
 
 import json
+import math
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from scoreline.errors import InputError
-from scoreline.pipeline.published import published_table
 from scoreline.tables.commit_note import Publication, Verified
 from scoreline.tables.history import Commit, published_commit
 from scoreline.tables.names import SCORED_AT
 from scoreline.tables.reading import Readers, TableReader, records
 
-__all__ = ["Freshness", "measure", "target_of"]
+__all__ = ["Freshness", "measure"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ROUNDING = 1e-9  # 0.07 of 100 is 7.000000000000001
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Freshness:
     for so many whom it could not score (`failed`).
 
     users: whom the promise is about: everyone who has a history, or a row of the input. fresh_share: of them those
-    whose row is younger than `max_age`. Both are None, and nothing is stale, without a promise.
+    whose row is younger than `max_age`. until: when the promise will be broken if no run looks before; None if it is
+    for want of rows. All are None, and nothing is stale, without a promise.
     """
 
     oldest: datetime | None
@@ -38,6 +40,7 @@ class Freshness:
     fresh_share: float | None = None
     max_age: timedelta | None = None
     share: float | None = None
+    until: datetime | None = None
     failed: int = 0
 
     @property
@@ -66,33 +69,51 @@ class Freshness:
         return "\n".join(lines)
 
 
-def target_of(readers: Readers) -> TableReader | None:
-    """The table that the pipeline publishes to; None before its first publication."""
-    try:
-        return published_table(readers, readers.settings.name)
-    except InputError:
-        return None
-
-
 def measure(readers: Readers, target: TableReader | None, *, now: datetime) -> Freshness | None:
     """How fresh the published rows are; None where nothing is published and nothing is promised."""
     promise = readers.settings.freshness
     if target is None and promise is None:
         return None
     ages = {} if target is None else target.counts(SCORED_AT)
-    moments, rows = [at for at in ages if at is not None], sum(ages.values())
+    moments = Counter({at: count for at, count in ages.items() if at is not None})
     oldest, newest = min(moments, default=None), max(moments, default=None)
     known_at, failed = (None, 0) if target is None else _known(readers, target.commits(), newest)
+    rows = sum(ages.values())
+    found = Freshness(oldest, newest, rows, known_at, failed=failed)
     if promise is None:
-        return Freshness(oldest, newest, rows, known_at, failed=failed)
-    cutoff = now - promise.max_age
-    young = sum(ages[at] for at in moments if at >= cutoff)
-    if known_at is not None and known_at >= cutoff:
-        young = max(young, rows - failed)
+        return found
     history = readers.table("user_history")
     users = history.count() if readers.settings.input is None and history.exists() else rows
-    share = min(young, users) / users if users else 0.0
-    return Freshness(oldest, newest, rows, known_at, users, share, promise.max_age, promise.share, failed)
+    right_at = _right_at(moments, known_at, failed)
+    young = sum(count for at, count in right_at.items() if at >= now - promise.max_age)
+    return replace(
+        found,
+        users=users,
+        fresh_share=min(young, users) / users if users else 0.0,
+        max_age=promise.max_age,
+        share=promise.share,
+        until=_until(right_at, math.ceil(promise.share * users - _ROUNDING), promise.max_age),
+    )
+
+
+def _right_at(scored_at: Counter[datetime], known_at: datetime | None, failed: int) -> Counter[datetime]:
+    """As of when rows are known to be right. Those that `failed`, which are taken for the oldest, age on."""
+    found: Counter[datetime] = Counter()
+    for at in sorted(scored_at):
+        aging = min(failed, scored_at[at])
+        failed -= aging
+        found[at] += aging
+        found[max(at, known_at or at)] += scored_at[at] - aging
+    return found
+
+
+def _until(right_at: Counter[datetime], wanted: int, max_age: timedelta) -> datetime | None:
+    """When fewer than `wanted` of the rows will be young; None if there are fewer."""
+    for at in sorted(right_at, reverse=True):
+        wanted -= right_at[at]
+        if wanted <= 0:
+            return at + max_age
+    return None
 
 
 def _known(readers: Readers, commits: Sequence[Commit], newest: datetime | None) -> tuple[datetime | None, int]:
