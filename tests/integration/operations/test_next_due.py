@@ -10,10 +10,10 @@ import pytest
 from builders import NOW, write_events
 from embedded import HOUR
 from scoreline.ingest.ingest import ingest_events
-from scoreline.pipeline.published import target_of
-from scoreline.runs.freshness import measure
 from scoreline.operations.next_due import NextDue, next_due
+from scoreline.pipeline.published import target_of
 from scoreline.pipeline.run import run
+from scoreline.runs.freshness import measure
 from scoreline.tables import schema
 from scoreline.tables.appending import append_row
 from scoreline.tables.reading import open_readers
