@@ -113,17 +113,18 @@ def read_files(session: SparkSession, schema: T.StructType, files: list[str]) ->
     bare = T.StructType([T.StructField(field.name, field.dataType) for field in schema])
     if not files:
         return session.createDataFrame([], bare)
-    groups: dict[bool, list[str]] = {}
+    groups: dict[tuple[bool, bool], list[str]] = {}
     for file in files:
-        groups.setdefault(_has_int96(file), []).append(file)
+        groups.setdefault(_form(file), []).append(file)
     return reduce(DataFrame.unionAll, (session.read.schema(bare).parquet(*group) for group in groups.values()))
 
 
 @lru_cache(4096)
-def _has_int96(file: str) -> bool:
-    """Whether times in a file are as Spark writes them by default: Sail cannot read such a file beside another."""
+def _form(file: str) -> tuple[bool, bool]:
+    """What Sail cannot read beside files of another form: times as Spark writes them, texts as delta-rs merges them."""
     schema = pq.read_metadata(file.removeprefix("file://")).schema
-    return any(schema.column(place).physical_type == "INT96" for place in range(len(schema)))
+    has_int96 = any(schema.column(place).physical_type == "INT96" for place in range(len(schema)))
+    return has_int96, "string_view" in str(schema.to_arrow_schema())
 
 
 def batches(rows: DataFrame) -> Iterator[pa.RecordBatch]:
