@@ -21,6 +21,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 
 from scoreline.engine.embedded.files import data_files, not_here
 from scoreline.engine.embedded.text import has_json, java_bytes, json_as_spark, written_as_spark
+from scoreline.engine.embedded.watch import watch
 from scoreline.engine.engine import Figures
 from scoreline.engine.filesystem import shown
 from scoreline.engine.memory import bytes_of_memory, require_memory
@@ -157,6 +158,7 @@ def embedded_session() -> SparkSession:
     session: SparkSession = SparkSession.builder.remote(f"sc://127.0.0.1:{port}").getOrCreate()
     client: Any = getattr(session, "client")  # noqa: B009
     client.set_retry_policies([DefaultPolicy(max_retries=_RETRIES)])
+    watch(client)
     session.conf.set("spark.sql.session.timeZone", "UTC")
     session.conf.set("spark.sql.ansi.enabled", "true")
     session._scoreline_engine = SailEngine(session, server)  # type: ignore[attr-defined]
