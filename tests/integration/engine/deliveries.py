@@ -19,21 +19,23 @@ ROWS, HUGE = 150, 4000
 COLUMNS = {"user_id": "user", "item_id": "item", "weight": "rating", "time": "at"}
 T0 = 1_700_000_000
 TEXTS = [
-    "", " ", "  7 ", "\ufeff7", "\u00a07", "7\u2003", "\t7", "7\t", "\x85", "\u2028", "\ud7ff", "\ue000", "\ufffd", "\uffff",
-    "\U00010000", "\U0010ffff", "e\u0301", "żółw🐢", "٣", "１", "x\x00y", "\x1f", "'", '"', 'a"b', '""', "\\", "\\N", 'a\\"',
-    "a,b", "a::b", ":", "null", "NULL", "NaN", "nan", "true", "-0", "+7", "007", "7.0", "7.", ".5", "7.50", "1_000", "1e3",
-    "1E+3", "0x1p3", "5d", "5f", "inf", "-Infinity", "1e400", "1e-400", "9223372036854775807", "9223372036854775808",
-    "-9223372036854775808", "9" * 39, "x" * 255, "x" * 256, "🐢" * 128, "🐢" * 255, "=1+1", "#", "--", "0.1", "3.5e38",
+    "", " ", "  7 ", "\ufeff7", "\u00a07", "7\u2003", "\t7", "7\t", "\x85", "\u2028", "\ud7ff", "\ue000", "\ufffd",
+    "\uffff", "\U00010000", "\U0010ffff", "e\u0301", "żółw🐢", "٣", "１", "x\x00y", "\x1f", "'", '"', 'a"b', '""',
+    "\\", "\\N", 'a\\"', "a,b", "a::b", ":", "null", "NULL", "NaN", "nan", "true", "-0", "+7", "007", "7.0", "7.",
+    ".5", "7.50", "1_000", "1e3", "1E+3", "0x1p3", "5d", "5f", "inf", "-Infinity", "1e400", "1e-400",
+    "9223372036854775807", "9223372036854775808", "-9223372036854775808", "9" * 39, "x" * 255, "x" * 256, "🐢" * 128,
+    "🐢" * 255, "=1+1", "#", "--", "0.1", "3.5e38",
 ]  # fmt: skip
 CLOCKS = [
-    "0001-01-01", "1582-10-10", "1899-12-31T23:59:59.999999Z", "1900-01-01", "1969-12-31 23:59:59.9999999", "1970-01-01",
-    "2026-03-29T02:30:00", "2026-10-25T02:30:00", "2026-10-25 02:30:00+01:00", "2026-03-08T02:30:00-05:00", "2024-02-29",
-    "2025-02-29", "2026-01-02T03:04", "2026-01-02 03:04:05.123456789", "2026-01-02T03:04:05 UTC", "2026-01-02T03:04:05+05",
-    "2026-01-02T03:04:05+05:45", "2026-01-02T03:04:05+0545", "2026-01-02T03:04:05-18:00", "2026-01-02T03:04:05+19:00",
-    "2026-01-02T24:00:00", "2026-01-02T23:59:60", "2026-01-02 3:04:05", "9999-12-31T23:59:59.999999Z", "2026-01-02T",
-    "9999-12-31T23:59:59-01:00", "10000-01-01", "2026-13-01", "2262-04-12T00:00:00Z", "03/04/2026 05:06", "now",
-    "2026-03-08 02:30:00", "2026-11-01 01:30:00", "2026-11-01 01:30:00.5", " 2026-11-01 01:30:00 ", "0000-01-01",
-    "0", "-1", "1e9", "1.7e9", "1700000000.1234567", "253402300799", "253402300799.9999999", "253402300800", "1E400",
+    "0001-01-01", "1582-10-10", "1899-12-31T23:59:59.999999Z", "1900-01-01", "1969-12-31 23:59:59.9999999",
+    "1970-01-01", "2026-03-29T02:30:00", "2026-10-25T02:30:00", "2026-10-25 02:30:00+01:00",
+    "2026-03-08T02:30:00-05:00", "2024-02-29", "2025-02-29", "2026-01-02T03:04", "2026-01-02 03:04:05.123456789",
+    "2026-01-02T03:04:05 UTC", "2026-01-02T03:04:05+05", "2026-01-02T03:04:05+05:45", "2026-01-02T03:04:05+0545",
+    "2026-01-02T03:04:05-18:00", "2026-01-02T03:04:05+19:00", "2026-01-02T24:00:00", "2026-01-02T23:59:60",
+    "2026-01-02 3:04:05", "9999-12-31T23:59:59.999999Z", "2026-01-02T", "9999-12-31T23:59:59-01:00", "10000-01-01",
+    "2026-13-01", "2262-04-12T00:00:00Z", "03/04/2026 05:06", "now", "2026-03-08 02:30:00", "2026-11-01 01:30:00",
+    "2026-11-01 01:30:00.5", " 2026-11-01 01:30:00 ", "0000-01-01", "0", "-1", "1e9", "1.7e9", "1700000000.1234567",
+    "253402300799", "253402300799.9999999", "253402300800", "1E400",
 ]  # fmt: skip
 WRITTEN: Mapping[str, Callable[[datetime], str]] = {
     "epoch_seconds": lambda at: f"{at.timestamp():.0f}",
@@ -72,12 +74,14 @@ class Delivery:
 
 
 @st.composite
-def deliveries(draw: st.DrawFn, floats: Sequence[float], **events: Any) -> Delivery:
-    """A delivery of about ROWS events of a few users, and now and then HUGE ones of one of them."""
+def deliveries(draw: st.DrawFn, dice: random.Random, floats: Sequence[float], **events: Any) -> Delivery:
+    """A delivery of ROWS events of a few users, and now and then HUGE ones more of one of them.
+
+    What is drawn is how it looks; of its values, which are thousands, the `dice` have the choice.
+    """
     time = draw(st.sampled_from(sorted(WRITTEN)))
     form = draw(st.sampled_from([_csv, _json, _parquet]))
     texts = draw(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=12), min_size=3, max_size=3))
-    dice = random.Random(draw(st.integers(0, 2**32)))
     rows = [_row(dice, [*TEXTS, *texts], time) for _ in range(ROWS)]
     if draw(st.integers(0, 3)) == 0:
         rows += [["3", f"{n}", f"{n % 9}", _at(dice, time), ""] for n in range(HUGE)]
@@ -171,6 +175,7 @@ def _typed(dice: random.Random, said: str, kind: pa.DataType, floats: Sequence[f
     if pa.types.is_floating(kind):
         return float(said) if number else dice.choice(floats)
     if pa.types.is_decimal(kind):
-        return Decimal(said[-13 if kind.precision > 9 else -6 :]) if number else dice.choice([Decimal("7.50"), Decimal("-0.01"), Decimal("9999999.99")])
+        odd = [Decimal("7.50"), Decimal("-0.01"), Decimal("9999999.99")]
+        return Decimal(said[-13 if kind.precision > 9 else -6 :]) if number else dice.choice(odd)
     low, high = np.iinfo(kind.to_pandas_dtype()).min, np.iinfo(kind.to_pandas_dtype()).max
     return min(max(int(said), low), high) if number else dice.choice([low, high, 7, high // 2])

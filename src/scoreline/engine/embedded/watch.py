@@ -27,7 +27,7 @@ def watch(client: Any) -> None:
 def _watch(client: Any) -> None:
     pause, unanswered = threading.Event(), 0
     # on a connection of its own the least of what goes a query's way
-    ask = SparkConnectServiceStub(grpc.insecure_channel(client._builder.endpoint)).AnalyzePlan
+    server = SparkConnectServiceStub(grpc.insecure_channel(client._builder.endpoint))  # type: ignore[no-untyped-call]
     question = AnalyzePlanRequest(
         session_id=client._session_id,
         user_context=UserContext(user_id=client._user_id),
@@ -36,7 +36,7 @@ def _watch(client: Any) -> None:
     while unanswered < _UNANSWERED:
         pause.wait(_EVERY)
         try:
-            ask(question, timeout=_PATIENCE)
+            server.AnalyzePlan(question, timeout=_PATIENCE)
             unanswered = 0
         except grpc.RpcError as error:
             if error.code() != grpc.StatusCode.DEADLINE_EXCEEDED:
