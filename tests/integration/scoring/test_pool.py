@@ -25,7 +25,7 @@ def logs():
 def multiplies():  # BLAS with threads of its own, and memory that comes and goes
     while True:
         numpy.random.rand(300, 300) @ numpy.random.rand(300, 300)
-        time.sleep(0.01)
+        time.sleep(0.05)
 
 def imports():
     import never_imported
@@ -34,7 +34,7 @@ def prints():
     while True:
         sys.stderr.write(".")
         sys.stderr.flush()
-        time.sleep(0.001)
+        time.sleep(0.01)
 
 sys.path.insert(0, sys.argv.pop())
 for does in (logs, multiplies, imports, prints):
