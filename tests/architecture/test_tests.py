@@ -33,7 +33,7 @@ THROUGH = {
                                            "sources/arrow_parquet", "sources/copied_postgres", "sources/json_text",
                                            "sources/local_json"],
     "integration/engine/test_embedded.py": ["engine/choice", "engine/engine", "engine/thrown", "engine/embedded/sail",
-                                            "pipeline/pooled", "scoring/pool", "sources/arrow_csv", "tables/embedded",
+                                            "pipeline/pooled", "sources/arrow_csv", "tables/embedded",
                                             "tables/added_files"],
     "integration/engine/test_embedded_accidents.py": ["engine/memory"],
     "integration/tables/test_catalog.py": ["tables/delta", "engine/sql"],

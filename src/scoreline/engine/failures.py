@@ -30,6 +30,10 @@ _EXHAUSTED = {
         "there is no space left where the embedded engine keeps its scratch files or the tables. "
         "Make room, or set TMPDIR to a folder on a larger disk, and run again."
     ),
+    r"Channel closed!|closed channel": (
+        "the embedded engine's server in this process has hung for minutes, and was given up. Run again; what was "
+        "begun is taken up. If it hangs again, say engine: spark, and please report it."
+    ),
     r"(?s)Connection refused.*127\.0\.0\.1|127\.0\.0\.1.*Connection refused": (
         "the embedded engine's server in this process has died. Run again; what was begun is taken up. If it dies "
         "again, say engine: spark, and please report it."

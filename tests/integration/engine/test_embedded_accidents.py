@@ -217,6 +217,18 @@ def test_windows_line_ends_and_an_odd_time_zone_change_nothing(pipeline: Any, tm
     assert len(rows(one, "user_history")) > 0
 
 
+def test_texts_that_a_merge_has_written_are_read_beside_those_of_a_first_ingest(pipeline: Any, tmp_path: Path) -> None:
+    """In Arrow's words in the files they differ, `string_view` and `string`, which is no matter but to Sail."""
+    made = pipeline(keys={"user_id": "string", "item_id": "string"})
+    events = [("u", f"{item}", 5, 1_700_000_000) for item in range(9)]
+    first = write_events(tmp_path / "events.csv", [*events, *events_of()])
+    news = [write_events(tmp_path / f"{at}.csv", [("u", "33", 5, 1_780_000_000 + at)]) for at in range(2)]
+    reports = embedded(made, *[("ingest", file) for file in (first, *news)], ("show", "u"))
+    assert [report.get("error") for report in reports] == [None] * 4
+    assert [report["users_changed"] for report in reports[:3]] == [61, 1, 1]
+    assert reports[3]["history"][0]["item_id"] == "33"
+
+
 def test_what_a_killed_writer_has_left_is_vacuumed_when_it_is_old(pipeline: Any, tmp_path: Path) -> None:
     made = pipeline()
     ingest_events(made, write_events(tmp_path / "events.csv", events_of()))

@@ -21,6 +21,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 
 from scoreline.engine.embedded.files import data_files, not_here
 from scoreline.engine.embedded.text import has_json, java_bytes, json_as_spark, written_as_spark
+from scoreline.engine.embedded.watch import watch
 from scoreline.engine.engine import Figures
 from scoreline.engine.filesystem import shown
 from scoreline.engine.memory import bytes_of_memory, require_memory
@@ -117,17 +118,18 @@ def read_files(session: SparkSession, schema: T.StructType, files: list[str]) ->
     bare = T.StructType([T.StructField(field.name, field.dataType) for field in schema])
     if not files:
         return session.createDataFrame([], bare)
-    groups: dict[bool, list[str]] = {}
+    groups: dict[tuple[bool, bool], list[str]] = {}
     for file in files:
-        groups.setdefault(_has_int96(file), []).append(file)
+        groups.setdefault(_form(file), []).append(file)
     return reduce(DataFrame.unionAll, (session.read.schema(bare).parquet(*group) for group in groups.values()))
 
 
 @lru_cache(4096)
-def _has_int96(file: str) -> bool:
-    """Whether times in a file are as Spark writes them by default: Sail cannot read such a file beside another."""
+def _form(file: str) -> tuple[bool, bool]:
+    """What Sail cannot read beside files of another form: times as Spark writes them, texts as delta-rs merges them."""
     schema = pq.read_metadata(file.removeprefix("file://")).schema
-    return any(schema.column(place).physical_type == "INT96" for place in range(len(schema)))
+    has_int96 = any(schema.column(place).physical_type == "INT96" for place in range(len(schema)))
+    return has_int96, "string_view" in str(schema.to_arrow_schema())
 
 
 def batches(rows: DataFrame) -> Iterator[pa.RecordBatch]:
@@ -160,6 +162,7 @@ def embedded_session() -> SparkSession:
     session: SparkSession = SparkSession.builder.remote(f"sc://127.0.0.1:{port}").getOrCreate()
     client: Any = getattr(session, "client")  # noqa: B009
     client.set_retry_policies([DefaultPolicy(max_retries=_RETRIES)])
+    watch(client)
     session.conf.set("spark.sql.session.timeZone", "UTC")
     session.conf.set("spark.sql.ansi.enabled", "true")
     session._scoreline_engine = SailEngine(session, server)  # type: ignore[attr-defined]
