@@ -18,8 +18,6 @@ from scoreline.tables import schema
 from scoreline.tables.appending import append_row
 from scoreline.tables.reading import open_readers
 
-pytestmark = pytest.mark.both
-
 
 def due(made: Any, *, hours: float = 1) -> NextDue:
     readers, now = open_readers(made.settings), NOW + hours * HOUR
@@ -51,6 +49,7 @@ def test_a_run_of_some_buckets_leaves_the_others_due(filled: Any) -> None:
     assert due(filled()).now == ("no run has looked at all users since what readers see was published",)
 
 
+@pytest.mark.both
 def test_a_promoted_version_makes_everybody_due(ran: Any) -> None:
     made, at = ran(), NOW + HOUR
     row = {"run_id": "t", "kind": "train", "state": "done", "started_at": at, "finished_at": at,

@@ -16,7 +16,6 @@ from scoreline.tables import schema
 from scoreline.tables.appending import append_row
 from scoreline.tables.reading import open_readers
 
-pytestmark = pytest.mark.both
 PROMISE = {"freshness": {"max_age": "26h", "share": 0.9}}
 
 
@@ -52,6 +51,7 @@ def test_a_run_that_the_model_failed_for_some_keeps_all_others_young(ran: Any) -
     assert str(found).splitlines()[0].endswith(f"all right as of {made.now:%Y-%m-%d %H:%M:%S} UTC but for 3 who failed")
 
 
+@pytest.mark.both
 def test_a_run_of_some_buckets_says_nothing_of_the_others(ran: Any) -> None:
     run(ran(now=NOW + 24 * HOUR), fraction=0.5)
     assert fresh(ran, 49).stale
