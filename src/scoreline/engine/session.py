@@ -35,6 +35,7 @@ STATIC = {
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
 }
 LOCAL = {
+    "spark.python.sql.dataFrameDebugging.enabled": "false",  # else each column asks Java
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
     "spark.driver.host": "127.0.0.1",

@@ -163,6 +163,7 @@ def embedded_session() -> SparkSession:
     client: Any = getattr(session, "client")  # noqa: B009
     client.set_retry_policies([DefaultPolicy(max_retries=_RETRIES)])
     watch(client)
+    session.conf.set("spark.python.sql.dataFrameDebugging.enabled", "false")  # or columns import IPython
     session.conf.set("spark.sql.session.timeZone", "UTC")
     session.conf.set("spark.sql.ansi.enabled", "true")
     session._scoreline_engine = SailEngine(session, server)  # type: ignore[attr-defined]
