@@ -11,7 +11,7 @@ from embedded import command, embedded, rows
 
 pytest.importorskip("pysail")
 
-RUNS, SLICES = 2, 10
+RUNS, SLICES = 1, 4
 THREADS = """
 import logging, os, sys, threading, time
 from pathlib import Path
@@ -41,8 +41,10 @@ for does in (logs, multiplies, imports, prints):
     threading.Thread(target=does, daemon=True).start()
 """
 THREADS_OF_THE_FORKED = """
-from scoreline.pipeline.pooled import _pool
-tasks = Path(f"/proc/{_pool()._process.pid}/task").iterdir()
+from scoreline.scoring.pool import _POOLS
+(pool,) = _POOLS
+_, _, (_, process, _), _ = pool.close.peek()
+tasks = Path(f"/proc/{process.pid}/task").iterdir()
 print(json.dumps(sorted((task / "comm").read_text().strip() for task in tasks)), flush=True)
 os._exit(0)  # past the threads
 """
@@ -50,14 +52,14 @@ os._exit(0)  # past the threads
 
 @pytest.mark.long
 def test_workers_are_forked_while_threads_hold_locks(filled: Any, tmp_path: Path) -> None:
-    """Of logging, an import, printing and memory: a fork would copy them as they are. 20 slices are scored."""
+    """Of logging, an import, printing and memory: a fork would copy them as they are. Each slice forks anew."""
     made = filled(scoring={"k": 5, "slice_users": 60 // SLICES})
     (tmp_path / "never_imported.py").write_text("import time\ntime.sleep(3600)\n")
     (calm,) = embedded(made, ("run", {}))
     lists = rows(made, "recommendations", without=("run_id", "scored_at"))
     asked = command(made, *[("run", {"full_refresh": True})] * RUNS)
     asked[2] = THREADS + asked[2] + THREADS_OF_THE_FORKED
-    done = subprocess.run([*asked, str(tmp_path)], capture_output=True, text=True, check=False, timeout=200)
+    done = subprocess.run([*asked, str(tmp_path)], capture_output=True, text=True, check=False, timeout=280)
     assert done.returncode == 0, done.stderr[-2000:]
     *reports, forked = map(json.loads, done.stdout.splitlines())
     told = ("error", "state")
