@@ -21,6 +21,7 @@ def logs():
     while True:
         with logging._lock, logging.lastResort.lock:
             time.sleep(0.01)
+        time.sleep(0.01)  # or nobody else would get them
 
 def multiplies():  # BLAS with threads of its own, and memory that comes and goes
     while True:
@@ -50,7 +51,7 @@ os._exit(0)  # past the threads
 """
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_workers_are_forked_while_threads_hold_locks(filled: Any, tmp_path: Path) -> None:
     """Of logging, an import, printing and memory: a fork would copy them as they are. Each slice forks anew."""
     made = filled(scoring={"k": 5, "slice_users": 60 // SLICES})
