@@ -137,6 +137,7 @@ def test_killed_anywhere_in_a_first_night_the_rerun_ends_in_the_same_table(
     assert len(first) == len(set(first)) > 1
 
 
+@pytest.mark.slow  # `make faults`
 def test_killed_anywhere_in_a_second_night_and_in_a_rollback_the_tables_end_the_same(
     place: Any, first_night: Place, nights: list[str], deaths: str, tally: Tally
 ) -> None:

@@ -71,7 +71,6 @@ def test_an_old_merge_that_wakes_up_late_is_superseded(
     tally(FAULT, "an old merge that wakes up late")
 
 
-@pytest.mark.both
 def test_a_rollback_during_a_run_wins(ran: Any, registry: Any, monkeypatch: Any, tally: Tally) -> None:
     run(ran("films/2", now=NOW + HOUR), full_refresh=True)
     waking_up_late(monkeypatch, lambda: roll_back(ran(now=NOW + 3 * HOUR)))

@@ -221,7 +221,6 @@ def test_the_logs_never_hide_a_user_who_is_due(steps: int, tally: Tally) -> None
 REAL = [action for action in [*OURS * 2, *RARE] if action != Pipeline.make_anew]
 
 
-@pytest.mark.both
 @pytest.mark.parametrize("steps", [8, pytest.param(60, marks=[pytest.mark.slow, pytest.mark.timeout(1_800)])])
 def test_real_tables_agree_with_the_world_after_each_step(
     steps: int, pipeline: Any, tmp_path: Path, tally: Tally

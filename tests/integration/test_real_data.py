@@ -78,7 +78,6 @@ def test_every_rating_of_movielens_and_every_user_arrives(movies: Done) -> None:
     assert (movies.report.audit.scored, movies.report.audit.seen) == (610, 0)
 
 
-@pytest.mark.both
 def test_all_lists_of_movielens_are_those_of_brute_force(movies: Done) -> None:
     assert published(movies.context()) == expected(movies.context(), movies.model, k=20)
 

@@ -111,7 +111,7 @@ def table(made: Context, name: str, *without: str) -> Counter[str]:
 @pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("begin", "examples"), [(0, 4), *(pytest.param(n, 10, marks=pytest.mark.slow) for n in range(1, 9))]
+    ("begin", "examples"), [(0, 2), *(pytest.param(n, 10, marks=pytest.mark.slow) for n in range(1, 9))]
 )
 def test_any_delivery(both: Both, tmp_path: Path, begin: int, examples: int) -> None:
     """The four of a seed, and eighty of others."""

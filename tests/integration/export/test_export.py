@@ -51,7 +51,6 @@ def test_the_first_export_sends_everything_and_the_second_nothing(ran: Any, data
     assert database() == in_table(ran())
 
 
-@pytest.mark.both
 def test_only_users_that_were_scored_again_are_replaced(exported: Any, database: Any, tmp_path: Path) -> None:
     lines = "SELECT rowid, * FROM recommendations WHERE user_id NOT IN (7, 500) ORDER BY 1"
     before = database(lines)

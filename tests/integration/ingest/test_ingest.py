@@ -41,7 +41,6 @@ def test_a_history_is_in_order_of_time_each_item_once(spark: SparkSession, tmp_p
     assert (report.rows_read, report.rows_good, report.users_changed) == (5, 5, 2)
 
 
-@pytest.mark.both
 def test_pieces_in_any_order_give_what_one_ordered_ingest_gives(spark: SparkSession, tmp_path: Path) -> None:
     """Overlapping pieces, shuffled, with truncation to four items: an in-memory replay is the truth.
 

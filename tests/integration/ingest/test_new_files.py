@@ -92,7 +92,6 @@ def test_each_file_is_taken_once_and_all_together_give_the_histories_of_one_inge
     assert noted["modified_at"].timestamp() == pytest.approx(found.st_mtime, abs=1e-6)
 
 
-@pytest.mark.both
 @pytest.mark.parametrize("kind", ["csv", "parquet", "json"])
 def test_folders_give_columns_to_new_files_too(spark: SparkSession, tmp_path: Path, folder: Path, kind: str) -> None:
     given = {
@@ -228,7 +227,6 @@ def test_files_of_a_store_are_listed_by_the_session(
     assert ingest_new(made, str(folder)).taken == 0
 
 
-@pytest.mark.both
 def test_a_file_that_cannot_be_read_stops_no_other_and_is_tried_again(
     spark: SparkSession, made: Any, folder: Path, tmp_path: Path
 ) -> None:

@@ -157,7 +157,6 @@ def prices(registry: Any) -> Iterator[str]:
     mlflow.MlflowClient(registry.uri).delete_registered_model("prices")
 
 
-@pytest.mark.both
 def test_a_tabular_run_shows_its_outputs(pipeline: Any, prices: str, tmp_path: Path) -> None:
     place = str(tmp_path / "features")
     given = {"input": {"path": place, "key": "home"}, "keys": {"user_id": "string"}}

@@ -46,7 +46,6 @@ def with_a_past(made: Any) -> Any:
     return made
 
 
-@pytest.mark.both
 def test_without_a_past_one_bucket_is_scored_and_then_all_that_fits(filled: Any, registry: Any) -> None:
     made = filled()
     assert "What it would cost: no idea yet" in str(plan_run(made))
@@ -67,7 +66,6 @@ def test_without_a_past_one_bucket_is_scored_and_then_all_that_fits(filled: Any,
     assert 20 < said["worker_peak_mib"] < 4000
 
 
-@pytest.mark.both
 def test_the_buckets_that_have_waited_longest_are_taken_as_far_as_the_time_goes(ran: Any, registry: Any) -> None:
     old = table(ran()).read().select("user_id", "bucket").collect()
     early = scored_by(ran(), run(ran(now=NOW + HOUR), fraction=0.25, full_refresh=True))

@@ -38,7 +38,6 @@ def news(ran: Any, tmp_path: Path) -> Any:
     return ran
 
 
-@pytest.mark.both
 def test_only_those_of_the_users_who_are_due_are_scored_and_the_next_run_finds_the_others(
     news: Any, registry: Any
 ) -> None:

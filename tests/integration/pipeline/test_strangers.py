@@ -55,7 +55,6 @@ def test_users_whom_a_stranger_deletes_while_a_run_scores_are_found_by_the_next(
     assert run(ran(now=NOW + 3 * HOUR)).state == "nothing_due"
 
 
-@pytest.mark.both
 def test_a_user_whose_row_a_stranger_doubles_has_one_again(ran: Any, registry: Any) -> None:
     row = table(ran()).read().where("user_id = 7")
     table(ran()).write(row, "append")
@@ -68,7 +67,6 @@ def test_a_user_whose_row_a_stranger_doubles_has_one_again(ran: Any, registry: A
     assert run(ran(now=NOW + 2 * HOUR)).state == "nothing_due"
 
 
-@pytest.mark.both
 def test_what_a_stranger_does_before_a_restore_of_his_own_is_no_reason_to_compare(ran: Any) -> None:
     table(ran()).delete("user_id < 6")
     restore(table(ran()), 1)
@@ -102,7 +100,6 @@ def test_a_run_that_publishes_during_a_rollback_is_not_wiped(ran: Any, monkeypat
     assert {len(items) for items in published(ran()).values()} == {4}
 
 
-@pytest.mark.both
 def test_a_host_whose_clock_is_ahead_does_not_undo_a_rollback(ran: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run began before the rollback; its clock says that it began after it."""
     first = published(ran())

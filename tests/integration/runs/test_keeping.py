@@ -63,7 +63,6 @@ def started(code: str, made: Context, *arguments: str) -> "subprocess.Popen[byte
     return subprocess.Popen([sys.executable, "-c", code, said, *arguments])
 
 
-@pytest.mark.both
 @pytest.mark.long
 def test_each_command_leaves_a_row(filled: Any, tmp_path: Path) -> None:
     made = filled()

@@ -106,7 +106,6 @@ def telling(root: Path, **to: str) -> Settings:
     return settings(root, engine="embedded", lineage=to)
 
 
-@pytest.mark.both
 def test_events_say_what_was_read_and_written_in_which_versions(filled: Any, tmp_path: Path) -> None:
     file, tables = tmp_path / "events.jsonl", tmp_path / "tables"
     made = filled(lineage={"file": str(file)})

@@ -38,7 +38,6 @@ def seen(rows: list[tuple[int, int, int, int]]) -> dict[int, set[int]]:
     return found
 
 
-@pytest.mark.both
 def test_no_list_has_an_item_ever_seen(pipeline: Any, registry: Any, tmp_path: Path) -> None:
     """Three items are shown to the model, all are left out: of a model logged now, and of one logged before."""
     rows = events_of()
