@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+RUN_STAMP := $(VENV)/.installed-run
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
@@ -12,20 +13,28 @@ help: ## Show this list
 
 setup: $(STAMP) ## Make .venv with everything in it
 
-# requirements.txt holds every dependency of a dependency, so pip has nothing to resolve (--no-deps): its resolver
-# once took a newer release than the hashed one for a package asked for with an extra
-$(STAMP): pyproject.toml requirements.txt
+# The files hold every dependency of a dependency, so pip has nothing to resolve (--no-deps): its resolver once took a
+# newer release than the hashed one for a package asked for with an extra. requirements-run.txt is the third of
+# requirements.txt that runs a pipeline on either engine; the rest tests and builds.
+INSTALL := $(BIN)/pip install --quiet --no-deps --no-compile --require-hashes -r
+
+$(RUN_STAMP): pyproject.toml requirements-run.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "scoreline needs Python 3.11 or newer; say which by: make PYTHON=/path/to/python3.11"; exit 2; }
+	@echo "Fetching packages into $(VENV): a minute or two, 1.3 GB"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --no-deps --no-compile --require-hashes -r requirements.txt
+	$(INSTALL) requirements-run.txt
 	$(BIN)/pip install --quiet --no-deps --editable .
 	@touch $@
 
-demo: $(STAMP) ## Generate a streaming service, run the whole pipeline on it, compare with Spark
+$(STAMP): $(RUN_STAMP) requirements.txt
+	$(INSTALL) requirements.txt
+	@touch $@
+
+demo: $(RUN_STAMP) ## Generate a streaming service, run the whole pipeline on it, compare with Spark
 	@$(BIN)/scoreline demo --compare
 
-demo-spark: $(STAMP) ## The same on Spark
+demo-spark: $(RUN_STAMP) ## The same on Spark
 	@$(BIN)/scoreline demo --set engine=spark
 
 test: lint docs $(STAMP) ## Lint, types, docs and all tests: what tests logic without Java, one of each kind on Spark
@@ -127,9 +136,12 @@ clusters: package ## Run the job on each cluster that runs here, a line per targ
 	$(BIN)/python -m pytest tests/integration/engine/test_connect.py -m slow
 	$(BIN)/python tests/clusters/check.py
 
+PIN := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header pyproject.toml
+
 requirements: ## Pin every dependency by hash (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-		--extra dev --extra dev-deploy --extra dev-online --extra both --extra online --extra postgres --extra notify --extra metrics --extra lineage pyproject.toml -o requirements.txt
+	$(PIN) --extra dev --extra dev-deploy --extra dev-online --extra both --extra online --extra postgres --extra notify \
+		--extra metrics --extra lineage -o requirements.txt
+	$(PIN) --extra both --constraint requirements.txt -o requirements-run.txt
 
 clean: ## Remove what demo and tests left behind
 	rm -rf data/demo site .faults.jsonl .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
