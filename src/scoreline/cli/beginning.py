@@ -34,13 +34,17 @@ def demo(config: Path, users: int, compare: bool, overrides: tuple[str, ...]) ->
 @click.option("--user", metavar="COLUMN", help="The column of users, if its name does not say so.")
 @click.option("--item", metavar="COLUMN", help="The column of items.")
 @click.option("--time", metavar="COLUMN", help="The column of times.")
+@click.option("--weight", metavar="COLUMN", help="The column of what an event counts, if there is one.")
+@click.option("--title", metavar="COLUMN", help="The column of titles, of the file of items.")
+@click.option("--items-item", metavar="COLUMN", help="The column of items, of that file.")
 @click.option("--time-format", metavar="HOW", help="epoch_seconds, epoch_millis, iso, or a pattern.")
 @click.option("--encoding", default="UTF-8", show_default=True, help="Of a CSV file.")
 @click.option("--output", type=click.Path(path_type=Path), help="The file to write [default: conf/NAME.yaml].")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one line of JSON.")
 def init(
     events: Path | None, items: Path | None, name: str | None, root: str | None, user: str | None, item: str | None,
-    time: str | None, time_format: str | None, encoding: str, output: Path | None, as_json: bool,
+    time: str | None, weight: str | None, title: str | None, items_item: str | None, time_format: str | None,
+    encoding: str, output: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Write a configuration that fits your files, by their columns and first rows."""
     from scoreline.cli.init import write_for
@@ -53,7 +57,9 @@ def init(
         name = name or click.prompt("What is the pipeline called", default=events.stem)
         root = root or click.prompt("Where shall its tables be", default=f"data/{name}")
     report = write_for(
-        events, items, name=name, root=root, roles={"user_id": user, "item_id": item, "time": time},
+        events, items, name=name, root=root,
+        roles={"user_id": user, "item_id": item, "time": time, "weight": weight},
+        of_items={"item_id": items_item, "title": title},
         time_format=time_format, encoding=encoding, output=output, ask=ask,
     )  # fmt: skip
     print_report(report, as_json=as_json)

@@ -18,19 +18,24 @@ from scoreline.report import Report
 __all__ = ["InitReport", "write_for"]
 
 _WHOLE = re.compile(r"(0|-?[1-9][0-9]{0,17})(\.0+)?")
+_OPTIONS = {"user_id": "--user", "item_id": "--item", "time": "--time"}
+_OF_ITEMS = {"item_id": "--items-item", "title": "--title"}
+_FEW = 0.1  # of the rows that were looked at
 _PLAIN = re.compile(r"[A-Za-z_][\w./-]*")
 
 
 @dataclass(frozen=True)
 class InitReport(Report):
-    """The file that was written, and what was taken for what."""
+    """The file that was written, what was taken for what, and what somebody may want otherwise."""
 
     file: str
     columns: dict[str, str]
+    noticed: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         taken = ", ".join(f"{column} as {role}" for role, column in self.columns.items())
-        return f"{self.file}: {taken}. Look it over, its comments say what was seen."
+        said = " ".join(f"{sentence}." for sentence in self.noticed)
+        return f"{self.file}: {taken}. {said}{' ' * bool(said)}Look it over, its comments say what was seen."
 
 
 def configuration(
@@ -64,6 +69,23 @@ def configuration(
             "",
         ]
     )
+
+
+def _noticed(events: Found, columns: dict[str, str]) -> tuple[str, ...]:
+    """A key that a few values keep from being a whole number; columns that are not used."""
+    found = []
+    for role in ("user_id", "item_id"):
+        values = events.columns[columns[role]]
+        others = [value for value in values if not _WHOLE.fullmatch(value)]
+        if 0 < len(others) <= len(values) * _FEW:
+            found.append(
+                f"{role} is string because of {others[0]!r}: with long in its place such rows are quarantined, and all "
+                "others have whole numbers"
+            )
+    if unused := [column for column in events.columns if column not in columns.values()]:
+        weight = "" if "weight" in columns else " (what an event counts: --weight COLUMN)"
+        found.append(f"Not used: {', '.join(unused)}{weight}")
+    return tuple(found)
 
 
 def _whole(values: Sequence[str]) -> bool:
@@ -101,7 +123,7 @@ def write_configuration(text: str, file: Path) -> None:
     file.write_text(text, encoding="utf-8")
 
 
-def chosen(found: Found, role: str, given: str | None, *, ask: bool) -> str:
+def chosen(found: Found, role: str, given: str | None, option: str, *, ask: bool) -> str:
     """The column of a role: the one that was given, the only one called so, or one that is asked for."""
     listed = ", ".join(found.columns)
     if given is not None:
@@ -114,7 +136,6 @@ def chosen(found: Found, role: str, given: str | None, *, ask: bool) -> str:
         word = click.prompt(f"Which column of {found.file.name} is the {role}", type=click.Choice(list(found.columns)))
         return str(word)
     why = f"columns {' and '.join(named)} may be" if named else "no column is called like"
-    option = {"user_id": "--user", "item_id": "--item", "time": "--time"}.get(role, f"--{role}")
     raise InputError(f"{found.file}: {why} the {role}; it has {listed}. Say which: {option} COLUMN.")
 
 
@@ -125,6 +146,7 @@ def write_for(
     name: str | None,
     root: str | None,
     roles: dict[str, str | None],
+    of_items: dict[str, str | None],
     time_format: str | None,
     encoding: str,
     output: Path | None,
@@ -132,9 +154,12 @@ def write_for(
 ) -> InitReport:
     """Look at the files, choose the columns, and write the configuration. Raises InputError for what cannot be seen."""
     found = look(events, encoding=encoding)
-    columns = {role: chosen(found, role, given, ask=ask) for role, given in roles.items()}
-    if len(weights := found.named("weight")) == 1:
-        columns["weight"] = weights[0]
+    weight = roles.get("weight")
+    columns = {
+        role: chosen(found, role, roles[role], _OPTIONS[role], ask=ask) for role in ("user_id", "item_id", "time")
+    }
+    if weight is not None or len(found.named("weight")) == 1:
+        columns["weight"] = chosen(found, "weight", weight, "--weight", ask=ask)
     how = time_format or how_time(found, columns["time"])
     if how is None:
         example = next(iter(found.columns[columns["time"]]), "nothing")
@@ -145,11 +170,11 @@ def write_for(
             )
         how = str(click.prompt(f"How is the time {example!r} written, such as yyyy-MM-dd HH:mm:ss"))
     titles = None if items is None else look(items, encoding=encoding, least=2)
-    of_items: dict[str, str] = {}
+    described: dict[str, str] = {}
     if titles is not None:
-        of_items = {role: chosen(titles, role, None, ask=ask) for role in ("item_id", "title")}
-        of_items |= {"genres": genres[0]} if len(genres := titles.named("genres")) == 1 else {}
+        described = {role: chosen(titles, role, of_items[role], option, ask=ask) for role, option in _OF_ITEMS.items()}
+        described |= {"genres": genres[0]} if len(genres := titles.named("genres")) == 1 else {}
     name = name or re.sub(r"[^a-z0-9]+", "_", events.stem.lower()).strip("_") or "pipeline"
     output = output or Path("conf") / f"{name}.yaml"
-    write_configuration(configuration(name, root or f"data/{name}", found, columns, how, titles, of_items), output)
-    return InitReport(str(output), columns)
+    write_configuration(configuration(name, root or f"data/{name}", found, columns, how, titles, described), output)
+    return InitReport(str(output), columns, _noticed(found, columns))

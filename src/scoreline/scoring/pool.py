@@ -133,7 +133,10 @@ def _started(fd: int, model: str, closed: threading.Event) -> "subprocess.Popen[
         command = [sys.executable, "-m", "scoreline.scoring.pool", str(fd), model]
         try:
             few_threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-            made.set_result(subprocess.Popen(command, pass_fds=[fd], env={**os.environ, **few_threads}))
+            made.set_result(
+                # Ctrl-C is for the process that asks: this one ends with it
+                subprocess.Popen(command, pass_fds=[fd], env={**os.environ, **few_threads}, start_new_session=True)
+            )
         except BaseException as error:
             made.set_exception(error)
         closed.wait()

@@ -72,6 +72,27 @@ def test_formats_separators_times_and_kinds_of_ids(
     assert (made.keys.user_id, made.keys.item_id) == keys
 
 
+def test_each_column_can_be_said_by_the_option_that_the_message_names() -> None:
+    Path("sales.csv").write_text("Who,What,When,Qty\n1,2,1700000000,3\n")
+    Path("products.csv").write_text("Code,Product name,Brand\n2,Tea,X\n")
+    given = ["--user", "Who", "--item", "What", "--time", "When", "--weight", "Qty"]
+    done = init("--events", "sales.csv", "--items", "products.csv", *given)
+    assert "Say which: --items-item COLUMN" in str(done.exception)
+    done = init("--events", "sales.csv", "--items", "products.csv", *given, "--items-item", "Code")
+    assert "Say which: --title COLUMN" in str(done.exception)
+    titles = ["--items-item", "Code", "--title", "Product name"]
+    made = written("shop", "--events", "sales.csv", "--items", "products.csv", *given, *titles)
+    assert (made.events.columns.weight, made.items and made.items.title) == ("Qty", "Product name")
+
+
+def test_what_somebody_may_want_otherwise_is_said() -> None:
+    rows = "".join(f"{user},{user},1700000000,4\n" for user in [*range(1, 40), "abc"])
+    Path("sales.csv").write_text(f"user,item,at,Qty\n{rows}")
+    done = init("--events", "sales.csv", "--name", "shop")
+    assert "user_id is string because of 'abc'" in done.output
+    assert "Not used: Qty (what an event counts: --weight COLUMN)." in done.output
+
+
 def test_parquet_with_names_that_yaml_would_misread() -> None:
     rows = {"No": pa.array([1, 2]), "product id": pa.array(["a", "b"]), "date": pa.array([0, 1], pa.timestamp("us"))}
     pq.write_table(pa.table(rows), "events.parquet")
