@@ -21,7 +21,7 @@ INSTALL := $(BIN)/pip install --quiet --no-deps --no-compile --require-hashes -r
 $(RUN_STAMP): pyproject.toml requirements-run.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "scoreline needs Python 3.11 or newer; say which by: make PYTHON=/path/to/python3.11"; exit 2; }
-	@echo "Fetching packages into $(VENV): a minute or two, 1.3 GB"
+	@echo "Fetching packages into $(VENV): a minute or two, 1.6 GB"
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) requirements-run.txt
 	$(BIN)/pip install --quiet --no-deps --editable .
