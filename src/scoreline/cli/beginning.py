@@ -6,8 +6,9 @@ from pathlib import Path
 import click
 
 from scoreline.api import Pipeline
-from scoreline.cli.options import pipeline_options, print_report
+from scoreline.cli.options import options_of, pipeline_options, print_report
 from scoreline.deploy.shipped import here_or_shipped
+from scoreline.typed import given
 
 
 @click.command()
@@ -21,7 +22,9 @@ def demo(config: Path, users: int, compare: bool, overrides: tuple[str, ...]) ->
     from scoreline.cli.demo import run_demo
     from scoreline.config.loading import load_settings
 
-    run_demo(load_settings(config, overrides), users=users, config=config, compare=compare)
+    settings = load_settings(config, overrides)
+    with given("--config", str(config), *options_of(overrides)):
+        run_demo(settings, users=users, compare=compare)
 
 
 @click.command()

@@ -12,9 +12,10 @@ from scoreline.config.settings import Settings
 from scoreline.errors import InputError
 from scoreline.pipeline.progress import for_terminal
 from scoreline.registry.versions import pin
+from scoreline.typed import typed
 
 
-def run_demo(settings: Settings, *, users: int, config: Path, compare: bool = False) -> None:
+def run_demo(settings: Settings, *, users: int, compare: bool = False) -> None:
     """Generate, ingest, train, score, publish and export; a second time says that nothing is due.
 
     `compare`: then ingest and score on Spark, too, and compare the tables. Raises RunFailed where they differ.
@@ -43,7 +44,7 @@ def run_demo(settings: Settings, *, users: int, config: Path, compare: bool = Fa
     for view in pipeline.show([1, 2, 3], recent=5):
         click.echo(replace(view, recommended=(view.recommended or [])[:8]))
     _say("What to try next")
-    click.echo(_next_steps(settings, config, folder))
+    click.echo(_next_steps(settings, folder))
     if compare:
         _say("The same on Spark: ingest and run, in half a minute or so (Ctrl-C leaves it out)")
         is_new = ingested.users_changed == service.users  # later the tables may have had other events
@@ -68,20 +69,19 @@ def _say(heading: str) -> None:
     click.echo(f"\n== {heading}")
 
 
-def _next_steps(settings: Settings, config: Path, folder: Path) -> str:
-    own = Path(".venv/bin/scoreline")  # as `make setup` makes it
-    scoreline, given = own if own.exists() else own.name, f"--config {config}"
+def _next_steps(settings: Settings, folder: Path) -> str:
+    here = ".venv/bin/" if Path(".venv/bin/scoreline").exists() else ""  # as `make setup` makes it
     steps = (
-        (f"{scoreline} demo {given}", "again: nothing is due"),
-        (f"{scoreline} ingest {given} --events {folder / 'events-next-day.csv'}", "a day later: 1 % have news"),
-        (f"{scoreline} plan {given}", "who is due, and why"),
-        (f"{scoreline} run {given}", "only those are scored"),
-        (f"{scoreline} show {given} 42", "one user by title"),
-        (f"{scoreline} explain {given} 42", "which events made the list"),
-        (f"{scoreline} status {given}", "tables, versions, runs"),
-        (f"{scoreline} train {given}", "another version: everyone is due"),
-        (f"{scoreline} rollback {given}", "back to the run before"),
+        (typed("demo"), "again: nothing is due"),
+        (typed(f"ingest --events {folder / 'events-next-day.csv'}"), "a day later: 1 % have news"),
+        (typed("plan"), "who is due, and why"),
+        (typed("run"), "only those are scored"),
+        (typed("show 42"), "one user by title"),
+        (typed("explain 42"), "which events made the list"),
+        (typed("status"), "tables, versions, runs"),
+        (typed("train"), "another version: everyone is due"),
+        (typed("rollback"), "back to the run before"),
     )
     wide = max(len(step) for step, _ in steps)
     tables = f"Tables are in {settings.home}, MLflow in {settings.tracking_uri}."
-    return "\n".join([tables, *[f"  {step:<{wide}}  # {why}" for step, why in steps]])
+    return "\n".join([tables, *[f"  {here}{step:<{wide}}  # {why}" for step, why in steps]])

@@ -1,8 +1,10 @@
 """The commands of a night: events in, a model, lists out."""
 
+import html
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import get_args
 
 import click
@@ -14,6 +16,11 @@ from scoreline.errors import InputError, ScorelineError, told
 from scoreline.redaction import redacted
 
 _LINES = 5  # lines in a message
+# instead of yesterday's page, where there is nothing to tell of a run
+_NOTHING = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="color-scheme" content="light dark">
+<title>Nothing was scored</title><h1>Nothing was scored</h1><p>{}.</p></html>
+"""
 
 
 @click.command()
@@ -218,18 +225,27 @@ def _paged(pipeline: Pipeline, file: str | None) -> Iterator[Callable[[], str | 
     def written() -> str | None:
         if not waiting:
             return None
+        place = Path(waiting.pop())
         try:
-            report = pipeline.report(file=waiting.pop(), since=began)
+            click.echo(_write_page(pipeline, place, since=began), err=True)
         except (ScorelineError, OSError) as error:
             click.echo(f"no page was written: {redacted(told(error))}", err=True)
             return None
-        click.echo(report, err=True)
-        return str(report.file.absolute())
+        return str(place.absolute())
 
     try:
         yield written
     finally:
         written()
+
+
+def _write_page(pipeline: Pipeline, place: Path, *, since: datetime) -> str:
+    """Write the page of the run that has ended since, or that there is none and what readers see; says which."""
+    try:
+        return str(pipeline.report(file=place, since=since))
+    except InputError as nothing:
+        place.write_text(_NOTHING.format(html.escape(redacted(pipeline.status().verdict))), encoding="utf-8")
+        return f"{place}: {nothing}"
 
 
 @click.command()

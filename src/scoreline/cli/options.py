@@ -4,17 +4,19 @@ import functools
 import logging
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from scoreline.api import Pipeline
 from scoreline.errors import BeyondMemory, told
 from scoreline.redaction import Redacted, redacted
 from scoreline.report import Report
+from scoreline.typed import given
 
-__all__ = ["pipeline_options", "print_report"]
+__all__ = ["options_of", "pipeline_options", "print_report"]
 
 
 def pipeline_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -24,6 +26,7 @@ def pipeline_options(command: Callable[..., None]) -> Callable[..., None]:
         "--config",
         required=True,
         envvar="SCORELINE_CONFIG",
+        show_envvar=True,
         metavar="FILE",
         help="The pipeline's YAML file, or its URI on a cluster.",
     )
@@ -47,7 +50,8 @@ def pipeline_options(command: Callable[..., None]) -> Callable[..., None]:
         logging.getLogger("py4j").setLevel(logging.INFO if debug else logging.WARNING)
         settings = load_settings(config, overrides)
         try:
-            command(pipeline=Pipeline(settings), as_json=as_json, quiet=quiet or as_json, **rest)
+            with given(*_named(config), *options_of(overrides)):
+                command(pipeline=Pipeline(settings), as_json=as_json, quiet=quiet or as_json, **rest)
         except BeyondMemory as error:
             again = click.get_current_context().obj
             if settings.engine != "auto" or again is None:
@@ -56,6 +60,17 @@ def pipeline_options(command: Callable[..., None]) -> Callable[..., None]:
             sys.exit(subprocess.call([sys.executable, *again, "--set", "engine=spark"]))  # a process has one engine
 
     return wrapped
+
+
+def _named(config: str) -> list[str]:
+    """The option that names the file, unless that stands in the environment, where the next command finds it, too."""
+    source = click.get_current_context().get_parameter_source("config")
+    return ["--config", config] if source is ParameterSource.COMMANDLINE else []
+
+
+def options_of(overrides: Sequence[str]) -> list[str]:
+    """What was said by `--set`, as one says it."""
+    return [part for said in overrides for part in ("--set", said)]
 
 
 def print_report(report: Report, *, as_json: bool) -> None:

@@ -21,6 +21,7 @@ from scoreline.report import Report
 from scoreline.tables.delta import Table
 from scoreline.tables.history import Commit, origin
 from scoreline.tables.names import RECOMMENDATIONS, USER_ID
+from scoreline.typed import typed
 
 _LISTS = (USER_ID, RECOMMENDATIONS, "source")
 _VANISHED = (
@@ -76,7 +77,7 @@ def export(context: Context) -> ExportReport:
             "The configuration has no export section: give export.url, such as sqlite:///serving.db."
         )
     destination = open_destination(settings, context.keys)
-    source = context.tables.existing(RECOMMENDATIONS, made_by="scoreline run")
+    source = context.tables.existing(RECOMMENDATIONS, made_by=typed("run"))
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             report = _once(destination, source)

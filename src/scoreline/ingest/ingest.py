@@ -34,6 +34,8 @@ from scoreline.tables.lock import exclusive
 from scoreline.tables.names import MALFORMED, RAW, SOURCE
 from scoreline.tables.quarantine import quarantine_bad, quarantine_table
 
+_REASONS = 3  # in a message
+
 
 @dataclass(frozen=True)
 class IngestReport(Report):
@@ -200,11 +202,12 @@ def _require_usable(
     share = (read - usable) / read
     if usable and share <= settings.max_bad_share:
         return
-    worst = "; ".join(f"{reason}: {rows}" for reason, rows in list(reasons.items())[:3])
+    worst = "; ".join(f"{reason}: {rows}" for reason, rows in list(reasons.items())[:_REASONS])
+    more = f"; and {len(reasons) - _REASONS} more" if len(reasons) > _REASONS else ""
     raise InputError(
-        f"{source}: {read - usable} of {read} rows are bad ({worst}), more than events.max_bad_share = "
-        f"{settings.max_bad_share:g}. For example: {example} They are in the quarantine table; no history was changed. "
-        f"{_remedy(next(iter(reasons), ''), settings)}, or raise events.max_bad_share."
+        f"{source}: {read - usable} of {read} rows are bad ({worst}{more}), more than events.max_bad_share = "
+        f"{settings.max_bad_share:g}. For example: '{example}'. They are in the quarantine table (equal rows once); "
+        f"no history was changed. {_remedy(next(iter(reasons), ''), settings)}, or raise events.max_bad_share."
     )
 
 

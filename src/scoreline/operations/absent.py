@@ -14,6 +14,7 @@ from scoreline.tables.commit_note import Ingested
 from scoreline.tables.history import Commit
 from scoreline.tables.names import ADDED_AT, BUCKET, SCORED_AT, USER_ID
 from scoreline.tables.reading import Readers, TableReader, records
+from scoreline.typed import typed
 
 __all__ = ["absence_of", "failure_of"]
 
@@ -39,14 +40,14 @@ def absence_of(
     if then is None and now is not None and made.input_version is not None:
         said = (
             f"the history is new (since {now[ADDED_AT]:%Y-%m-%d %H:%M} UTC), and run {made.run_id} had read version "
-            f"{made.input_version} of user_history. The user is due: scoreline run."
+            f"{made.input_version} of user_history. The user is due: {typed('run')}."
         )
         return Absence("waiting", said)
     bucket = (then or now or {})[BUCKET]
     scored = target.rows(["run_id", SCORED_AT], where={BUCKET: [bucket]}, version=version)
     if made.run_id in scored["run_id"].to_pylist():
         said = f"run {made.run_id} has scored others of its bucket {bucket}; somebody else has removed the row since."
-        return Absence("removed", f"{said} The user is due: scoreline run --verify.")
+        return Absence("removed", f"{said} The user is due: {typed('run --verify')}.")
     last = max((row[SCORED_AT] for row in records(scored)), default=None)
     since = "nobody of it has been scored yet" if last is None else f"last scored {last:%Y-%m-%d %H:%M} UTC"
     said = (

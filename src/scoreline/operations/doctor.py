@@ -24,6 +24,7 @@ from scoreline.report import Report
 from scoreline.runs.freshness import measure
 from scoreline.tables.names import PUBLISHED, TABLES
 from scoreline.tables.reading import Readers, open_readers
+from scoreline.typed import typed
 
 Verdict = Literal["ok", "warn", "bad"]
 
@@ -32,8 +33,8 @@ _MANY_FILES = 200
 _OLD = timedelta(days=1)
 # what to do where a user has more rows than one
 _ONE_ROW_EACH = {
-    "user_history": "scoreline repair puts them together.",
-    **dict.fromkeys(PUBLISHED, "scoreline run --verify gives each one row."),
+    "user_history": ("repair", "puts them together."),
+    **dict.fromkeys(PUBLISHED, ("run --verify", "gives each one row.")),
 }
 
 
@@ -113,7 +114,7 @@ def _space(settings: Settings) -> Check:
     said = f"{free / 2**30:.1f} GiB free at {place}"
     if free < _LITTLE_SPACE:
         return Check(
-            "space", "warn", said, "A run stages its rows before it publishes: make room, or scoreline vacuum."
+            "space", "warn", said, f"A run stages its rows before it publishes: make room, or {typed('vacuum')}."
         )
     return Check("space", "ok", said)
 
@@ -134,7 +135,7 @@ def _model(settings: Settings) -> list[Check]:
     said = f"{settings.model.uri} is {model.name} version {model.version}"
     expected = settings.model.sha256 or model.digest
     if expected is None:
-        advice = "Promote it (scoreline promote) to have its digest recorded, or pin model.sha256."
+        advice = f"Promote it ({typed('promote')}) to have its digest recorded, or pin model.sha256."
         return [Check("model", "warn", f"{said}; nobody has recorded its digest", advice)]
 
     def verified() -> list[Check]:
@@ -167,11 +168,12 @@ def _table(context: Context, name: str) -> Iterator[Check]:
     rows = table.read().count()
     said = f"{rows:,} rows in {files:,} files, {size / 2**20:,.1f} MiB, version {table.version()}"
     if files > _MANY_FILES and size / files < 8 << 20:
-        yield Check(f"table {name}", "warn", said, "Many small files make every run slower: scoreline optimize.")
+        yield Check(f"table {name}", "warn", said, f"Many small files make every run slower: {typed('optimize')}.")
     else:
         yield Check(f"table {name}", "ok", said)
     if name in _ONE_ROW_EACH and (twice := count(doubled(table.read()))):
-        yield Check(f"table {name}", "bad", f"{twice:,} users have two rows", _ONE_ROW_EACH[name])
+        command, does = _ONE_ROW_EACH[name]
+        yield Check(f"table {name}", "bad", f"{twice:,} users have two rows", f"{typed(command)} {does}")
 
 
 def _last_runs(readers: Readers) -> Iterator[Check]:
@@ -183,13 +185,13 @@ def _last_runs(readers: Readers) -> Iterator[Check]:
             continue
         said = f"tried {last['tried_at']:%Y-%m-%d %H:%M} UTC: {last['state']}; {done}"
         verdict: Verdict = "ok" if last["state"] == "running" else "warn"
-        yield Check(f"last {kind}", verdict, said, f"scoreline log --kind {kind}, and scoreline log RUN: why.")
+        yield Check(f"last {kind}", verdict, said, f"Why: {typed('log ' + last['run_id'])}")
     if readers.settings.freshness is None:
         return
     found = measure(readers, target_of(readers, readers.settings.name), now=datetime.now(UTC))
     if found is not None and found.fresh_share is not None:
         said = str(found).splitlines()[-1].split(maxsplit=1)[1]
-        yield Check("freshness", "warn" if found.stale else "ok", said, "See the last runs, then scoreline run.")
+        yield Check("freshness", "warn" if found.stale else "ok", said, f"See the last runs, then {typed('run')}.")
 
 
 def _leftovers(context: Context) -> Iterator[Check]:
@@ -203,7 +205,7 @@ def _leftovers(context: Context) -> Iterator[Check]:
     fetching = [str(path) for path in abandoned(context.settings.model_folder)]
     if old or fetching:
         listed = ", ".join([*old, *fetching])
-        yield Check("leftovers", "warn", f"of runs that nobody took up: {listed}", "scoreline vacuum removes them.")
+        yield Check("leftovers", "warn", f"of runs that nobody took up: {listed}", f"{typed('vacuum')} removes them.")
     else:
         said = f"{len(found)} staged run(s), none older than a day" if found else "none"
         yield Check("leftovers", "ok", said)

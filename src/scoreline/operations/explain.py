@@ -23,6 +23,7 @@ from scoreline.tables.commit_note import Publication
 from scoreline.tables.history import Commit, published_commit
 from scoreline.tables.names import HISTORY_HASH, RECOMMENDATIONS, SCORED_AT, USER_ID
 from scoreline.tables.reading import Readers, TableReader, records
+from scoreline.typed import typed
 
 __all__ = ["explain_user"]
 
@@ -119,7 +120,7 @@ def _row(
         notes = (f"Version {version} is not there any more; the user's row is still that of run {run_id}.",)
     if len(rows) > 1:
         raise InputError(
-            f"User {user_id} has {len(rows)} rows in {target.location}: scoreline run --verify leaves one."
+            f"User {user_id} has {len(rows)} rows in {target.location}: {typed('run --verify')} leaves one."
         )
     if rows and run_id and rows[0]["run_id"] != run_id:
         notes = (*notes, f"Run {run_id} left the list as it was: it was up to date, not in the run's part, or failed.")
@@ -155,8 +156,8 @@ def _explained(
     published = Listed.of(row)
     if asked is not None and asked not in published.items:
         raise InputError(
-            f"Item {asked} is not in the list of user {row[USER_ID]}. To ask why: scoreline explain {row[USER_ID]} "
-            f"--why-not {asked}"
+            f"Item {asked} is not in the list of user {row[USER_ID]}. To ask why: "
+            f"{typed(f'explain {row[USER_ID]} --why-not {asked}')}"
         )
     # who asks why not has no need of the others
     wanted = (asked,) if asked is not None else published.items if other is None else ()

@@ -58,7 +58,7 @@ def _news(readers: Readers, made: Publication, known_at: datetime | None) -> Seq
     if readers.settings.input is None and history.exists() and made.input_version is not None:
         newest = _changed(history.commits())
         if newest and newest.version > made.input_version and (known_at is None or newest.at > known_at):
-            found.append(f"events have come since (user_history is at version {newest.version})")
+            found.append(f"user_history has changed since (it is at version {newest.version})")
     model, published = _promoted(readers), f"{made.model} version {made.model_version}"
     if model is not None and model != published and readers.settings.model.uri.startswith(f"models:/{made.model}@"):
         found.append(f"{model} was promoted since")

@@ -15,6 +15,7 @@ from scoreline.report import Report
 from scoreline.tables.commit_note import Repaired
 from scoreline.tables.lock import exclusive
 from scoreline.tables.names import USER_ID
+from scoreline.typed import typed
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def repair_histories(context: Context) -> RepairReport:
     Doing it twice changes nothing. It is one commit, which makes the next run compare all keys.
     """
     with exclusive(context.settings, context.tables, "ingest"), explained("the histories could not be repaired"):
-        context.tables.existing("user_history", made_by="scoreline ingest --events FILE")
+        context.tables.existing("user_history", made_by=typed("ingest --events FILE"))
         shape = context.settings.histories
         table = history_table(context.tables, context.keys, buckets=shape.buckets)  # with the columns it has today
         version = table.version()

@@ -10,6 +10,7 @@ from scoreline.report import Report
 from scoreline.sources.whole_numbers import typed_id
 from scoreline.tables.names import RECOMMENDATIONS, USER_ID
 from scoreline.tables.reading import Readers, TableReader, records
+from scoreline.typed import typed
 
 _MOST = 10  # ids in a message
 
@@ -49,7 +50,7 @@ class UserView(Report):
     def __str__(self) -> str:
         lines = [f"User {self.user_id}", "  watched last:", *[f"    {line}" for line in self.history]]
         if self.recommended is None:
-            return "\n".join([*lines, "  nothing is recommended yet: scoreline run"])
+            return "\n".join([*lines, f"  nothing is recommended yet: {typed('run')}"])
         lines.append(f"  recommended ({self.made_by}):")
         return "\n".join(lines + [f"    {rank:>3}. {line}" for rank, line in enumerate(self.recommended, start=1)])
 
@@ -63,7 +64,7 @@ def show_users(readers: Readers, users: Sequence[str], *, recent: int = 10) -> l
             "Read the table predictions."
         )
     wanted = [typed_id(user, settings.keys.user_id, "user") for user in users]
-    history = readers.existing("user_history", made_by="scoreline ingest --events FILE")
+    history = readers.existing("user_history", made_by=typed("ingest --events FILE"))
     histories = _rows(history, wanted)
     if missing := [user for user in wanted if user not in histories]:
         listed = ", ".join(map(repr, missing[:_MOST]))

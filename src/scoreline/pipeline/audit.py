@@ -101,7 +101,8 @@ class AuditMetrics:
         if self.top_item_share is not None:
             parts.append(f"top item in {self.top_item_share:.1%} of the lists")
         if self.overlap is not None:
-            parts.append(f"{self.overlap:.0%} overlap with the lists replaced")
+            shown = self.overlap if self.overlap == 1 else min(self.overlap, 0.999)  # 100 % is all of them
+            parts.append(f"{shown:.1%} overlap with the lists replaced")
         return ", ".join(parts)
 
 
@@ -226,8 +227,9 @@ def evaluate_gates(
     everybody = f"{wanted}, the users that are due"
     gates = [
         Gate("users scored or failed", scored + failed, everybody, scored + failed == wanted),
-        Gate("users scored", scored, "at least 1", scored > 0 or wanted == 0 or not whole_table),
     ]
+    if scored or (wanted and whole_table):
+        gates.append(Gate("users scored", scored, "at least 1", scored > 0))
     if (different := found.distinct_users) is not None:
         gates.append(Gate("different users staged", different, everybody, different == wanted))
     zero = {

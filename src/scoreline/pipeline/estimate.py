@@ -23,6 +23,7 @@ Counts = Mapping[str, int]
 _FITTED = 30  # runs of a fit
 _FADING = 0.85  # what a run counts, of what the one after it counts
 _COMPARED = 40  # estimates that the spread is taken from
+_TELLING = 5  # fewer estimates say nothing of how good they are
 _SHARE = 0.87  # of them that it would have held, at least; 0.8 is promised, and not every week is like the last
 _GAIN = 0.05  # by how much that share grows by misses, and shrinks again
 _AT_FIRST = math.log(2)  # spread while nearly nothing is known: half to double
@@ -69,7 +70,7 @@ class Estimate:
             lines.append(f"  {'CPU':<10} {_bounded(self.cpu_seconds, spoken)}")
         if self.worker_peak_mib:
             lines.append(f"  {'a worker':<10} {_bounded(self.worker_peak_mib, _mib)} of memory")
-        if time.usual_error is not None:
+        if time.usual_error is not None and time.compared >= _TELLING:
             lines.append(
                 f"Of the last {time.compared} estimates of time {time.held} held, "
                 f"half of them were off by {time.usual_error:.0%} or less."

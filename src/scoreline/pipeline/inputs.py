@@ -28,6 +28,7 @@ from scoreline.tables.history import HISTORY_LIMIT, Commit
 from scoreline.tables.names import BUCKET, HISTORY_HASH, OLDER, RAW, SOURCE, USER_ID
 from scoreline.tables.quarantine import quarantine_bad, quarantine_table
 from scoreline.tables.row_hash import row_hash
+from scoreline.typed import typed
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def open_inputs(tables: Tables, settings: Settings, keys: schema.Keys) -> Inputs
     """Look at the newest version of the input and stay with it; raises InputError if there is nothing to score."""
     if settings.input is not None:
         return _features(tables.spark, settings.input, keys, buckets=settings.histories.buckets)
-    table = tables.existing("user_history", made_by="scoreline ingest --events FILE")
+    table = tables.existing("user_history", made_by=typed("ingest --events FILE"))
     commits = table.commits(limit=HISTORY_LIMIT)
     version = commits[0].version
     return Inputs(table.location, version, _with_older(table.read(version), keys), commits)

@@ -31,6 +31,7 @@ from scoreline.tables import schema
 from scoreline.tables.commit_note import Publication
 from scoreline.tables.delta import Table, Tables
 from scoreline.tables.names import BUCKET, HISTORY_HASH, USER_ID
+from scoreline.typed import typed
 
 log = logging.getLogger(__name__)
 
@@ -165,11 +166,12 @@ def _judged(
         if metrics.failed:
             lines.append(why_failed(staging.table.read()))
         listed = "\n".join(lines)
+        again = typed(f"approve {manifest.run_id} --reason REASON")
         raise AuditRefused(
             f"The audit refused to publish run {manifest.run_id}; the table keeps its last good state.\n"
             f"{listed}\n"
             f"The staged rows are kept in {staging.table.location} (columns outcome, code and message). To score them "
-            f'anew: --restart. To publish them all the same: scoreline approve {manifest.run_id} --reason "why"'
+            f"anew: --restart. To publish them all the same: {again}"
         )
     return warning
 

@@ -14,6 +14,7 @@ from scoreline.report import Report
 from scoreline.tables.delta import Table
 from scoreline.tables.lock import exclusive
 from scoreline.tables.names import RECOMMENDATIONS
+from scoreline.typed import typed
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class RollbackReport(Report):
         stay = (
             f", with the same version {version}."
             if self.next_version == version
-            else f": to stay with this model, promote it first (scoreline promote --version {version} --force), or "
+            else f": to stay with this model, promote it first ({typed(f'promote --version {version} --force')}), or "
             "name it in model.uri."
         )
         return (
@@ -93,5 +94,5 @@ def _exported(context: Context, table: Table) -> ExportReport | None:
     except ScorelineError as error:
         raise RunFailed(
             f"{table.location} is back, but the application's database still shows the run that was taken back: "
-            f"{error} Then: scoreline export (not rollback, which would go back one run more)."
+            f"{error} Then: {typed('export')} (not rollback, which would go back one run more)."
         ) from None

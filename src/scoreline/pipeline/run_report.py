@@ -46,16 +46,16 @@ class RunReport(Report):
                 "budget. Nothing was published; the reasons are in scoring_errors."
             )
         scored, seconds = found.scored, self.seconds.get("score", 0.0)
+        # of slices that were taken over, this run has not seen the time
+        is_known = seconds and scored and not self.resumed_slices
+        rate = f"{scored / seconds:,.0f} users per second while scoring; " if is_known else ""
         lines = [
-            f"Run {self.run_id} with {self.model}: {found.wanted:,} users due = {scored:,} scored + "
+            f"Run {self.run_id} with {self.model}: {found.wanted + found.left:,} users due = {scored:,} scored + "
             f"{found.failed:,} failed"
-            + (f"; {found.left:,} removed" if found.left else "")
+            + (f" + {found.left:,} removed, who have left" if found.left else "")
             + (f"; {found.quarantined:,} rows without a key quarantined" if found.quarantined else ""),
             "  due: " + ", ".join(f"{count:,} {reason}" for reason, count in self.reasons.items()),
-            f"  {scored / seconds:,.0f} users per second while scoring; "
-            + ", ".join(f"{step} {lap:.1f} s" for step, lap in self.seconds.items())
-            if seconds
-            else "",
+            f"  {rate}" + ", ".join(f"{step} {lap:.1f} s" for step, lap in self.seconds.items()),
             f"  audit: {found}",
             f"  published to {self.table} version {self.version}",
         ]

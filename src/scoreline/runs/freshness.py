@@ -50,7 +50,10 @@ class Freshness:
     @property
     def longest(self) -> str:
         """How old a row may be, as people say it."""
-        return f"{(self.max_age or timedelta()).total_seconds() / 3600:g} h"
+        seconds = (self.max_age or timedelta()).total_seconds()
+        units = (("h", 3600), ("min", 60), ("s", 1))
+        unit, long = next(unit for unit in units if seconds % unit[1] == 0 or seconds > 2 * unit[1])
+        return f"{seconds / long:g} {unit}"
 
     def __str__(self) -> str:
         lines = []

@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +13,7 @@ from scoreline.errors import ConfigurationError, told
 from scoreline.redaction import redacted
 from scoreline.report import Report
 from scoreline.runs.record import Record
+from scoreline.typed import typed
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -21,14 +22,10 @@ __all__ = ["NotifyReport", "Told", "last_state", "send", "tell_end", "tell_stale
 
 log = logging.getLogger(__name__)
 
-_REPORT = "scoreline report --run {run}"
-_NEXT: Mapping[Occasion, tuple[str, ...]] = {
-    "refused": (_REPORT, "scoreline approve {run} --reason TEXT, or mend and run again"),
-    "failed": ("scoreline log {run}",),
-    "recovered": ("scoreline log --last 5",),
-    "published": (_REPORT,),
-    "stale": ("scoreline status",),
-}
+# how a service marks what it shows, by the names of apprise.NotifyType
+_TYPES: Mapping[Occasion, str] = {
+    "refused": "warning", "failed": "failure", "stale": "warning", "recovered": "success", "published": "success",
+}  # fmt: skip
 _BAD = ("refused", "failed", "interrupted")
 _STALE = "told-stale"  # a file in the pipeline's home, from the message that it is stale to the one that it is not
 
@@ -78,8 +75,9 @@ def tell_end(settings: Settings, record: Record, *, before: str | None, page: st
     said = str(record.facts.get("error") or _outcome(record))
     if page is not None:
         said = f"{said}\n\nReport: {page} on {record.facts.get('host')}"
-    what = f"{record.kind} {record.run_id}: {record.state}"
-    _tell(settings, occasion, what, said, run=record.run_id, has_page=page is not None)
+    state = "" if record.state == occasion else f": {str(record.state).replace('_', ' ')}"
+    steps = _next(occasion, record, has_page=page is not None)
+    _tell(settings, occasion, f"{record.kind} {record.run_id}{state}", said, steps)
 
 
 def tell_stale(settings: Settings, said: str, *, stale: bool) -> None:
@@ -92,7 +90,7 @@ def tell_stale(settings: Settings, said: str, *, stale: bool) -> None:
     except OSError as error:
         log.warning("%s could not be written, so nobody is told: %s", mark, told(error))
         return
-    _tell(settings, "stale" if stale else "recovered", "freshness", said, run="")
+    _tell(settings, "stale" if stale else "recovered", "freshness", said, [typed("run" if stale else "log --last 5")])
 
 
 def try_addresses(settings: Settings) -> NotifyReport:
@@ -103,8 +101,11 @@ def try_addresses(settings: Settings) -> NotifyReport:
     return NotifyReport(send(settings.notify, title, body))
 
 
-def send(notify: NotifySettings, title: str, body: str) -> list[Told]:
-    """Send one message to all addresses, one after another. Raises ConfigurationError without the package."""
+def send(notify: NotifySettings, title: str, body: str, *, kind: str = "info") -> list[Told]:
+    """Send one message to all addresses, one after another. kind: an apprise.NotifyType.
+
+    Raises ConfigurationError without the package.
+    """
     if find_spec("apprise") is None:
         raise ConfigurationError("notify needs the package apprise: pip install 'scoreline[notify]'.")
     # it logs addresses; what became of each is told without
@@ -114,11 +115,12 @@ def send(notify: NotifySettings, title: str, body: str) -> list[Told]:
         warnings.simplefilter("ignore", DeprecationWarning)  # of what its services import
         for place, address in enumerate(notify.to):
             service, known, _ = address.get_secret_value().partition("://")
-            found.append(Told(place, service if known else "?", _why_not(address.get_secret_value(), title, body)))
+            why = _why_not(address.get_secret_value(), title, body, kind)
+            found.append(Told(place, service if known else "?", why))
     return found
 
 
-def _why_not(address: str, title: str, body: str) -> str | None:
+def _why_not(address: str, title: str, body: str, kind: str) -> str | None:
     """Send it to one address: why it was not taken, None if it was."""
     import apprise
 
@@ -126,7 +128,11 @@ def _why_not(address: str, title: str, body: str) -> str | None:
         server = apprise.Apprise.instantiate(address)
         if server is None:
             return "is no address that Apprise knows, expected service://..."
-        return None if server.notify(body=body, title=title) else "has not taken the message"
+        return (
+            None
+            if server.notify(body=body, title=title, notify_type=apprise.NotifyType(kind))
+            else "has not taken the message"
+        )
     except Exception as error:
         return f"failed with {type(error).__name__}"
 
@@ -146,13 +152,23 @@ def _outcome(record: Record) -> str:
     return f"{record.users:,} users{model}" if record.users else "Nothing had to be done."
 
 
-def _tell(settings: Settings, occasion: Occasion, what: str, said: str, *, run: str, has_page: bool = False) -> None:
+def _next(occasion: Occasion, record: Record, *, has_page: bool) -> list[str]:
+    """What to do about it, in this order."""
+    report = [] if has_page else [typed(f"report --run {record.run_id}")]
+    if occasion == "refused":
+        return [*report, f"{typed(f'approve {record.run_id} --reason REASON')}, or mend it and {typed('run')}"]
+    if occasion == "failed":
+        again = typed("run") if record.kind == "run" else f"{record.kind} once more"
+        return [typed(f"log {record.run_id}"), f"mend it, then {again}"]
+    return [typed("log --last 5")] if occasion == "recovered" else report
+
+
+def _tell(settings: Settings, occasion: Occasion, what: str, said: str, steps: Sequence[str]) -> None:
     if (notify := settings.notify) is None or occasion not in notify.on:
         return
-    commands = [command.format(run=run) for command in _NEXT[occasion] if not (has_page and command == _REPORT)]
-    body = redacted("\n\n".join([said, *([f"Next: {', then '.join(commands)}"] if commands else [])]))
+    body = redacted("\n\n".join([said, *([f"Next: {', then '.join(steps)}"] if steps else [])]))
     try:
-        for one in send(notify, f"{settings.name} {occasion}: {what}", body):
+        for one in send(notify, f"{settings.name} {occasion}: {what}", body, kind=_TYPES[occasion]):
             if one.why:
                 log.warning("notify.to.%d (%s) was not told of it: %s", one.place, one.service, one.why)
     except Exception as error:  # the command stands, whoever hears of it

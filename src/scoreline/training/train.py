@@ -23,6 +23,7 @@ from scoreline.runs.keeping import kept
 from scoreline.sources.rules import ScoringRules, read_rules
 from scoreline.tables.names import SINCE_FIRST, USER_ID
 from scoreline.training.fit import Asked, TrainedVersion, train
+from scoreline.typed import typed
 
 _TRAINED = 20  # bytes of memory on the driver for a byte of user_history: docs/engines.md
 _ALIAS = re.compile(r"^models:/([^/@]+)@([^/@]+)$")
@@ -126,7 +127,7 @@ def histories(context: Context) -> pa.Table:
 
     Raises ConfigurationError, before they are read, where training on them would take more memory than there is.
     """
-    table = context.tables.existing("user_history", made_by="scoreline ingest --events FILE")
+    table = context.tables.existing("user_history", made_by=typed("ingest --events FILE"))
     rows = table.read()
     most = context.settings.model.train.max_users
     # whole buckets: the same users each time, whatever else is in the table
@@ -139,7 +140,7 @@ def histories(context: Context) -> pa.Table:
         first = [SINCE_FIRST] if SINCE_FIRST in rows.columns else []
         found = collected(rows.select(USER_ID, "item_ids", "weights", "event_times", *first))
     if found.num_rows == 0:
-        raise InputError(f"{table.location} has no user in it yet. Ingest first: scoreline ingest --events FILE")
+        raise InputError(f"{table.location} has no user in it yet. Ingest first: {typed('ingest --events FILE')}")
     return found
 
 

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
-from builders import ENGINE, write_events
+from builders import ENGINE, settings, write_events
 from integration.conftest import copied, events_of
 from integration.terminal import Terminal
+from scoreline.cli.demo import _next_steps
 from scoreline.config.loading import load_settings
 from scoreline.tables.lock import locked
+from scoreline.typed import given
 
 CONFIG: dict[str, Any] = {
     "name": "test",
@@ -74,7 +76,9 @@ def test_the_whole_way_from_events_to_rollback(terminal: Terminal, tmp_path: Pat
     said = without({"pyspark", "py4j", "mlflow"}, "report", "-o", str(page))
     assert (said.returncode, said.stderr) == (0, "")
     assert "<code>ndcg_at_10</code>" in page.read_text()
-    again = terminal("run")
+    again = terminal("run", "--report", str(page))
+    assert "test: the last run found nobody due (" in page.read_text()
+    assert f"; readers see run {first['run_id']}." in page.read_text()
     assert again.out == "Nothing is due: everyone is up to date with test version 1. Nothing was written.\n"
     assert terminal("plan", "--json").report["due"] == 0
 
@@ -97,10 +101,14 @@ def test_the_whole_way_from_events_to_rollback(terminal: Terminal, tmp_path: Pat
     second = terminal("run", "--full-refresh")
     assert "with test version 1: 60 users due = 60 scored + 0 failed" in second.out
     assert "scored 60 of 60 users" in second.err
+    assert "export     is behind: scoreline export\n" in terminal("status").out
     back = terminal("rollback", "--json").report
     assert (back["run_id"], back["model_version"]) == (first["run_id"], "1")
 
     state = terminal("status", "--json").report
+    assert state["export_behind"] is False
+    assert state["verdict"].startswith("test: the last rollback was done (")
+    assert state["verdict"].endswith(f"; readers see run {first['run_id']}")
     assert {t["table"]: t["rows"] for t in state["tables"]} == {
         "user_history": 60,
         "recommendations": 60,
@@ -177,6 +185,25 @@ def test_a_refused_audit_is_exit_code_3(with_model: Terminal) -> None:
     assert with_model("status", "--json").report["published"] is None
 
 
+def test_commands_to_type_name_what_was_given_by_option(with_model: Terminal, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.delenv("SCORELINE_CONFIG")
+    strict = ["--config", str(tmp_path / "test.yaml"), "--set", "audit.max_top_item_share=0.01"]
+    told = with_model("run", "--quiet", *strict).err.splitlines()[-1].split("all the same: ")[1]
+    run = told.split()[2]
+    assert told == f"scoreline approve {run} --reason REASON {' '.join(strict)}"
+    assert f"why: scoreline log {run} {' '.join(strict)}\n" in with_model("status", *strict).out
+    for no_reason in ("REASON", "why", "…"):
+        said = with_model("approve", run, "--reason", no_reason, *strict)
+        assert (said.code, "stands for a reason; say in words" in said.err) == (2, True)
+    assert with_model("approve", run, "--reason", "a new catalogue", *strict).code == 0
+
+
+def test_what_to_try_after_the_demo_is_about_the_same_pipeline(tmp_path: Path) -> None:
+    with given("--config", "conf/demo.yaml", "--set", "engine=embedded"):
+        said = _next_steps(settings(tmp_path), Path("data/demo"))
+    assert said.count("--config conf/demo.yaml --set engine=embedded") == len(said.splitlines()) - 1
+
+
 def test_promote_moves_the_alias_and_says_from_where(with_model: Terminal) -> None:
     tried = ("promote", "--set", "model.uri=models:/films@tried")
     refused = with_model(*tried, "--version", "1")
@@ -206,7 +233,7 @@ def test_a_folder_that_cannot_be_written_is_one_message(with_model: Terminal, tm
 def test_no_configuration_named_says_which_option(with_model: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SCORELINE_CONFIG")
     said = with_model("run")
-    assert (said.code, "Missing option '--config'" in said.err) == (2, True)
+    assert (said.code, "Missing option '--config' (env var: 'SCORELINE_CONFIG')" in said.err) == (2, True)
 
 
 def test_help_needs_neither_spark_nor_mlflow() -> None:

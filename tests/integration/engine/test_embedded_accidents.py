@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -46,6 +47,23 @@ try:
 except Exception as error:
     print(type(error).__name__, error)
 print(time.monotonic() - began < 30)
+"""
+
+INTERRUPTED = """
+import signal, sys, time
+import click
+from scoreline.cli.main import entry
+from scoreline.engine.embedded.sail import embedded_session
+signal.signal(signal.SIGINT, getattr(signal, sys.argv[1]))
+@click.command()
+def work():
+    spark = embedded_session()
+    print("begun", flush=True)
+    end = time.monotonic() + 2
+    while time.monotonic() < end:
+        spark.range(3).collect()
+    print("done", flush=True)
+entry([], command=work)
 """
 
 
@@ -162,6 +180,27 @@ def test_a_server_that_died_is_said_at_once() -> None:
     said, quick = done.stdout.splitlines()
     assert said.startswith("RunFailed the run failed: the embedded engine's server in this process has died. Run again")
     assert quick == "True"
+
+
+@pytest.mark.parametrize(
+    ("handler", "ended"),
+    [
+        ("SIG_IGN", (0, "done\n", "")),
+        ("default_int_handler", (130, "", "\nstopped; what is staged is taken up by the next run\n")),
+    ],
+)
+def test_an_interrupt_stops_the_command_or_is_ignored_as_it_was_begun(
+    handler: str, ended: tuple[int, str, str]
+) -> None:
+    """A shell has it ignored in the background: then the server, too, has to go on."""
+    with subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, handler], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == ended
 
 
 @pytest.mark.parametrize(

@@ -227,10 +227,11 @@ def test_every_bad_row_is_quarantined_with_its_reasons(spark: SparkSession, tmp_
 def test_too_many_bad_rows_change_no_history(spark: SparkSession, tmp_path: Path) -> None:
     made = context(spark, tmp_path / "t")
     rows = [(1, 10, 99, T0), (2, 10, 98, T0), (3, 10, 5, T0)]
-    with pytest.raises(InputError, match=r"2 of 3 rows are bad \(weight is outside 0 to 10: 2\).*max_bad_share"):
+    with pytest.raises(InputError, match=r"2 of 3 rows are bad \(weight is outside 0 to 10: 2\).*max_bad_share") as bad:
         ingest_events(made, write_events(tmp_path / "e.csv", rows))
     assert histories_of(made).isEmpty()
     assert len(quarantined(made)) == 2
+    assert f"For example: '1,10,99,{T0}'. They are in the quarantine table (equal rows once); no" in str(bad.value)
 
 
 STRING_KEYS = {"user_id": "string", "item_id": "string"}

@@ -33,7 +33,7 @@ def test_after_a_run_nobody_is_due_until_there_is_news(ran: Any, tmp_path: Path)
     assert due(ran()) == NextDue((), None)
     assert str(due(ran())) == "with news: events, another model version, other rules"
     ingest_events(ran(now=NOW + HOUR), write_events(tmp_path / "news.csv", [(7, 33, 5, 1_780_000_000)]))
-    assert str(due(ran())) == "now: events have come since (user_history is at version 2)"
+    assert str(due(ran())) == "now: user_history has changed since (it is at version 2)"
     run(ran(now=NOW + 2 * HOUR))
     assert due(ran()) == NextDue((), None)
 

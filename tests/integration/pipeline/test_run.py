@@ -254,7 +254,7 @@ def test_rollback_brings_the_run_before_back_and_fences_older_runs(ran: Any) -> 
     assert (report.run_id, report.model_version, report.next_version) == (first["run_id"], "1", "1")
     shown = status(open_readers(ran().settings)).published
     assert shown is not None
-    assert (shown["run_id"], shown["version"]) == (first["run_id"], 1)
+    assert (shown["run_id"], shown["version"], shown["table_version"]) == (first["run_id"], 1, 3)
     assert published(ran()) == before
     rows = table(ran()).read()
     late = 3  # of a run that began after the second publication, and before the rollback

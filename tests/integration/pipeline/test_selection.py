@@ -97,6 +97,8 @@ def test_who_has_left_is_removed_if_asked_for_and_nobody_else(ran: Any) -> None:
     made = ran(now=NOW + HOUR)
     report = run(made, users=[9, 11])
     assert (report.audit.left, report.reasons) == (1, {"left": 1})
+    assert "1 users due = 0 scored + 0 failed + 1 removed, who have left\n" in str(report)
+    assert "users per second" not in str(report)
     assert sorted(published(made)) == [user for user in range(1, 61) if user != 9]
     assert run(ran(now=NOW + 2 * HOUR)).reasons == {"left": 1}
 

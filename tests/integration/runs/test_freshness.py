@@ -1,6 +1,7 @@
 """How old published rows are, by what is known of them, and when a promise is broken."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,6 +9,8 @@ import pytest
 
 from builders import NOW
 from embedded import HOUR
+from scoreline.config.section import parse_duration
+from scoreline.errors import AuditRefused
 from scoreline.operations.status import status
 from scoreline.pipeline.rollback import roll_back
 from scoreline.pipeline.run import run
@@ -87,6 +90,7 @@ def test_without_a_promise_nothing_is_stale(ran: Any) -> None:
 def test_a_promise_is_broken_before_the_first_run(filled: Any) -> None:
     found = status(open_readers(filled(**PROMISE).settings), now=NOW)
     assert (found.stale, found.published) == (True, None)
+    assert found.verdict == "test: no run is in the log; nothing is published yet"
     assert found.freshness is not None
     assert (found.freshness.users, found.freshness.fresh_share, found.freshness.until) == (60, 0.0, None)
 
@@ -100,3 +104,29 @@ def test_status_says_what_was_tried_and_what_was_done(ran: Any) -> None:
     assert last == {"tried_at": NOW + 5 * HOUR, "run_id": run_id, "state": "failed", "done_at": NOW}
     assert f"failed; done {NOW:%Y-%m-%d %H:%M:%S} UTC; why: scoreline log {run_id}\n" in str(found)
     assert isinstance(last["tried_at"], datetime)
+    assert found.published is not None
+    head = str(found).splitlines()[0]
+    assert head.startswith("test: the last run failed: model films has no version 99")
+    assert head.endswith(f" ({NOW + 5 * HOUR:%Y-%m-%d %H:%M:%S} UTC); readers see run {found.published['run_id']}")
+
+
+def test_status_names_the_limit_that_refused_the_last_run(ran: Any) -> None:
+    published = status(open_readers(ran().settings)).published
+    with pytest.raises(AuditRefused):
+        run(ran(audit={"max_top_item_share": 0.01}, now=NOW + HOUR), full_refresh=True)
+    assert published is not None
+    assert re.fullmatch(
+        r"test: the last run was refused: share of the top item is [\d.]+, expected at most 0\.01 "
+        rf"\(audit\.max_top_item_share\) \(.* UTC\); readers see run {published['run_id']}",
+        status(open_readers(ran().settings)).verdict,
+    )
+
+
+@pytest.mark.parametrize(
+    ("max_age", "said"),
+    [("26h", "26 h"), ("7d", "168 h"), ("90m", "90 min"), ("60s", "1 min"), ("1s", "1 s"), ("100s", "100 s")],
+)
+def test_the_longest_age_is_said_in_the_units_of_people(max_age: str, said: str) -> None:
+    promised = parse_duration(max_age)
+    assert isinstance(promised, timedelta)
+    assert Freshness(None, None, 0, None, max_age=promised).longest == said

@@ -18,12 +18,13 @@ from scoreline import Pipeline
 from scoreline.cli.main import entry
 from scoreline.config.loading import load_settings
 from scoreline.config.settings import Settings
-from scoreline.errors import AuditRefused, ConfigurationError, InputError, ScorelineError
+from scoreline.errors import AuditRefused, ConfigurationError, InputError, RunFailed, ScorelineError
 from scoreline.redaction import redacted
 from scoreline.runs.keeping import kept
 from scoreline.runs.telling import tell_stale
 from scoreline.tables.names import Kind
 from scoreline.tables.reading import open_readers
+from scoreline.typed import given
 
 pytest.importorskip("apprise")
 
@@ -31,14 +32,14 @@ HIDDEN = "T0ken/B1nd/xyzzyx"
 
 
 @pytest.fixture
-def heard() -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """An address, and the titles and bodies of what it was told."""
-    messages: list[tuple[str, str]] = []
+def heard() -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
+    """An address, and the titles, bodies and types of what it was told."""
+    messages: list[tuple[str, str, str]] = []
 
     class Server(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             said = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            messages.append((said["title"], said["message"]))
+            messages.append((said["title"], said["message"], said["type"]))
             self.send_response(500 if self.path.startswith("/deaf") else 200)
             self.end_headers()
 
@@ -74,21 +75,30 @@ def test_each_end_that_is_asked_for_is_told_once(heard: Any, tmp_path: Path) -> 
     ended(made, state="nothing_due")
     ended(made, state="nothing_due")
     ended(made, kind="ingest")
-    titles = [(title.split(":")[0], title.split()[2], title.split()[-1]) for title, _ in messages]
-    assert titles == [
-        ("test published", "run", "published"),
-        ("test refused", "run", "refused"),
-        ("test failed", "ingest", "failed"),
-        ("test recovered", "run", "nothing_due"),
-        ("test recovered", "ingest", "done"),
+    runs = [title.split()[3].rstrip(":") for title, *_ in messages]
+    assert [(title, kind) for title, _, kind in messages] == [
+        (f"test published: run {runs[0]}", "success"),
+        (f"test refused: run {runs[1]}", "warning"),
+        (f"test failed: ingest {runs[2]}", "failure"),
+        (f"test recovered: run {runs[3]}: nothing due", "success"),
+        (f"test recovered: ingest {runs[4]}: done", "success"),
     ]
-    (_, refused), (_, failed) = messages[1], messages[2]
-    run = messages[1][0].split()[3].rstrip(":")
-    assert refused == (
-        "overlap is 0.1, expected at least 0.5\n\n"
-        f"Next: scoreline report --run {run}, then scoreline approve {run} --reason TEXT, or mend and run again"
+    assert [body for _, body, _ in messages[1:3]] == [
+        f"overlap is 0.1, expected at least 0.5\n\nNext: scoreline report --run {runs[1]}, "
+        f"then scoreline approve {runs[1]} --reason REASON, or mend it and scoreline run",
+        f"no such file\n\nNext: scoreline log {runs[2]}, then mend it, then ingest once more",
+    ]
+
+
+def test_the_commands_to_type_name_the_configuration_that_came_by_option(heard: Any, tmp_path: Path) -> None:
+    address, messages = heard
+    with given("--config", "my films.yaml"):
+        ended(telling(tmp_path, address), RunFailed("the disk is full"))
+    run = messages[0][0].split()[3]
+    assert messages[0][1] == (
+        f"the disk is full\n\nNext: scoreline log {run} --config 'my films.yaml', "
+        "then mend it, then scoreline run --config 'my films.yaml'"
     )
-    assert failed.startswith("no such file\n\nNext: scoreline log ")
 
 
 def test_the_path_of_the_report_is_told_once_it_is_written(heard: Any, tmp_path: Path) -> None:
@@ -101,12 +111,12 @@ def test_the_path_of_the_report_is_told_once_it_is_written(heard: Any, tmp_path:
 
     ended(made, AuditRefused("overlap is 0.1"), page=page)
     ended(made, state="published", page=lambda: 1 / 0)
-    (_, refused), (_, published) = messages
+    (title, refused, _), (_, published, _) = messages
     host = socket.gethostname()
-    run = messages[0][0].split()[3].rstrip(":")
+    run = title.split()[3]
     assert refused == (
         f"overlap is 0.1\n\nReport: /reports/refused.html on {host}\n\n"
-        f"Next: scoreline approve {run} --reason TEXT, or mend and run again"
+        f"Next: scoreline approve {run} --reason REASON, or mend it and scoreline run"
     )
     assert published.startswith("60 users\n\nNext: scoreline report --run ")
 
@@ -125,9 +135,11 @@ def test_stale_is_told_once_and_once_that_it_is_over(heard: Any, tmp_path: Path)
     made = telling(tmp_path, address)
     for stale in (False, True, True, False, False, True):
         tell_stale(made, "0 % of 60 users", stale=stale)
-    assert [title for title, _ in messages] == [
-        "test stale: freshness", "test recovered: freshness", "test stale: freshness",
-    ]  # fmt: skip
+    assert [(title, body.splitlines()[-1], kind) for title, body, kind in messages[:2]] == [
+        ("test stale: freshness", "Next: scoreline run", "warning"),
+        ("test recovered: freshness", "Next: scoreline log --last 5", "success"),
+    ]
+    assert len(messages) == 3
 
 
 def test_who_does_not_hear_it_costs_no_command_and_no_other_his_message(

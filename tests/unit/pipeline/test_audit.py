@@ -129,6 +129,17 @@ def test_overlap_is_over_users_that_had_a_list() -> None:
     assert overlap_figures(new, lists({})) == {"overlap": None, "overlap_users": 0}
 
 
+@pytest.mark.parametrize(("overlap", "said"), [(0.25, "25.0%"), (0.9996, "99.9%"), (1.0, "100.0%")])
+def test_all_of_the_lists_is_said_of_no_less(overlap: float, said: str) -> None:
+    assert f"{said} overlap with the lists replaced" in str(AuditMetrics(items=9, empty=0, overlap=overlap))
+
+
+def test_where_users_only_leave_nobody_has_to_be_scored() -> None:
+    gates = evaluate_gates(AuditMetrics(left=2), AuditSettings(), whole_table=False)
+    assert "users scored" not in [gate.name for gate in gates]
+    assert not any(gate.refuses for gate in gates)
+
+
 def test_metrics_of_nothing_are_zero() -> None:
     assert set(AuditMetrics().known().values()) == {0}
 

@@ -118,3 +118,6 @@ def test_it_reads_as_a_person_would_say_it() -> None:
     assert worker.startswith("  a worker   35")
     assert worker.endswith(" MiB) of memory")
     assert accuracy == "Of the last 11 estimates of time 11 held, half of them were off by 0% or less."
+    for past, told in ((5, False), (6, True)):  # so many runs are one estimate fewer
+        few = learn_costs(runs[:past], selected=False).estimate({"changed": 1000})
+        assert ("Of the last" in str(few)) is told

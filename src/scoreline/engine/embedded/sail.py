@@ -3,7 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import tempfile
+import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, lru_cache, reduce
@@ -162,12 +165,20 @@ def embedded_session() -> SparkSession:
     session: SparkSession = SparkSession.builder.remote(f"sc://127.0.0.1:{port}").getOrCreate()
     client: Any = getattr(session, "client")  # noqa: B009
     client.set_retry_policies([DefaultPolicy(max_retries=_RETRIES)])
+    warnings.filterwarnings("ignore", r"\[RETRIES_EXCEEDED\]")  # the error that follows tells it
     watch(client)
     session.conf.set("spark.python.sql.dataFrameDebugging.enabled", "false")  # or columns import IPython
     session.conf.set("spark.sql.session.timeZone", "UTC")
     session.conf.set("spark.sql.ansi.enabled", "true")
+    _take_back_interrupts()
     session._scoreline_engine = SailEngine(session, server)  # type: ignore[attr-defined]
     return session
+
+
+def _take_back_interrupts() -> None:
+    """SIGINT is for this process, to stop at or to ignore: the server, which has answered by now, would end of it."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.getsignal(signal.SIGINT))
 
 
 def _server_settings() -> dict[str, str]:
