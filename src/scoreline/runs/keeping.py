@@ -105,7 +105,7 @@ def _note_interrupted(settings: Settings, spark: "SparkSession | None") -> None:
 
 
 def _interrupted(one: Begun) -> Record:
-    record = Record(one.kind, one.started_at, one.run_id, "interrupted")  # type: ignore[arg-type]
+    record = Record(one.kind, one.started_at, one.run_id, "interrupted", begun_as=one.begun_as)  # type: ignore[arg-type]
     facts = {name: value for name, value in asdict(one).items() if name in ("process", "host", "command")}
     record.say(**facts, seconds=None, error="It has begun and never ended: its process is gone.")
     return record

@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +165,19 @@ def test_what_has_not_ended_is_running(filled: Any) -> None:
     with kept(made.settings, "vacuum", now=NOW) as record:
         (entry,) = read_log(open_readers(made.settings), state="running").runs
         assert (entry["run_id"], entry["kind"]) == (record.run_id, "vacuum")
+
+
+def test_a_run_has_one_id_from_its_beginning_to_its_end(filled: Any) -> None:
+    made = filled()
+
+    class Looks:
+        @contextmanager
+        def work(self, total: int, *, done: int) -> Iterator[Callable[[int], None]]:
+            self.shown = [entry["run_id"] for entry in read_log(open_readers(made.settings), state="running").runs]
+            yield lambda users: None
+
+    looks = Looks()
+    assert [run(made, progress=looks).run_id] == looks.shown
 
 
 def test_of_commands_at_once_no_row_is_lost(filled: Any) -> None:
