@@ -30,6 +30,15 @@ class Begun:
     alive: bool
     begun_as: str = ""
 
+    @property
+    def error(self) -> str | None:
+        """Of one whose process is gone: what is to be said of it."""
+        if self.alive:
+            return None
+        gone = "It has begun and never ended: its process is gone."
+        more = " Readers see what was published last; run again, and what is staged is taken up."
+        return gone + more * (self.kind == "run")
+
 
 @contextmanager
 def marked(home: Path, record: Record, command: str) -> Iterator[None]:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from scoreline.errors import AuditRefused, ScorelineError, Superseded
+from scoreline.errors import AuditRefused, RunInProgress, ScorelineError, Superseded
 from scoreline.redaction import redacted
 from scoreline.tables.names import Kind, State
 
@@ -75,6 +75,8 @@ class Record:
             )
         else:
             self.state = "interrupted"
+        if isinstance(error, RunInProgress):
+            self.say(held_off="by another command")  # it has done nothing, and says nothing of those that work
         self.say(error=said)
 
     @property
