@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -35,7 +35,7 @@ class RunLog(Report):
 
 @dataclass(frozen=True)
 class Logged(Report):
-    """One command as the run log has it: `figures` are what it has said of itself."""
+    """One command as the run log has it: `figures` are what it has said of itself. attempt: which of how many."""
 
     run_id: str
     kind: str
@@ -45,10 +45,13 @@ class Logged(Report):
     model: str | None
     users: int | None
     figures: Mapping[str, Any]
+    attempt: int = 1
+    attempts: int = 1
 
     def __str__(self) -> str:
         said = dict(self.figures)
         lines = [line(vars(self))]
+        lines += [f"  attempt       {self.attempt} of {self.attempts}"] if self.attempts > 1 else []
         lines += [f"  {name:<13} {self._shown(name, said.pop(name))}" for name in _SAID if said.get(name)]
         if limits := said.pop("limits", None):
             lines += ["  limits", *[f"    {_mark(gate)} {_gate(gate)}" for gate in limits]]
@@ -106,7 +109,7 @@ def read_log(
 
 
 def read_run(readers: Readers, run_id: str) -> list[Logged]:
-    """All that the run log has of a run, oldest first: each attempt, its approval. Raises InputError if nothing."""
+    """All that the run log has of a run, newest first: each attempt, its approval. Raises InputError if nothing."""
     table = readers.table("runs")
     rows = records(table.rows(where={"run_id": [run_id]})) if table.exists() else []
     found = [
@@ -118,7 +121,12 @@ def read_run(readers: Readers, run_id: str) -> list[Logged]:
         some = ", ".join(run["run_id"] for run in read_log(readers, last=_MOST).runs)
         hint = f" The newest are: {some}." if some else " It is empty."
         raise InputError(f"No run {run_id} is in the run log {table.location}.{hint}")
-    return found
+    kinds = [one.kind for one in found]
+    numbered = [
+        replace(one, attempt=kinds[: place + 1].count(one.kind), attempts=kinds.count(one.kind))
+        for place, one in enumerate(found)
+    ]
+    return numbered[::-1]
 
 
 def last_of_each(readers: Readers) -> dict[str, dict[str, Any]]:

@@ -97,7 +97,7 @@ def test_each_command_leaves_a_row(filled: Any, tmp_path: Path) -> None:
         ("vacuum", "done"),
         ("repair", "done"),
     ]
-    attempt, approval = read_run(open_readers(made.settings), run_id)
+    approval, attempt = read_run(open_readers(made.settings), run_id)
     broken = [gate["name"] for gate in attempt.figures["limits"] if not gate["passed"]]
     assert broken == ["share of the top item"]
     assert attempt.figures["reasons"] == {"asked": 60}
@@ -164,6 +164,18 @@ def test_what_was_killed_is_found_by_the_next_command(filled: Any) -> None:
     with kept(made.settings, "optimize", now=NOW):
         pass
     assert log_of(made).count(("run", "interrupted")) == 1
+
+
+def test_attempts_are_numbered_and_the_newest_is_first(filled: Any) -> None:
+    made = filled()
+    for hour, state in enumerate(("failed", "published")):
+        with kept(made.settings, "run", now=NOW + hour * HOUR) as record:
+            record.run_id, record.state = "twice", state
+    newest, oldest = read_run(open_readers(made.settings), "twice")
+    assert [(one.state, one.attempt, one.attempts) for one in (newest, oldest)] == [
+        ("published", 2, 2), ("failed", 1, 2),
+    ]  # fmt: skip
+    assert "attempt       2 of 2" in str(newest)
 
 
 def test_what_was_stopped_by_hand_says_so(filled: Any) -> None:
