@@ -556,7 +556,7 @@ class Pipeline:
         return read_log(self._readers(), kind=kind, state=state, since=since, last=last)
 
     def logged(self, run_id: str) -> "list[Logged]":
-        """All that the run log has of one run: each attempt and its approval, oldest first.
+        """All that the run log has of one run: each attempt and its approval, newest first.
 
         Args:
             run_id: the run, or another command, as `log` names it.

@@ -46,7 +46,7 @@ def run_demo(settings: Settings, *, users: int, compare: bool = False) -> None:
     _say("What to try next")
     click.echo(_next_steps(settings, folder))
     if compare:
-        _say("The same on Spark: ingest and run, in half a minute or so (Ctrl-C leaves it out)")
+        _say("The same on Spark: ingest and run, in a minute or two (Ctrl-C leaves it out)")
         is_new = ingested.users_changed == service.users  # later the tables may have had other events
         click.echo(compared(settings, events, items) if is_new else f"Compared by a first demo only: remove {folder}.")
 

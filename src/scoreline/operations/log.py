@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,7 +13,7 @@ from scoreline.runs.begun import begun
 from scoreline.tables.names import ENDED_WELL, KINDS, STATES
 from scoreline.tables.reading import Readers, Where, records
 
-__all__ = ["Logged", "RunLog", "last_of_each", "read_log", "read_run"]
+__all__ = ["Logged", "RunLog", "last_of_each", "read_log", "read_run", "unfinished"]
 
 _LISTED = ["run_id", "kind", "state", "started_at", "finished_at", "model", "users"]
 _MOST = 10
@@ -35,7 +35,7 @@ class RunLog(Report):
 
 @dataclass(frozen=True)
 class Logged(Report):
-    """One command as the run log has it: `figures` are what it has said of itself."""
+    """One command as the run log has it: `figures` are what it has said of itself. attempt: which of how many."""
 
     run_id: str
     kind: str
@@ -45,10 +45,13 @@ class Logged(Report):
     model: str | None
     users: int | None
     figures: Mapping[str, Any]
+    attempt: int = 1
+    attempts: int = 1
 
     def __str__(self) -> str:
         said = dict(self.figures)
         lines = [line(vars(self))]
+        lines += [f"  attempt       {self.attempt} of {self.attempts}"] if self.attempts > 1 else []
         lines += [f"  {name:<13} {self._shown(name, said.pop(name))}" for name in _SAID if said.get(name)]
         if limits := said.pop("limits", None):
             lines += ["  limits", *[f"    {_mark(gate)} {_gate(gate)}" for gate in limits]]
@@ -96,7 +99,7 @@ def read_log(
     where = {name: [value] for name, value in (("kind", kind), ("state", state)) if value is not None}
     found = [
         run
-        for run in [*_unfinished(readers), *_written(readers, where)]
+        for run in [*(_flat(one) for one in unfinished(readers)), *_written(readers, where)]
         if (earliest is None or run["started_at"] >= earliest)
         and all(run[name] in values for name, values in where.items())
     ]
@@ -106,36 +109,41 @@ def read_log(
 
 
 def read_run(readers: Readers, run_id: str) -> list[Logged]:
-    """All that the run log has of a run, oldest first: each attempt, its approval. Raises InputError if nothing."""
+    """All that the run log has of a run, newest first: each attempt, its approval. Raises InputError if nothing."""
     table = readers.table("runs")
     rows = records(table.rows(where={"run_id": [run_id]})) if table.exists() else []
     found = [
         Logged(**{name: row[name] for name in _LISTED}, figures=_figures(row["figures"]))
         for row in sorted(rows, key=lambda row: row["started_at"])
     ]
-    names = ("process", "host", "command")
-    found += [
-        Logged(
-            **{name: run[name] for name in _LISTED},
-            figures={name: run[name] for name in names},
-        )
-        for run in _unfinished(readers)
-        if run["run_id"] == run_id
-    ]
+    found += [Logged(**run) for run in unfinished(readers) if run["run_id"] == run_id]
     if not found:
         some = ", ".join(run["run_id"] for run in read_log(readers, last=_MOST).runs)
         hint = f" The newest are: {some}." if some else " It is empty."
         raise InputError(f"No run {run_id} is in the run log {table.location}.{hint}")
-    return found
+    kinds = [one.kind for one in found]
+    numbered = [
+        replace(one, attempt=kinds[: place + 1].count(one.kind), attempts=kinds.count(one.kind))
+        for place, one in enumerate(found)
+    ]
+    return numbered[::-1]
 
 
 def last_of_each(readers: Readers) -> dict[str, dict[str, Any]]:
-    """By kind: when it was last tried, as which run, and how that ended, and when it was last done; None if never."""
+    """By kind: when it was last tried, as which run, and how that ended, and when it was last done; None if never.
+
+    A refused run that somebody has approved is approved. What another command held off has not been tried.
+    """
     found: dict[str, dict[str, Any]] = {}
-    for run in read_log(readers).runs:
-        tried = {"tried_at": run["started_at"], "run_id": run["run_id"], "state": run["state"], "done_at": None}
+    runs, held_off = read_log(readers).runs, _held_off(readers)
+    approved = {run["run_id"] for run in runs if run["state"] == "approved"}
+    for run in runs:
+        if run["run_id"] in held_off:
+            continue
+        state = "approved" if run["state"] == "refused" and run["run_id"] in approved else run["state"]
+        tried = {"tried_at": run["started_at"], "run_id": run["run_id"], "state": state, "done_at": None}
         of_kind = found.setdefault(run["kind"], tried)
-        if of_kind["done_at"] is None and run["state"] in ENDED_WELL:
+        if of_kind["done_at"] is None and state in ENDED_WELL:
             of_kind["done_at"] = run["started_at"]
     return {kind: found[kind] for kind in KINDS if kind in found}
 
@@ -156,8 +164,19 @@ def _written(readers: Readers, where: Where) -> list[dict[str, Any]]:
     return records(table.rows(_LISTED, where=where)) if table.exists() else []
 
 
-def _unfinished(readers: Readers) -> list[dict[str, Any]]:
-    """What has begun and not ended on this machine, as rows: it is running, or its process is gone."""
+def _held_off(readers: Readers) -> set[str]:
+    """What another command that worked at the time has kept from beginning."""
+    table = readers.table("runs")
+    rows = records(table.rows(["run_id", "figures"], where={"state": ["failed"]})) if table.exists() else []
+    return {row["run_id"] for row in rows if "held_off" in _figures(row["figures"])}
+
+
+def _flat(run: Mapping[str, Any]) -> dict[str, Any]:
+    return {**{name: run[name] for name in _LISTED}, **run["figures"]}
+
+
+def unfinished(readers: Readers) -> list[dict[str, Any]]:
+    """What has begun and not ended on this machine, as rows of `runs`: it is running, or its process is gone."""
     return [
         {
             "run_id": one.run_id,
@@ -167,9 +186,12 @@ def _unfinished(readers: Readers) -> list[dict[str, Any]]:
             "finished_at": None,
             "model": None,
             "users": None,
-            "process": one.process,
-            "host": one.host,
-            "command": one.command,
+            "figures": {
+                "process": one.process,
+                "host": one.host,
+                "command": one.command,
+                **({"error": one.error} if one.error else {}),
+            },
         }
         for one in begun(readers.settings.home)
     ]

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from datetime import timedelta
-from uuid import uuid4
 
 from scoreline.config.settings import Settings
 from scoreline.context import Context, logged, step
@@ -86,7 +85,7 @@ def run(
                 manifest = new_manifest(context, snapshot, plan, compared=due.compared)
                 staging = Staging.new(tables, snapshot.dependencies(settings), manifest)
             manifest = staging.manifest
-            record.run_id = manifest.run_id
+            record.take_up(manifest.run_id)
             record.say(
                 reasons=manifest.reasons,
                 to_score=manifest.to_score,
@@ -241,7 +240,7 @@ def _require_users(context: Context, snapshot: RunSnapshot, plan: Plan) -> None:
 def new_manifest(context: Context, snapshot: RunSnapshot, plan: Plan, *, compared: bool) -> Manifest:
     """What this run is to do, as its staging table keeps it."""
     return Manifest(
-        run_id=f"{context.now:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}",
+        run_id=context.record.run_id,
         sequence=snapshot.sequence,
         started_at=context.now.isoformat(),
         slices=plan.slices,

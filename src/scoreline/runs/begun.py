@@ -19,7 +19,7 @@ __all__ = ["Begun", "begun", "left_behind", "marked"]
 
 @dataclass(frozen=True)
 class Begun:
-    """A command that has begun; `alive` while its process is."""
+    """A command that has begun; `alive` while its process is. begun_as: see Record."""
 
     kind: str
     run_id: str
@@ -28,6 +28,16 @@ class Begun:
     host: str
     command: str
     alive: bool
+    begun_as: str = ""
+
+    @property
+    def error(self) -> str | None:
+        """Of one whose process is gone: what is to be said of it."""
+        if self.alive:
+            return None
+        gone = "It has begun and never ended: its process is gone."
+        more = " Readers see what was published last; run again, and what is staged is taken up."
+        return gone + more * (self.kind == "run")
 
 
 @contextmanager
@@ -44,16 +54,24 @@ def marked(home: Path, record: Record, command: str) -> Iterator[None]:
         return
     place = fresh.with_name(f"{fresh.name[1:]}.json")
     with file:
-        said = {
-            "kind": record.kind,
-            "run_id": record.run_id,
-            "started_at": record.started_at.isoformat(),
-            "process": os.getpid(),
-            "host": socket.gethostname(),
-            "command": command,
-        }
-        file.write(json.dumps(said))
-        file.flush()
+
+        def say() -> None:
+            said = {
+                "kind": record.kind,
+                "run_id": record.run_id,
+                "started_at": record.started_at.isoformat(),
+                "process": os.getpid(),
+                "host": socket.gethostname(),
+                "command": command,
+                "begun_as": record.begun_as,
+            }
+            with suppress(OSError):
+                file.seek(0)
+                file.write(json.dumps(said))
+                file.truncate()
+
+        say()
+        record.renamed = say
         fresh.rename(place)  # locked before it can be seen
         try:
             yield

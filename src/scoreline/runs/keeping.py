@@ -63,6 +63,10 @@ def kept(settings: Settings, kind: Kind, *, now: datetime, spark: "SparkSession 
         except ScorelineError as error:
             record.fail(error, str(error))
             raise
+        except KeyboardInterrupt as error:
+            more = "; the next run takes up what is staged" if kind == "run" else ""
+            record.fail(error, f"Stopped by hand{more}.")
+            raise
         except BaseException as error:
             record.fail(error, f"{type(error).__name__}: {told(error)}")
             raise
@@ -105,9 +109,9 @@ def _note_interrupted(settings: Settings, spark: "SparkSession | None") -> None:
 
 
 def _interrupted(one: Begun) -> Record:
-    record = Record(one.kind, one.started_at, one.run_id, "interrupted")  # type: ignore[arg-type]
+    record = Record(one.kind, one.started_at, one.run_id, "interrupted", begun_as=one.begun_as)  # type: ignore[arg-type]
     facts = {name: value for name, value in asdict(one).items() if name in ("process", "host", "command")}
-    record.say(**facts, seconds=None, error="It has begun and never ended: its process is gone.")
+    record.say(**facts, seconds=None, error=one.error)
     return record
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from scoreline.errors import AuditRefused, ScorelineError, Superseded
+from scoreline.errors import AuditRefused, RunInProgress, ScorelineError, Superseded
 from scoreline.redaction import redacted
 from scoreline.tables.names import Kind, State
 
@@ -23,7 +23,7 @@ class Record:
 
     laps: seconds of each step, in the order in which they were taken. page: writes the page about it once its row is
     there, and gives its path; None if there is to be none. begun_as: the `run_id` that it began with; a run that takes
-    up an interrupted one has the id of that later.
+    up an interrupted one has the id of that later. renamed: is called when it has.
     """
 
     kind: Kind
@@ -35,11 +35,20 @@ class Record:
     facts: dict[str, Any] = field(default_factory=dict)
     laps: dict[str, float] = field(default_factory=dict)
     page: Callable[[], str | None] | None = None
+    begun_as: str = ""
+    renamed: Callable[[], None] | None = None
 
     def __post_init__(self) -> None:
         self.run_id = self.run_id or f"{self.started_at:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
-        self.begun_as = self.run_id
+        self.begun_as = self.begun_as or self.run_id
         self._began = self._last = time.monotonic()
+
+    def take_up(self, run_id: str) -> None:
+        """Go on as this run, which an earlier attempt has begun."""
+        if run_id != self.run_id:
+            self.run_id = run_id
+            if self.renamed is not None:
+                self.renamed()
 
     def lap(self, step: str) -> None:
         """End a step: what has gone by since the last one is its time."""
@@ -66,6 +75,8 @@ class Record:
             )
         else:
             self.state = "interrupted"
+        if isinstance(error, RunInProgress):
+            self.say(held_off="by another command")  # it has done nothing, and says nothing of those that work
         self.say(error=said)
 
     @property

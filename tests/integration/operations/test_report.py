@@ -17,11 +17,14 @@ from scoreline.engine.frames import one_row
 from scoreline.errors import AuditRefused, InputError
 from scoreline.ingest.ingest import ingest_events
 from scoreline.ingest.items import ingest_items
+from scoreline.operations.log import read_log
 from scoreline.operations.report.facts import Due, RunFacts
 from scoreline.operations.report.gather import find_run, gather
 from scoreline.operations.report.written import write_page
 from scoreline.pipeline.run import run
 from scoreline.registry.client import quiet_mlflow
+from scoreline.runs.begun import marked
+from scoreline.runs.record import Record
 from scoreline.tables import schema
 from scoreline.tables.reading import open_readers
 
@@ -94,6 +97,10 @@ def test_a_refused_run_is_told_from_what_is_staged(titled: Any, tmp_path: Path) 
     assert f"Readers still see run {before}." in page
     assert "Film 1" in page
 
+    by_now = run(titled("films/2", now=LATER + timedelta(hours=1)), restart=True).run_id
+    since = facts(made, found.run.run_id)
+    assert (since.run.state, since.shown, since.overtaken) == ("refused", by_now, True)
+
 
 def test_a_run_of_few_is_about_these(titled: Any, tmp_path: Path) -> None:
     ingest_events(
@@ -127,9 +134,31 @@ def test_a_row_of_an_earlier_version_says_less_and_guesses_nothing(titled: Any) 
 def test_no_such_run_is_one_message(titled: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="There is no run nobody's; the last are "):
         Pipeline(titled().settings).report("nobody's", file=tmp_path / "page.html")
+    (ingest,) = read_log(open_readers(titled().settings), kind="ingest", last=1).runs
+    with pytest.raises(InputError, match=f"{ingest['run_id']} is an ingest; .*: scoreline log {ingest['run_id']}"):
+        Pipeline(titled().settings).report(ingest["run_id"], file=tmp_path / "page.html")
     with pytest.raises(InputError, match="nobody was due"):
         Pipeline(titled().settings).report(since=LATER + timedelta(days=365 * 50))
     assert not (tmp_path / "page.html").exists()
+
+
+def test_a_killed_run_is_the_newest_before_anybody_has_written_it_down(titled: Any, tmp_path: Path) -> None:
+    made = titled(now=LATER)
+    before = facts(made).run.run_id
+    with marked(made.settings.home, Record("run", LATER, "killed"), "scoreline run"):
+        assert facts(made).run.run_id == before
+        with pytest.raises(InputError, match=r"Run killed has no page \(running\); .*: scoreline log killed"):
+            facts(made, "killed")
+        [mark] = (made.settings.home / ".begun").glob("*.json")
+        left = mark.read_text()
+    mark.write_text(left)
+
+    written = write_page(open_readers(made.settings), file=tmp_path / "page.html")
+
+    assert (written.run_id, written.state) == ("killed", "interrupted")
+    page = written.file.read_text(encoding="utf-8")
+    assert "It has begun and never ended: its process is gone." in page
+    assert f"Readers still see run {before}." in page
 
 
 @pytest.fixture

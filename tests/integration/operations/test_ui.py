@@ -23,6 +23,8 @@ from scoreline.ingest.ingest import ingest_events
 from scoreline.ingest.items import ingest_items
 from scoreline.operations.ui.pages import application
 from scoreline.pipeline.run import run
+from scoreline.runs.begun import marked
+from scoreline.runs.record import Record
 from scoreline.tables.reading import open_readers
 
 LATER = NOW + timedelta(hours=1)
@@ -166,6 +168,20 @@ def test_the_log_is_listed_by_kind_and_page(looked_at: Context) -> None:
     assert len(re.findall(r"<tr><td", get(looked_at, "/log?kind=run").text)) == 2
     assert "Nothing is recorded yet" in get(looked_at, "/log?state=refused").text
     assert get(looked_at, "/log?page=99999999999999").status == 200
+
+
+def test_what_has_begun_is_in_the_log_and_what_was_killed_on_the_overview(looked_at: Context) -> None:
+    with marked(looked_at.settings.home, Record("run", LATER + timedelta(hours=1), "killed"), "scoreline run"):
+        running = get(looked_at, "/log?state=running").text
+        [mark] = (looked_at.settings.home / ".begun").glob("*.json")
+        left = mark.read_text()
+    mark.write_text(left)
+
+    assert "<code>killed</code>" in running
+    assert "/run?id=killed" not in running
+    assert '<a href="/run?id=killed">' in get(looked_at, "/log?state=interrupted").text
+    assert 'The last run was interrupted: <a href="/run?id=killed">' in get(looked_at, "/").text
+    assert "its process is gone" in get(looked_at, "/run?id=killed").text
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "/../../etc/passwd", "/%2e%2e/x", "/style.css/../pages.py", "/nope"])

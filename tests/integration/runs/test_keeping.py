@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +18,17 @@ from scoreline import Pipeline
 from scoreline.context import Context
 from scoreline.errors import AuditRefused, InputError, RunInProgress, ScorelineError
 from scoreline.ingest.ingest import ingest_events
-from scoreline.operations.log import read_log, read_run
+from scoreline.operations.log import last_of_each, read_log, read_run
 from scoreline.operations.maintenance import optimize, vacuum
 from scoreline.operations.repair import repair_histories
+from scoreline.operations.report.gather import read_runs
 from scoreline.pipeline.approve import approve_run
 from scoreline.pipeline.rollback import roll_back
 from scoreline.pipeline.run import run
 from scoreline.runs.keeping import kept
 from scoreline.tables import schema
 from scoreline.tables.lock import locked
+from scoreline.tables.names import Kind
 from scoreline.tables.reading import open_readers, records
 
 APPENDS = """
@@ -93,7 +97,7 @@ def test_each_command_leaves_a_row(filled: Any, tmp_path: Path) -> None:
         ("vacuum", "done"),
         ("repair", "done"),
     ]
-    attempt, approval = read_run(open_readers(made.settings), run_id)
+    approval, attempt = read_run(open_readers(made.settings), run_id)
     broken = [gate["name"] for gate in attempt.figures["limits"] if not gate["passed"]]
     assert broken == ["share of the top item"]
     assert attempt.figures["reasons"] == {"asked": 60}
@@ -150,6 +154,10 @@ def test_what_was_killed_is_found_by_the_next_command(filled: Any) -> None:
     before = len(log_of(made))
     assert started(DIES, made).wait() == -9
     assert log_of(made)[-1] == ("run", "interrupted")  # before anybody has written it down
+    readers = open_readers(made.settings)
+    (killed,) = read_run(readers, read_log(readers).runs[0]["run_id"])
+    said = "It has begun and never ended: its process is gone. Readers see what was published last; run again, and"
+    assert killed.figures["error"] == f"{said} what is staged is taken up."
     with kept(made.settings, "optimize", now=NOW):
         pass
     assert sorted(log_of(made)[before:]) == [("optimize", "done"), ("run", "interrupted")]
@@ -158,11 +166,86 @@ def test_what_was_killed_is_found_by_the_next_command(filled: Any) -> None:
     assert log_of(made).count(("run", "interrupted")) == 1
 
 
+def test_attempts_are_numbered_and_the_newest_is_first(filled: Any) -> None:
+    made = filled()
+    for hour, state in enumerate(("failed", "published")):
+        with kept(made.settings, "run", now=NOW + hour * HOUR) as record:
+            record.run_id, record.state = "twice", state
+    newest, oldest = read_run(open_readers(made.settings), "twice")
+    assert [(one.state, one.attempt, one.attempts) for one in (newest, oldest)] == [
+        ("published", 2, 2), ("failed", 1, 2),
+    ]  # fmt: skip
+    assert "attempt       2 of 2" in str(newest)
+
+
+def test_what_was_stopped_by_hand_says_so(filled: Any) -> None:
+    made = filled()
+
+    def stopped(kind: Kind) -> object:
+        with pytest.raises(KeyboardInterrupt), kept(made.settings, kind, now=NOW + HOUR) as record:
+            raise KeyboardInterrupt
+        return record.state, record.facts["error"]
+
+    assert stopped("run") == ("interrupted", "Stopped by hand; the next run takes up what is staged.")
+    assert stopped("vacuum") == ("interrupted", "Stopped by hand.")
+
+
+def test_what_another_command_held_off_was_not_tried(filled: Any) -> None:
+    made = filled()
+    with kept(made.settings, "run", now=NOW) as record:
+        record.state = "published"
+    with locked(made.settings, "run"), pytest.raises(RunInProgress):
+        run(filled(now=NOW + HOUR))
+    readers = open_readers(made.settings)
+    assert log_of(made)[-1] == ("run", "failed")
+    assert last_of_each(readers)["run"] == {
+        "tried_at": NOW, "run_id": record.run_id, "state": "published", "done_at": NOW,
+    }  # fmt: skip
+    assert [one.run_id for one in read_runs(readers)] == [record.run_id]
+
+
+def test_an_approval_settles_that_a_run_was_refused(filled: Any) -> None:
+    made = filled()
+    limit = {"name": "failed users", "found": 9, "limit": "at most 1", "bound": 1, "passed": False}
+    with kept(made.settings, "run", now=NOW) as record:
+        record.say(limits=[limit], reasons={"new": 9}, error="The audit refused\n  - failed users is 9\n")
+        record.state = "refused"
+    with kept(made.settings, "approve", now=NOW + HOUR) as failed:
+        failed.run_id, failed.state = record.run_id, "failed"
+    readers = open_readers(made.settings)
+    assert last_of_each(readers)["run"]["state"] == "refused"
+    assert [(one.state, one.kind) for one in read_runs(readers)] == [("refused", "run")]
+
+    with kept(made.settings, "approve", now=NOW + 2 * HOUR) as approval:
+        approval.run_id, approval.state = record.run_id, "approved"
+        approval.say(approved_by="kim", approval="it is right", limits=[], broken=[])
+
+    assert last_of_each(readers)["run"] == {
+        "tried_at": NOW, "run_id": record.run_id, "state": "approved", "done_at": NOW,
+    }  # fmt: skip
+    (shown,) = read_runs(readers)
+    assert (shown.state, shown.broken, shown.figures["reasons"]) == ("approved", ("failed users is 9",), {"new": 9})
+    assert (shown.figures["limits"], shown.figures["approved_by"]) == ([limit], "kim")
+
+
 def test_what_has_not_ended_is_running(filled: Any) -> None:
     made = filled()
     with kept(made.settings, "vacuum", now=NOW) as record:
         (entry,) = read_log(open_readers(made.settings), state="running").runs
         assert (entry["run_id"], entry["kind"]) == (record.run_id, "vacuum")
+
+
+def test_a_run_has_one_id_from_its_beginning_to_its_end(filled: Any) -> None:
+    made = filled()
+
+    class Looks:
+        @contextmanager
+        def work(self, total: int, *, done: int) -> Iterator[Callable[[int], None]]:
+            self.shown = [entry["run_id"] for entry in read_log(open_readers(made.settings), state="running").runs]
+            yield lambda users: None
+
+    looks = Looks()
+    assert [run(made, progress=looks).run_id] == looks.shown
 
 
 def test_of_commands_at_once_no_row_is_lost(filled: Any) -> None:

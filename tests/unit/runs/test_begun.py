@@ -43,6 +43,13 @@ def test_it_is_there_while_the_work_lasts(tmp_path: Path) -> None:
     assert begun(tmp_path) == []
 
 
+def test_a_run_that_takes_up_another_has_its_id_from_then_on(tmp_path: Path) -> None:
+    with marked(tmp_path, record := Record("run", AT, "mine"), "scoreline run"):
+        record.take_up("the run before")
+        assert [(one.run_id, one.begun_as, one.alive) for one in begun(tmp_path)] == [("the run before", "mine", True)]
+    assert begun(tmp_path) == []
+
+
 def test_whose_process_is_gone_was_interrupted_and_is_met_once(
     tmp_path: Path, another: "subprocess.Popen[str]"
 ) -> None:

@@ -80,7 +80,9 @@ class Recorded:
 
     @property
     def users_per_second(self) -> float | None:
-        """While scoring."""
+        """While scoring; None for a run that has taken up slices: who was scored when is not recorded."""
+        if self.figures.get("resumed_slices"):
+            return None
         score = self.seconds.get("score")
         return self.figures.get("scored", 0) / score if score else None
 
@@ -347,9 +349,9 @@ class ModelFacts:
 class RunFacts:
     """All that the page of a run says.
 
-    shown: the run whose rows readers see now. earlier: runs before this one, oldest first, at most 29. missing: what
-    could not be said, and why, by section. titles: of the items that are named. exported: what the application's
-    database was sent last; None where nothing is exported.
+    shown: the run whose rows readers see now; overtaken: it began later than this one. earlier: runs before this one,
+    oldest first, at most 29. missing: what could not be said, and why, by section. titles: of the items that are named.
+    exported: what the application's database was sent last; None where nothing is exported.
     """
 
     pipeline: str
@@ -366,6 +368,7 @@ class RunFacts:
     versions: tuple[tuple[str, str], ...] = ()
     exported: str | None = None
     shown: str | None = None
+    overtaken: bool = False
     missing: Mapping[str, str] = field(default_factory=dict)
 
     def title(self, item_id: object) -> str:

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from scoreline.config.settings import Settings
 from scoreline.errors import InputError, ScorelineError
+from scoreline.operations.log import read_log, unfinished
 from scoreline.operations.report.catalogue import read_catalogue
 from scoreline.operations.report.examples import choose_listed, choose_scored, histories_of
 from scoreline.operations.report.facts import (
@@ -66,8 +67,9 @@ class Made:
 
 def gather(readers: Readers, *, run: Recorded, now: datetime) -> RunFacts:
     """All that is known of a run. What cannot be read any more is named in `missing`."""
-    before = (other for other in read_runs(readers) if other.started_at < run.started_at)
-    earlier = tuple(before)[-(RUNS_SHOWN - 1) :]
+    runs = read_runs(readers)
+    earlier = tuple(other for other in runs if other.started_at < run.started_at)[-(RUNS_SHOWN - 1) :]
+    later = {other.run_id for other in runs if other.started_at > run.started_at}
     facts = RunFacts(
         pipeline=readers.settings.name,
         run=run,
@@ -80,7 +82,8 @@ def gather(readers: Readers, *, run: Recorded, now: datetime) -> RunFacts:
     missing: dict[str, str] = {}
     try:
         made = _made(readers, run)
-        facts = replace(facts, shown=_shown(readers), exported=_exported(readers))
+        shown = _shown(readers)
+        facts = replace(facts, shown=shown, overtaken=shown in later, exported=_exported(readers))
         if made is None:
             missing["lists"] = _why_no_rows(run)
         else:
@@ -92,12 +95,30 @@ def gather(readers: Readers, *, run: Recorded, now: datetime) -> RunFacts:
 
 
 def read_runs(readers: Readers) -> list[Recorded]:
-    """Runs with somebody to score, oldest first; of one that was taken up again, or approved, how it ended."""
+    """Runs with somebody to score, oldest first; of one that was taken up again, or approved, how it ended.
+
+    Those whose process is gone are among them, whether or not their rows are written yet.
+    """
     table = readers.existing("runs", made_by="scoreline run")
     rows = [recorded(row) for row in records(table.rows(where={"kind": ["run", "approve"]}))]
-    last = {row.run_id: row for row in sorted(rows, key=lambda row: row.finished_at or row.started_at)}
+    rows += [Recorded(**{**row, "users": 0}) for row in unfinished(readers) if row["state"] == "interrupted"]
+    last: dict[str, Recorded] = {}
+    for row in sorted(rows, key=lambda row: row.finished_at or row.started_at):
+        if row.state == "approved":
+            last[row.run_id] = _approved(row, last.get(row.run_id))
+        elif row.kind == "run" and "held_off" not in row.figures:
+            last[row.run_id] = row
     found = [row for row in last.values() if row.state not in _UNTOLD]
     return sorted(found, key=lambda row: (row.started_at, row.run_id))
+
+
+def _approved(approval: Recorded, refused: Recorded | None) -> Recorded:
+    """What was refused and approved: by whom, and by which limits; those of today's configuration may be others."""
+    if refused is None:
+        return approval
+    judged = {name: refused.figures[name] for name in ("limits", "reasons") if name in refused.figures}
+    broken = list(refused.broken) or approval.figures.get("broken")
+    return replace(approval, figures={**approval.figures, **judged, "broken": broken})
 
 
 def find_run(readers: Readers, *, run_id: str | None = None, since: datetime | None = None) -> Recorded:
@@ -106,15 +127,25 @@ def find_run(readers: Readers, *, run_id: str | None = None, since: datetime | N
     Raises InputError if there is no such run, or none that ended at `since` or later.
     """
     runs = read_runs(readers)
+    found = next((run for run in runs if run.run_id == run_id), None) if run_id else runs[-1] if runs else None
+    if found is None and run_id and (logged := [run for run in read_log(readers).runs if run["run_id"] == run_id]):
+        raise InputError(_no_page(logged[0]))
     if not runs:
         raise InputError("No run is recorded yet that had somebody to score. Make one with: scoreline run")
-    found = next((run for run in runs if run.run_id == run_id), None) if run_id else runs[-1]
     if found is None:
         listed = ", ".join(run.run_id for run in runs[-5:])
         raise InputError(f"There is no run {run_id}; the last are {listed}.")
     if since is not None and (found.finished_at is None or found.finished_at < since):
         raise InputError("nobody was due, or it ended before there was anything to tell")
     return found
+
+
+def _no_page(logged: Mapping[str, Any]) -> str:
+    """Of what is in the log, and no run that had somebody to score and has ended."""
+    run_id, kind, state = logged["run_id"], logged["kind"], logged["state"].replace("_", " ")
+    article = "an" if kind[0] in "aeiou" else "a"
+    what = f"Run {run_id} has no page ({state})" if kind == "run" else f"{run_id} is {article} {kind}"
+    return f"{what}; what is known of it: scoreline log {run_id}"
 
 
 def trends(run: Recorded, earlier: Sequence[Recorded]) -> tuple[Trend, ...]:

@@ -13,9 +13,10 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader
 
 from scoreline import __version__
 from scoreline.operations.report import charts
-from scoreline.operations.report.facts import Histogram, Recorded, RunFacts, Trend, Unit
+from scoreline.operations.report.facts import Due, Histogram, Recorded, RunFacts, Trend, Unit
 from scoreline.pipeline.manifest import MEANING
 from scoreline.redaction import redacted
+from scoreline.typed import typed
 
 _HEADLINES = {
     "published": ("Published", "good"),
@@ -23,7 +24,14 @@ _HEADLINES = {
     "refused": ("Refused", "bad"),
     "failed": ("Failed", "bad"),
     "superseded": ("Superseded", "warn"),
+    "interrupted": ("Interrupted", "bad"),
     "only_failures": ("Nothing published", "warn"),
+}
+_ENDED_EARLY = ("refused", "failed", "superseded", "interrupted")
+_AGAIN = {
+    "failed": "   # when the cause is mended",
+    "superseded": "",
+    "interrupted": "   # what is staged is taken up",
 }
 _TONES = ("bad", "warn", "")
 _LENGTHS = 12
@@ -66,7 +74,7 @@ def values(facts: RunFacts) -> dict[str, object]:
     return {
         "facts": facts,
         "verdict": verdict_of(facts),
-        "published": facts.run.state not in ("refused", "failed", "superseded"),
+        "published": facts.run.state not in _ENDED_EARLY or facts.due.rows_after is not None,
         "key_figures": _key_figures(facts),
         "gates": gate_rows(facts.trends, judged=facts.run.limits is not None),
         "charts": _drawn(facts),
@@ -84,30 +92,59 @@ def verdict_of(facts: RunFacts) -> Verdict:
     run, due = facts.run, facts.due
     headline, tone = _HEADLINES.get(run.state, (run.state.capitalize(), "warn"))
     still = f"Readers still see run {facts.shown}." if facts.shown else "Readers see nothing yet."
-    where = f" in version {run.figures['version']}" if run.figures.get("version") is not None else ""
-    what = f"{_count(due.scored)} of {_count(due.wanted)} users who were due have new rows{where}."
-    if run.state == "refused":
-        broken = (*_refusing(facts), *facts.run.broken, _first_line(run.figures.get("error")))
-        others = f"{len(facts.run.broken) - 1} more limits are broken, see below." if len(facts.run.broken) > 1 else ""
-        lines = (f"{_sentence(broken[0])}", *filter(None, [others]), still)
-        commands = (
-            *([f"scoreline explain USER --run {run.run_id}   # what made a list of this run"] if facts.lists else []),
-            "scoreline run --restart   # score anew, when the cause is mended",
-            f'scoreline approve {run.run_id} --reason "…"   # it is right all the same: publish it',
-        )
-        return Verdict(headline, tone, lines, commands if run.figures.get("staging") else ())
-    if run.state in ("failed", "superseded"):
-        again = f"scoreline run{'   # when the cause is mended' if run.state == 'failed' else ''}"
-        return Verdict(headline, tone, (_sentence(_first_line(run.figures.get("error"))), still), (again,))
-    if run.state == "approved":
-        who = f"{run.figures.get('approved_by') or 'Somebody'} approved it: “{run.figures.get('approval') or '…'}”"
-        spite = f"In spite of: {facts.run.broken[0]}." if facts.run.broken else ""
-        return Verdict(headline, tone, tuple(filter(None, [what, who, spite])))
+    if run.state in _ENDED_EARLY:
+        why = _sentence(_why(facts))
+        if facts.shown == run.run_id:
+            return Verdict(headline, tone, (why, "It had published before: readers see its rows."))
+        if facts.overtaken:
+            return Verdict(headline, tone, (why, f"Run {facts.shown} has been published since; nothing is to be done."))
+        others = f"{len(run.broken) - 1} more limits are broken, see below." if len(run.broken) > 1 else ""
+        return Verdict(headline, tone, tuple(filter(None, [why, others, still])), _next(facts))
     if run.state == "only_failures":
         said = f"All {_count(due.failed)} users who were due failed again, within the budget."
         return Verdict(headline, tone, (said, still))
     later = f"Readers now see run {facts.shown}." if facts.shown and facts.shown != run.run_id else ""
-    return Verdict(headline, tone, tuple(filter(None, [what, later])))
+    lines = [_what_was_made(run, due, verb="got" if later else "have")]
+    if run.state == "approved":
+        lines.append(
+            f"{run.figures.get('approved_by') or 'Somebody'} approved it: “{run.figures.get('approval') or '…'}”"
+        )
+        lines += [f"In spite of: {run.broken[0]}."] if run.broken else []
+    return Verdict(headline, tone, tuple(filter(None, [*lines, later])))
+
+
+def _why(facts: RunFacts) -> str:
+    error = _first_line(facts.run.figures.get("error"))
+    return (*_refusing(facts), *facts.run.broken, error)[0] if facts.run.state == "refused" else error
+
+
+def _next(facts: RunFacts) -> tuple[str, ...]:
+    """What one can do now about a run that published nothing."""
+    run = facts.run
+    if run.state != "refused":
+        return (f"{typed('run')}{_AGAIN[run.state]}",)
+    if not run.figures.get("staging"):
+        return ()
+    explain = f"{typed(f'explain USER --run {run.run_id}')}   # what made a list of this run"
+    approve = f"{typed(f'approve {run.run_id} --reason REASON')}   # it is right all the same: publish it"
+    again = f"{typed('run')}   # the limit was changed: what is staged is judged again"
+    staged = "lists" not in facts.missing
+    return (
+        *([explain] if facts.lists else []),
+        *([again] if staged else []),
+        f"{typed('run --restart')}   # score anew, when the cause is mended",
+        *([approve] if staged else []),
+    )
+
+
+def _what_was_made(run: Recorded, due: Due, *, verb: str) -> str:
+    where = f" in version {run.figures['version']}" if run.figures.get("version") is not None else ""
+    rows = f"{_count(due.scored)} of {_count(due.wanted)} users who were due {verb} new rows{where}."
+    if not due.left:
+        return rows
+    who = "user without a history any more was" if due.left == 1 else "users without a history any more were"
+    gone = f"{_count(due.left)} {who} removed{'' if due.wanted else where}."
+    return f"{rows} {gone}" if due.wanted else gone
 
 
 def _refusing(facts: RunFacts) -> list[str]:
@@ -144,6 +181,7 @@ def _key_figures(facts: RunFacts) -> list[tuple[str, str, str]]:
         found = [("due", _count(due.wanted + due.left), "")]
         fallback = f"{_share(due.fallback / due.scored)} fallback" if due.scored else ""
         found += [("scored", _count(due.scored), fallback), ("failed", _count(due.failed), "")]
+        found += [("removed", _count(due.left), "")] if due.left else []
     if facts.lists is not None and facts.lists.repeated is not None:
         found.append(("of a list stays", _share(facts.lists.repeated), ""))
     if run.took is not None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scoreline.errors import InputError, ScorelineError
-from scoreline.operations.log import last_of_each
+from scoreline.operations.log import last_of_each, unfinished
 from scoreline.operations.next_due import NextDue, next_due
 from scoreline.operations.report.facts import ENDED_BADLY, Recorded, Trend, recorded
 from scoreline.operations.report.gather import RUNS_SHOWN, read_runs, trends
@@ -183,10 +183,15 @@ def _publications(target: TableReader, item_id: Any, buckets: Sequence[int]) -> 
 
 
 def log_page(readers: Readers, *, page: int, kind: str | None = None, state: str | None = None) -> LogPage:
-    """What was recorded, newest first, by kind and state."""
+    """What was recorded, and what has begun and not ended, newest first, by kind and state."""
     table = readers.table("runs")
     where = {name: [value] for name, value in (("kind", kind), ("state", state)) if value}
     rows = [recorded(row) for row in records(table.rows(where=where or None))] if table.exists() else []
+    rows += [
+        Recorded(**{**row, "users": 0})
+        for row in unfinished(readers)
+        if all(row[name] in values for name, values in where.items())
+    ]
     rows.sort(key=lambda row: row.started_at, reverse=True)
     pages = max(1, -(-len(rows) // _PER_PAGE))
     page = min(max(page, 1), pages)

@@ -128,8 +128,9 @@ def test_a_refused_run_says_first_which_limit_did_it() -> None:
     assert verdict.lines == ("Overlap is 0.1, expected at least 0.5.", "Readers still see run run-1.")
     assert [line.partition("   # ")[0] for line in verdict.next] == [
         "scoreline explain USER --run run-0",
+        "scoreline run",
         "scoreline run --restart",
-        'scoreline approve run-0 --reason "…"',
+        "scoreline approve run-0 --reason REASON",
     ]
     texts = text_of(made)
     assert texts.index("Refused") < texts.index("Overlap is 0.1, expected at least 0.5.") < texts.index("The audit")
@@ -151,6 +152,61 @@ def test_the_verdict_of_a_run(changes: dict[str, Any], headline: str, line: str)
     assert (verdict.headline, verdict.lines[0]) == (headline, line)
 
 
+@pytest.mark.parametrize(
+    ("state", "again"),
+    [
+        ("failed", ("scoreline run   # when the cause is mended",)),
+        ("superseded", ("scoreline run",)),
+        ("interrupted", ("scoreline run   # what is staged is taken up",)),
+    ],
+)
+def test_what_published_nothing_says_why_what_readers_see_and_what_to_do(state: str, again: tuple[str, ...]) -> None:
+    made = facts(run=run(state=state, figures={"error": "its process is gone"}), shown="run-1")
+
+    verdict = verdict_of(made)
+    since = verdict_of(replace(made, shown="run-9", overtaken=True))
+    published = verdict_of(replace(made, shown="run-0"))
+
+    assert (verdict.headline, verdict.next) == (state.capitalize(), again)
+    assert verdict.lines == ("Its process is gone.", "Readers still see run run-1.")
+    assert since.lines == ("Its process is gone.", "Run run-9 has been published since; nothing is to be done.")
+    assert published.lines == ("Its process is gone.", "It had published before: readers see its rows.")
+    assert (since.next, published.next) == ((), ())
+
+
+def test_what_cannot_be_approved_any_more_is_not_offered() -> None:
+    refused = facts(run=run(state="refused", figures=REFUSED), shown="run-1")
+
+    since = verdict_of(replace(refused, shown="run-9", overtaken=True))
+    gone = verdict_of(replace(refused, lists=None, missing={"lists": "They are gone."}))
+
+    assert since.lines == (
+        "Overlap is 0.1, expected at least 0.5.",
+        "Run run-9 has been published since; nothing is to be done.",
+    )
+    assert since.next == ()
+    assert gone.next == ("scoreline run --restart   # score anew, when the cause is mended",)
+
+
+def test_users_who_are_removed_are_said_to_be_so() -> None:
+    alone = facts(due=Due(0, 0, 0, 0, 2))
+
+    assert verdict_of(alone).lines == ("2 users without a history any more were removed in version 2.",)
+    assert verdict_of(facts(due=Due(3, 3, 0, 0, 1))).lines == (
+        "3 of 3 users who were due have new rows in version 2. 1 user without a history any more was removed.",
+    )
+    texts = " ".join(text_of(alone))
+    assert "2 had no history left; their rows are removed." in texts
+    assert "0 due" not in texts
+
+
+def test_a_run_that_took_up_slices_has_no_rate() -> None:
+    figures = {**FIGURES, "steps": {"score": 0.001}}
+
+    assert "3,000 users/s" in text_of(facts(run=run(figures=figures)))
+    assert not [t for t in text_of(facts(run=run(figures={**figures, "resumed_slices": 2}))) if "users/s" in t]
+
+
 def test_a_run_that_ended_early_counts_nobody() -> None:
     failed = run(state="failed", figures={"error": "no such model"})
     early = text_of(facts(run=failed, due=Due(0, 0, 0, 0, 0, counted=False)))
@@ -168,6 +224,11 @@ def test_an_approved_run_says_by_whom_and_why() -> None:
     lines = verdict_of(facts(run=run(state="approved", figures=said))).lines
 
     assert lines[1:] == ("kim approved it: “it is right”", "In spite of: overlap is 0.1.")
+    assert verdict_of(facts(run=run(state="approved", figures=said), shown="run-9")).lines == (
+        "3 of 3 users who were due got new rows in version 2.",
+        *lines[1:],
+        "Readers now see run run-9.",
+    )
 
 
 def test_users_are_reconciled_to_the_last() -> None:
