@@ -124,7 +124,7 @@ def _verdict(readers: Readers, tried: Mapping[str, Mapping[str, Any]], published
 
 def _why(readers: Readers, kind: str, last: Mapping[str, Any]) -> str:
     """The limit that refused it, or the first line of its error."""
-    figures = next(one.figures for one in reversed(read_run(readers, last["run_id"])) if one.kind == kind)
+    figures = next(one.figures for one in read_run(readers, last["run_id"]) if one.kind == kind)
     for limit in figures.get("limits") or ():
         if not (limit["passed"] or limit["warns"]):
             return f": {limit['name']} is {limit['found']:g}, expected {limit['limit']}"

@@ -34,6 +34,7 @@ from scoreline.runs.past import PastRun, read_past
 from scoreline.runs.record import Record
 from scoreline.tables.lock import exclusive
 from scoreline.tables.reading import open_readers
+from scoreline.typed import typed
 
 log = logging.getLogger(__name__)
 
@@ -207,7 +208,7 @@ def _planned(context: Context, snapshot: RunSnapshot, due: Due, costs: Costs | N
 
 def _nothing_due(snapshot: RunSnapshot, plan: Plan, due: Due) -> RunReport:
     if plan.users == 0:
-        raise InputError(f"{snapshot.inputs.name} has no user in it yet. Ingest first: scoreline ingest --events FILE")
+        raise InputError(f"{snapshot.inputs.name} has no user in it yet. Ingest first: {typed('ingest --events FILE')}")
     if due.verification:
         note_verified(snapshot.target, base_version=snapshot.target_version, at=snapshot.wanted.now)
     return RunReport(

@@ -33,6 +33,7 @@ from scoreline.operations.staged import staged
 from scoreline.tables.history import published_commit
 from scoreline.tables.names import BUCKET, PUBLISHED, RECOMMENDATIONS, USER_ID
 from scoreline.tables.reading import Readers, TableReader, Where, records
+from scoreline.typed import typed
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ def read_runs(readers: Readers) -> list[Recorded]:
 
     Those whose process is gone are among them, whether or not their rows are written yet.
     """
-    table = readers.existing("runs", made_by="scoreline run")
+    table = readers.existing("runs", made_by=typed("run"))
     rows = [recorded(row) for row in records(table.rows(where={"kind": ["run", "approve"]}))]
     rows += [Recorded(**{**row, "users": 0}) for row in unfinished(readers) if row["state"] == "interrupted"]
     last: dict[str, Recorded] = {}
@@ -131,7 +132,7 @@ def find_run(readers: Readers, *, run_id: str | None = None, since: datetime | N
     if found is None and run_id and (logged := [run for run in read_log(readers).runs if run["run_id"] == run_id]):
         raise InputError(_no_page(logged[0]))
     if not runs:
-        raise InputError("No run is recorded yet that had somebody to score. Make one with: scoreline run")
+        raise InputError(f"No run is recorded yet that had somebody to score. Make one with: {typed('run')}")
     if found is None:
         listed = ", ".join(run.run_id for run in runs[-5:])
         raise InputError(f"There is no run {run_id}; the last are {listed}.")
@@ -145,7 +146,7 @@ def _no_page(logged: Mapping[str, Any]) -> str:
     run_id, kind, state = logged["run_id"], logged["kind"], logged["state"].replace("_", " ")
     article = "an" if kind[0] in "aeiou" else "a"
     what = f"Run {run_id} has no page ({state})" if kind == "run" else f"{run_id} is {article} {kind}"
-    return f"{what}; what is known of it: scoreline log {run_id}"
+    return f"{what}; what is known of it: {typed(f'log {run_id}')}"
 
 
 def trends(run: Recorded, earlier: Sequence[Recorded]) -> tuple[Trend, ...]:
