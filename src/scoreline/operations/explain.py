@@ -13,9 +13,9 @@ from scoreline.operations.explanation import Absence, Cause, ExplainedItem, Expl
 from scoreline.operations.pinned_row import PinnedRow, pinned_row
 from scoreline.operations.recompute import Listed, Worker, compared
 from scoreline.operations.show import titles_of
-from scoreline.operations.staged import as_published, unpublished
+from scoreline.operations.staged import unpublished
 from scoreline.operations.why_not import reason_of
-from scoreline.pipeline.manifest import Manifest
+from scoreline.pipeline.manifest import Manifest, as_published
 from scoreline.pipeline.published import published_table, run_of
 from scoreline.scoring.loaded_model import is_shipped
 from scoreline.sources.whole_numbers import typed_id

@@ -1,6 +1,5 @@
 """The run log as people read it: what was done, what was tried, what is being done, and how each of it ended."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -10,8 +9,9 @@ from scoreline.config.section import parse_duration
 from scoreline.errors import InputError
 from scoreline.report import Report
 from scoreline.runs.begun import begun
+from scoreline.runs.rows import logged
 from scoreline.tables.names import ENDED_WELL, KINDS, STATES
-from scoreline.tables.reading import Readers, Where, records
+from scoreline.tables.reading import Readers
 
 __all__ = ["Logged", "RunLog", "last_of_each", "read_log", "read_run", "unfinished"]
 
@@ -99,7 +99,7 @@ def read_log(
     where = {name: [value] for name, value in (("kind", kind), ("state", state)) if value is not None}
     found = [
         run
-        for run in [*(_flat(one) for one in unfinished(readers)), *_written(readers, where)]
+        for run in [*(_flat(one) for one in unfinished(readers)), *logged(readers, _LISTED, where=where)]
         if (earliest is None or run["started_at"] >= earliest)
         and all(run[name] in values for name, values in where.items())
     ]
@@ -110,17 +110,13 @@ def read_log(
 
 def read_run(readers: Readers, run_id: str) -> list[Logged]:
     """All that the run log has of a run, newest first: each attempt, its approval. Raises InputError if nothing."""
-    table = readers.table("runs")
-    rows = records(table.rows(where={"run_id": [run_id]})) if table.exists() else []
-    found = [
-        Logged(**{name: row[name] for name in _LISTED}, figures=_figures(row["figures"]))
-        for row in sorted(rows, key=lambda row: row["started_at"])
-    ]
+    rows = logged(readers, [*_LISTED, "figures"], where={"run_id": [run_id]})
+    found = [Logged(**row) for row in sorted(rows, key=lambda row: row["started_at"])]
     found += [Logged(**run) for run in unfinished(readers) if run["run_id"] == run_id]
     if not found:
         some = ", ".join(run["run_id"] for run in read_log(readers, last=_MOST).runs)
         hint = f" The newest are: {some}." if some else " It is empty."
-        raise InputError(f"No run {run_id} is in the run log {table.location}.{hint}")
+        raise InputError(f"No run {run_id} is in the run log {readers.table('runs').location}.{hint}")
     kinds = [one.kind for one in found]
     numbered = [
         replace(one, attempt=kinds[: place + 1].count(one.kind), attempts=kinds.count(one.kind))
@@ -159,16 +155,10 @@ def line(run: Mapping[str, Any]) -> str:
     ).rstrip()
 
 
-def _written(readers: Readers, where: Where) -> list[dict[str, Any]]:
-    table = readers.table("runs")
-    return records(table.rows(_LISTED, where=where)) if table.exists() else []
-
-
 def _held_off(readers: Readers) -> set[str]:
     """What another command that worked at the time has kept from beginning."""
-    table = readers.table("runs")
-    rows = records(table.rows(["run_id", "figures"], where={"state": ["failed"]})) if table.exists() else []
-    return {row["run_id"] for row in rows if "held_off" in _figures(row["figures"])}
+    rows = logged(readers, ["run_id", "figures"], where={"state": ["failed"]})
+    return {row["run_id"] for row in rows if "held_off" in row["figures"]}
 
 
 def _flat(run: Mapping[str, Any]) -> dict[str, Any]:
@@ -213,14 +203,6 @@ def _moment(since: str | datetime | timedelta, now: datetime) -> datetime:
     moment = now - found if isinstance(found, timedelta) else found
     assert isinstance(moment, datetime)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _figures(text: str | None) -> dict[str, Any]:
-    try:
-        found = json.loads(text or "{}")
-    except ValueError:  # somebody else's row
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _gate(gate: Mapping[str, Any]) -> str:

@@ -1,14 +1,14 @@
 """When users become due next, by the tables' logs, the run log and the settings; no row is read."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from scoreline.runs.freshness import Freshness
+from scoreline.runs.rows import logged
 from scoreline.tables.commit_note import Publication
 from scoreline.tables.history import NON_DATA_OPERATIONS, Commit, published_commit
-from scoreline.tables.reading import Readers, TableReader, records
+from scoreline.tables.reading import Readers, TableReader
 
 __all__ = ["NextDue", "next_due"]
 
@@ -71,11 +71,7 @@ def _changed(commits: Sequence[Commit]) -> Commit | None:
 
 def _promoted(readers: Readers) -> str | None:
     """The model that the run log has promoted last."""
-    table = readers.table("runs")
-    if not table.exists():
-        return None
-    rows = records(
-        table.rows(["kind", "model", "started_at", "figures"], where={"kind": ["train", "promote"], "state": ["done"]})
-    )
-    moved = [row for row in rows if row["kind"] == "promote" or json.loads(row["figures"] or "{}").get("promoted")]
+    where = {"kind": ["train", "promote"], "state": ["done"]}
+    rows = logged(readers, ["kind", "model", "started_at", "figures"], where=where)
+    moved = [row for row in rows if row["kind"] == "promote" or row["figures"].get("promoted")]
     return max(moved, key=lambda row: row["started_at"])["model"] if moved else None

@@ -3,10 +3,10 @@
 from scoreline.errors import InputError
 from scoreline.operations.report.facts import recorded
 from scoreline.pipeline.manifest import Manifest, read_manifest
-from scoreline.tables.commit_note import Publication, Staged
+from scoreline.tables.commit_note import Staged
 from scoreline.tables.reading import Readers, TableReader, records
 
-__all__ = ["as_published", "staged", "unpublished"]
+__all__ = ["staged", "unpublished"]
 
 
 def staged(readers: Readers, name: object) -> tuple[TableReader, Manifest] | None:
@@ -34,21 +34,4 @@ def unpublished(readers: Readers, run_id: str) -> tuple[TableReader, Manifest] |
     raise InputError(
         f"Run {run_id} has published nothing ({last.state.replace('_', ' ')}), and has no staged rows: these stay for "
         "a day, or until a run is published. Without --run it is what readers see that is explained."
-    )
-
-
-def as_published(manifest: Manifest, pipeline: str) -> Publication:
-    """The note of the commit that would publish the run."""
-    lineage = manifest.lineage
-    return Publication(
-        pipeline=pipeline,
-        run_id=manifest.run_id,
-        sequence=manifest.sequence,
-        base_version=lineage.target_version,
-        model=lineage.model,
-        model_version=lineage.model_version,
-        input=lineage.input,
-        input_version=lineage.input_version,
-        rules_hash=lineage.rules_hash,
-        users=manifest.to_score,
     )

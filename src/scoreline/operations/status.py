@@ -1,6 +1,5 @@
 """The state of a pipeline as its tables tell it: versions, what is published and how fresh, what was done and tried."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,9 +11,10 @@ from scoreline.operations.next_due import NextDue, next_due
 from scoreline.pipeline.published import target_of
 from scoreline.report import Report
 from scoreline.runs.freshness import Freshness, measure
+from scoreline.runs.rows import logged
 from scoreline.tables.history import Commit, origin, published_commit
 from scoreline.tables.names import RECOMMENDATIONS, TABLES
-from scoreline.tables.reading import Readers, TableReader, records
+from scoreline.tables.reading import Readers, TableReader
 from scoreline.typed import typed
 
 _ENDED = {
@@ -133,14 +133,10 @@ def _why(readers: Readers, kind: str, last: Mapping[str, Any]) -> str:
 
 def _is_behind(readers: Readers, commits: Sequence[Commit]) -> bool:
     """Whether the last export sent other rows than readers of the table see now."""
-    table = readers.table("runs")
-    if not table.exists():
-        return True
-    rows = records(table.rows(["started_at", "figures"], where={"kind": ["export"], "state": ["done"]}))
+    rows = logged(readers, ["started_at", "figures"], where={"kind": ["export"], "state": ["done"]})
     if not rows:
         return True
-    read = json.loads(max(rows, key=lambda row: row["started_at"])["figures"] or "{}").get("read", {})
-    sent = read.get(RECOMMENDATIONS)
+    sent = max(rows, key=lambda row: row["started_at"])["figures"].get("read", {}).get(RECOMMENDATIONS)
     return sent is None or origin(commits, sent) is not origin(commits, commits[0].version)
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, get_args
 
+from scoreline.tables.commit_note import Publication
+
 Reason = Literal["left", "new", "doubled", "other_model", "other_rules", "changed", "too_old", "asked"]
 REASONS: tuple[Reason, ...] = get_args(Reason)
 MEANING: Mapping[Reason, str] = {
@@ -91,3 +93,20 @@ def read_manifest(said: Mapping[str, Any] | None) -> Manifest | None:
         return Manifest(**{**fields, "slices": slices, "lineage": Lineage(**fields["lineage"])})
     except (KeyError, TypeError):
         return None
+
+
+def as_published(manifest: Manifest, pipeline: str, **more: Any) -> Publication:
+    """The note of the commit that publishes the run, or would; `more` fields, which its manifest does not know."""
+    lineage = manifest.lineage
+    return Publication(
+        pipeline=pipeline,
+        run_id=manifest.run_id,
+        sequence=manifest.sequence,
+        base_version=lineage.target_version,
+        model=lineage.model,
+        model_version=lineage.model_version,
+        input=lineage.input,
+        input_version=lineage.input_version,
+        rules_hash=lineage.rules_hash,
+        **{"users": manifest.to_score, **more},
+    )

@@ -22,7 +22,7 @@ from scoreline.pipeline.audit import AuditMetrics, Gate, evaluate_gates
 from scoreline.pipeline.audit_sample import audit_metrics
 from scoreline.pipeline.changes import ForNextRun
 from scoreline.pipeline.fence import overtaken, replace_all, replace_some, superseded
-from scoreline.pipeline.manifest import Lineage, Manifest
+from scoreline.pipeline.manifest import Lineage, Manifest, as_published
 from scoreline.pipeline.reasons import why_failed
 from scoreline.pipeline.staging import Staging, discard
 from scoreline.registry.run_log import log_run
@@ -186,17 +186,10 @@ def publication(
     broken: tuple[Gate, ...] = (),
 ) -> Publication:
     """The note of the commit that publishes a run; what nobody vouches for the next run finds out itself."""
-    lineage, known = manifest.lineage, told or ForNextRun()
-    return Publication(
-        pipeline=pipeline,
-        run_id=manifest.run_id,
-        sequence=manifest.sequence,
-        base_version=lineage.target_version,
-        model=lineage.model,
-        model_version=lineage.model_version,
-        input=lineage.input,
-        input_version=lineage.input_version,
-        rules_hash=lineage.rules_hash,
+    known = told or ForNextRun()
+    return as_published(
+        manifest,
+        pipeline,
         users=metrics.scored,
         complete=known.complete and not metrics.failed,
         input_at=known.input_at,

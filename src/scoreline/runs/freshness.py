@@ -4,17 +4,17 @@ A row is as old as the last moment at which it is known to have been right: when
 found that nobody was due. So a user without news grows no older while runs look; if they stop, everybody does.
 """
 
-import json
 import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from scoreline.runs.rows import logged
 from scoreline.tables.commit_note import Publication, Verified
 from scoreline.tables.history import Commit, published_commit
 from scoreline.tables.names import SCORED_AT
-from scoreline.tables.reading import Readers, TableReader, records
+from scoreline.tables.reading import Readers, TableReader
 
 __all__ = ["Freshness", "measure"]
 
@@ -140,18 +140,12 @@ def _known(readers: Readers, commits: Sequence[Commit], newest: datetime | None)
 
 def _looked(readers: Readers, changed: Commit) -> list[tuple[datetime | None, int]]:
     """Runs for everyone that left the rows of `changed` as they are, or made them: when they began, and who failed."""
-    table = readers.table("runs")
-    if not table.exists():
-        return []
     made = changed.published.run_id if changed.published else None
     states = ["nothing_due", "only_failures", "published"]
-    rows = table.rows(
-        ["run_id", "state", "started_at", "finished_at", "figures"], where={"kind": ["run"], "state": states}
-    )
-    said = [(row, json.loads(row["figures"] or "{}")) for row in records(rows)]
+    columns = ["run_id", "state", "started_at", "finished_at", "figures"]
     return [
         (row["started_at"], int(figures.get("failed") or 0))
-        for row, figures in said
-        if figures.get("fraction") == 1 and figures.get("selection") is None
+        for row in logged(readers, columns, where={"kind": ["run"], "state": states})
+        if (figures := row["figures"]).get("fraction") == 1 and figures.get("selection") is None
         if (row["run_id"] == made if row["state"] == "published" else row["finished_at"] > changed.at)
     ]

@@ -1,14 +1,14 @@
 """What the run log says of this installation's own runs: for whom they were, what they cost, whom they left."""
 
-import json
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from scoreline.runs.rows import logged
 from scoreline.runs.usage import processors
-from scoreline.tables.reading import Readers, records
+from scoreline.tables.reading import Readers
 
 __all__ = ["COSTS", "PastRun", "read_past"]
 
@@ -35,21 +35,18 @@ class PastRun:
 
 def read_past(readers: Readers, *, engine: str) -> list[PastRun]:
     """The newest runs of this engine, on this host or one with as many processors; oldest first."""
-    table = readers.table("runs")
-    if not table.exists():
-        return []
     where = {"kind": ["run"], "state": list(_STATES)}
-    rows = records(table.rows(["state", "started_at", "figures"], where=where))
+    rows = logged(readers, ["state", "started_at", "figures"], where=where)
     newest = sorted(rows, key=lambda row: row["started_at"])[-_LOOKED_AT:]
-    said = [(row, _figures(row["figures"])) for row in newest]
-    return [_past(row, figures) for row, figures in said if figures.get("engine") == engine and _is_here(figures)]
+    return [_past(row) for row in newest if row["figures"].get("engine") == engine and _is_here(row["figures"])]
 
 
 def _is_here(figures: Mapping[str, Any]) -> bool:
     return figures.get("host") == socket.gethostname() or figures.get("processors") == processors()
 
 
-def _past(row: Mapping[str, Any], figures: Mapping[str, Any]) -> PastRun:
+def _past(row: Mapping[str, Any]) -> PastRun:
+    figures = row["figures"]
     whole = row["state"] == "published" and not figures.get("resumed_slices")
     return PastRun(
         started_at=row["started_at"],
@@ -58,11 +55,3 @@ def _past(row: Mapping[str, Any], figures: Mapping[str, Any]) -> PastRun:
         costs={name: figures[name] for name in COSTS if figures.get(name)} if whole else {},
         selected=figures.get("selection") is not None,
     )
-
-
-def _figures(text: str | None) -> dict[str, Any]:
-    try:
-        found = json.loads(text or "{}")
-    except ValueError:  # somebody else's row
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -12,7 +12,7 @@ from scoreline.errors import AuditRefused, RunInProgress, ScorelineError, Supers
 from scoreline.redaction import redacted
 from scoreline.tables.names import Kind, State
 
-__all__ = ["Record"]
+__all__ = ["Record", "figures_of"]
 
 _ENDS: Mapping[type[ScorelineError], State] = {AuditRefused: "refused", Superseded: "superseded"}
 
@@ -87,3 +87,12 @@ class Record:
         """The facts as JSON, without a secret in it."""
         said = {"steps": self.laps, "seconds": self.seconds, **self.facts}
         return redacted(json.dumps({k: v for k, v in said.items() if v not in (None, {})}, default=str))
+
+
+def figures_of(text: str | None) -> dict[str, Any]:
+    """What a row says in `figures`; nothing where that is no JSON object."""
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:  # somebody else's row
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -59,12 +59,10 @@ def last_state(settings: Settings, record: Record, spark: "SparkSession | None")
     """How the command of this kind before a good one ended; None for the first, and where nobody wants to know."""
     if settings.notify is None or "recovered" not in settings.notify.on or record.state in _BAD:
         return None
-    from scoreline.tables.reading import open_readers, records
+    from scoreline.runs.rows import logged
+    from scoreline.tables.reading import open_readers
 
-    table = open_readers(settings, spark).table("runs")
-    if not table.exists():
-        return None
-    before = records(table.rows(["state", "started_at"], where={"kind": [record.kind]}))
+    before = logged(open_readers(settings, spark), ["state", "started_at"], where={"kind": [record.kind]})
     return max(before, key=lambda row: row["started_at"])["state"] if before else None
 
 

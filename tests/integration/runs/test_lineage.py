@@ -5,11 +5,8 @@ import logging
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -72,34 +69,6 @@ def told(event: dict[str, Any]) -> tuple[str, str, dict[str, Any], dict[str, Any
         for side in ("inputs", "outputs")
     )
     return event["job"]["name"], event["eventType"], read, written
-
-
-@pytest.fixture
-def collector() -> Iterator[tuple[str, list[Any], dict[str, int]]]:
-    """Its address, the requests that it had, and how it answers: `status`; 0 is never."""
-    asked: list[Any] = []
-    says = {"status": 201}
-    over = threading.Event()
-
-    class Server(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            asked.append((self.path, self.headers["Authorization"], body))
-            if not says["status"]:
-                over.wait()
-                return
-            self.send_response(says["status"])
-            self.send_header("content-length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}", asked, says
-        over.set()
-        server.shutdown()
 
 
 def telling(root: Path, **to: str) -> Settings:
@@ -168,13 +137,14 @@ def test_a_person_who_stops_it_aborts_it(tmp_path: Path) -> None:
     assert [told(event)[1] for event in events(file)] == ["START", "ABORT"]
 
 
-def test_a_collector_is_sent_the_events_with_the_key(collector: Any, tmp_path: Path) -> None:
-    address, asked, _ = collector
-    made = telling(tmp_path, url=f"{address}/behind/", api_key="k3y", namespace="films")
+def test_a_collector_is_sent_the_events_with_the_key(answering: Any, tmp_path: Path) -> None:
+    address, asked, _ = answering
+    made = telling(tmp_path, url=f"http://{address}/behind/", api_key="k3y", namespace="films")
     with kept(made, "export", now=NOW) as record:
         record.read("recommendations", 7)
-    (first, _, _), (path, key, event) = asked
-    assert (first, path, key) == ("/behind/api/v1/lineage", "/behind/api/v1/lineage", "Bearer k3y")
+    (first, _, _), (path, headers, body) = asked
+    event = json.loads(body)
+    assert (first, path, headers["Authorization"]) == ("/behind/api/v1/lineage", "/behind/api/v1/lineage", "Bearer k3y")
     require_valid(event)
     assert event["job"]["namespace"] == "films"
     assert told(event)[2] == {f"file {tmp_path}/recommendations": "7"}
@@ -183,16 +153,16 @@ def test_a_collector_is_sent_the_events_with_the_key(collector: Any, tmp_path: P
 @pytest.mark.parametrize("status", [500, 401, 0, None])
 def test_a_collector_that_takes_nothing_costs_a_warning(
     status: int | None,
-    collector: Any,
+    answering: Any,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One that fails, refuses, hangs, or is not there; and no secret stands in it."""
-    address, asked, says = collector
+    address, asked, says = answering
     monkeypatch.setattr(lineage, "_PATIENCE", 0.3)
     says["status"] = status
-    made = telling(tmp_path, url="http://127.0.0.1:1" if status is None else address, api_key="k3yxyzzy")
+    made = telling(tmp_path, url="http://127.0.0.1:1" if status is None else f"http://{address}", api_key="k3yxyzzy")
     began = time.monotonic()
     with caplog.at_level(logging.WARNING), kept(made, "vacuum", now=NOW):
         pass

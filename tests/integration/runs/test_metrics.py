@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -16,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -106,33 +104,6 @@ def left(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[dict[str, str]
         return {key: value for key, value in found.items() if not key[0].startswith("push_")}
 
     return {"pushgateway": address}, read
-
-
-@pytest.fixture
-def answering() -> Iterator[tuple[str, list[Any], dict[str, int]]]:
-    """host:port of a server, the requests that it had, and how it answers: `status`; 0 is never."""
-    asked: list[Any] = []
-    says = {"status": 200}
-    over = threading.Event()
-
-    class Server(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"])).decode()
-            asked.append((self.path, dict(self.headers), body))
-            if not says["status"]:
-                over.wait()
-                return
-            self.send_response(says["status"])
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"127.0.0.1:{server.server_address[1]}", asked, says
-        over.set()
-        server.shutdown()
 
 
 def leaving(root: Path, to: dict[str, str], name: str = "test") -> Settings:

@@ -1,10 +1,11 @@
 """What a run's page says, as values: read by `gather`, written by `run_page`. Decides, does no I/O."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
+
+from scoreline.runs.record import figures_of
 
 ENDED_BADLY = ("refused", "failed", "interrupted")
 Unit = Literal["share", "count", "number"]
@@ -129,10 +130,6 @@ class Recorded:
 
 def recorded(row: Mapping[str, Any]) -> Recorded:
     """A row of `runs`; what its figures are no JSON object of counts as not written."""
-    try:
-        figures = json.loads(row.get("figures") or "{}")
-    except ValueError:
-        figures = {}
     return Recorded(
         run_id=row["run_id"],
         kind=row.get("kind") or "",
@@ -141,7 +138,7 @@ def recorded(row: Mapping[str, Any]) -> Recorded:
         finished_at=row.get("finished_at"),
         model=row.get("model"),
         users=row.get("users") or 0,
-        figures=figures if isinstance(figures, dict) else {},
+        figures=figures_of(row.get("figures")),
     )
 
 
