@@ -56,13 +56,17 @@ class NotifyReport(Report):
 
 
 def last_state(settings: Settings, record: Record, spark: "SparkSession | None") -> str | None:
-    """How the command of this kind before a good one ended; None for the first, and where nobody wants to know."""
+    """How the command of this kind before a good one ended, but for those that another held off.
+
+    None for the first, and where nobody wants to know.
+    """
     if settings.notify is None or "recovered" not in settings.notify.on or record.state in _BAD:
         return None
     from scoreline.runs.rows import logged
     from scoreline.tables.reading import open_readers
 
-    before = logged(open_readers(settings, spark), ["state", "started_at"], where={"kind": [record.kind]})
+    rows = logged(open_readers(settings, spark), ["state", "started_at", "figures"], where={"kind": [record.kind]})
+    before = [row for row in rows if "held_off" not in row["figures"]]
     return max(before, key=lambda row: row["started_at"])["state"] if before else None
 
 

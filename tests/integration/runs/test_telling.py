@@ -18,7 +18,7 @@ from scoreline import Pipeline
 from scoreline.cli.main import entry
 from scoreline.config.loading import load_settings
 from scoreline.config.settings import Settings
-from scoreline.errors import AuditRefused, ConfigurationError, InputError, RunFailed, ScorelineError
+from scoreline.errors import AuditRefused, ConfigurationError, InputError, RunFailed, RunInProgress, ScorelineError
 from scoreline.redaction import redacted
 from scoreline.runs.keeping import kept
 from scoreline.runs.telling import tell_stale
@@ -88,6 +88,15 @@ def test_each_end_that_is_asked_for_is_told_once(heard: Any, tmp_path: Path) -> 
         f"then scoreline approve {runs[1]} --reason REASON, or mend it and scoreline run",
         f"no such file\n\nNext: scoreline log {runs[2]}, then mend it, then ingest once more",
     ]
+
+
+def test_what_another_command_held_off_is_nothing_to_recover_from(heard: Any, tmp_path: Path) -> None:
+    address, messages = heard
+    made = telling(tmp_path, address, on=["recovered"])
+    ended(made, state="published")
+    ended(made, RunInProgress("another run works"))
+    ended(made, state="published")
+    assert messages == []
 
 
 def test_the_commands_to_type_name_the_configuration_that_came_by_option(heard: Any, tmp_path: Path) -> None:
