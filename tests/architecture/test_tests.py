@@ -110,3 +110,11 @@ def test_every_test_module_of_its_own_is_about_a_module() -> None:
         if f"scoreline.{path.relative_to(TESTS / 'unit').parts[0]}" not in path.read_text(encoding="utf-8")
     ]
     assert strays == []
+
+
+def test_no_two_test_modules_have_one_name() -> None:
+    # pytest takes a module in a folder that is no package for the first one of its name, and stops
+    modules = [str(p.with_suffix("").relative_to(TESTS)) for p in TESTS.rglob("*.py")]
+    folders = {m.rpartition("/")[0] for m in modules if m.endswith("__init__")}
+    names = [m.rpartition("/")[2] for m in modules if m.rpartition("/")[0] not in folders]
+    assert {n for n in names if names.count(n) > 1} <= {"conftest"}
