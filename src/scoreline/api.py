@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from scoreline.tables.names import Kind
     from scoreline.tables.reading import Readers
     from scoreline.training.train import TrainReport
+    from scoreline.watch.schedule import NextStarts
 
 __all__ = ["Pipeline"]
 
@@ -640,6 +641,39 @@ class Pipeline:
         from scoreline.operations.repair import repair_histories
 
         return repair_histories(self._context("repair"))
+
+    def watch(self, *, once: bool = False, told: Callable[[str], None] = print) -> int:
+        """Start steps by themselves, as `watch` in the configuration says, until the process is told to stop.
+
+        Args:
+            once: do what is due now and come back.
+            told: is given a line for each event.
+
+        Returns:
+            0, or with `once` the exit code of the worst that happened.
+
+        Raises:
+            ConfigurationError: there is no `watch`, or a time in it is none.
+            RunInProgress: another process watches these tables from here.
+
+        Examples:
+            >>> films.watch(once=True)  # doctest: +SKIP
+            0
+        """
+        from scoreline.watch.watching import watch
+
+        return watch(self.settings, once=once, told=told)
+
+    def next_starts(self) -> "NextStarts":
+        """What `watch` would start next: ten starts by the clock, and what else it waits for; nothing is started.
+
+        Examples:
+            >>> films.next_starts().starts[0].trigger  # doctest: +SKIP
+            'nightly'
+        """
+        from scoreline.watch.watching import planned
+
+        return planned(self.settings)
 
     def table(self, name: str) -> "DataFrame":
         """A table of the pipeline as Spark reads it; docs/tables.md has the columns.

@@ -19,7 +19,15 @@ ADDED = "scoreline.commands"
 # every command, in the order in which a day needs them
 DAY: dict[str, tuple[click.Command, ...]] = {
     "Begin": (beginning.demo, beginning.init, beginning.doctor),
-    "By night": (nightly.ingest, nightly.train, nightly.promote, nightly.plan, nightly.run, nightly.export),
+    "By night": (
+        nightly.ingest,
+        nightly.train,
+        nightly.promote,
+        nightly.plan,
+        nightly.run,
+        nightly.export,
+        nightly.watch,
+    ),
     "In the morning": (
         morning.status,
         morning.log,

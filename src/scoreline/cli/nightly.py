@@ -1,6 +1,7 @@
 """The commands of a night: events in, a model, lists out."""
 
 import html
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -253,3 +254,16 @@ def _write_page(pipeline: Pipeline, place: Path, *, since: datetime) -> str:
 def export(pipeline: Pipeline, as_json: bool, quiet: bool) -> None:
     """Send what changed since the last export to the application's database, in one transaction."""
     print_report(pipeline.export(), as_json=as_json)
+
+
+@click.command()
+@pipeline_options
+@click.option("--once", is_flag=True, help="Do what is due now and come back: for cron, and to try it.")
+@click.option("--dry-run", is_flag=True, help="Print the next ten starts and what else is waited for; start nothing.")
+def watch(pipeline: Pipeline, as_json: bool, quiet: bool, once: bool, dry_run: bool) -> None:
+    """Start steps by themselves, at a time, on new data or a signal, in a process that stays warm."""
+    if dry_run:
+        print_report(pipeline.next_starts(), as_json=as_json)
+        return
+    if (code := pipeline.watch(once=once, told=click.echo)) != 0:
+        sys.exit(code)

@@ -14,11 +14,13 @@ from scoreline.config.monitoring import LineageSettings, MetricsSettings
 from scoreline.config.scoring import AuditSettings, ScoringSettings
 from scoreline.config.section import Duration, Fraction, Section
 from scoreline.config.sources import EventsSettings, InputSettings, ItemsSettings, KeysSettings
+from scoreline.config.watch import WatchSettings
 
 __all__ = [
     "AuditSettings", "EventsSettings", "ExportSettings", "FreshnessSettings", "HistoriesSettings", "InputSettings",
     "ItemsSettings", "KeysSettings", "LineageSettings", "MetricsSettings", "MlflowSettings", "ModelSettings",
     "NotifySettings", "Occasion", "ScoringSettings", "Settings", "TablesSettings",
+    "WatchSettings",
 ]  # fmt: skip
 
 Occasion = Literal["refused", "failed", "stale", "recovered", "published"]
@@ -116,6 +118,7 @@ class Settings(Section):
     metrics: MetricsSettings | None = None
     lineage: LineageSettings | None = None
     export: ExportSettings | None = None
+    watch: WatchSettings | None = None
     spark: dict[str, str | int | float | bool] = Field(
         default={}, description="spark.* settings, passed on as they are"
     )

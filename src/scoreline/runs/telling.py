@@ -2,7 +2,9 @@
 
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +20,7 @@ from scoreline.typed import typed
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-__all__ = ["NotifyReport", "Told", "last_state", "send", "tell_end", "tell_stale", "try_addresses"]
+__all__ = ["NotifyReport", "Told", "last_state", "send", "tell_end", "tell_stale", "tried_again", "try_addresses"]
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +30,19 @@ _TYPES: Mapping[Occasion, str] = {
 }  # fmt: skip
 _BAD = ("refused", "failed", "interrupted")
 _STALE = "told-stale"  # a file in the pipeline's home, from the message that it is stale to the one that it is not
+
+
+_again = ContextVar("tried_again", default=False)
+
+
+@contextmanager
+def tried_again(is_it: bool) -> Iterator[None]:
+    """Inside, nobody is told of what failed if it will be tried again."""
+    token = _again.set(is_it)
+    try:
+        yield
+    finally:
+        _again.reset(token)
 
 
 @dataclass(frozen=True)
@@ -143,7 +158,7 @@ def _occasion(record: Record, before: str | None) -> Occasion | None:
     if record.state == "refused":
         return "refused"
     if record.state in _BAD:
-        return "failed"
+        return None if _again.get() else "failed"
     if before in _BAD:
         return "recovered"
     return "published" if record.state in ("published", "approved") else None

@@ -8,11 +8,11 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
-from ipaddress import ip_address
 from urllib.parse import parse_qs
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from scoreline.config.watch import is_loopback
 from scoreline.errors import ConfigurationError, InputError
 
 TOKEN = "SCORELINE_UI_TOKEN"  # the variable's name
@@ -53,7 +53,7 @@ class Guard:
                 message = {**message, "headers": [*message["headers"], *ours]}
             await send(message)
 
-        if self.token is None and not _is_local(scope):
+        if self.token is None and not is_own_name(scope):
             await _answer(with_headers, 400, "This machine is asked by another name: open it as localhost.")
         elif self.token is None or self._is_known(scope):
             await self.application(scope, receive, with_headers)
@@ -78,7 +78,8 @@ class Guard:
         return hmac.compare_digest(said.encode(), str(self.token).encode())
 
 
-def _is_local(scope: Scope) -> bool:
+def is_own_name(scope: Scope) -> bool:
+    """Whether a request asks this machine by a name that it has for itself."""
     said = [_PORT.sub("", value.decode("latin-1")) for name, value in scope["headers"] if name == b"host"]
     return len(said) == 1 and said[0] in _LOCAL
 
@@ -103,17 +104,6 @@ def token_for(host: str, environ: Mapping[str, str]) -> str | None:
     if given is None and is_loopback(host):
         return None
     return given or secrets.token_hex(24)
-
-
-def is_loopback(host: str) -> bool:
-    """
-    >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("localhost"), is_loopback("0.0.0.0")
-    (True, True, True, False)
-    """
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def serve(application: ASGIApp, *, host: str, port: int, told: Callable[[str], None]) -> None:

@@ -1,0 +1,242 @@
+"""Where applications ask for runs: `/signals`, `/webhooks`, `/healthz` and `/metrics`.
+
+Who asks is told 202 when what is asked for is on disk, and never before.
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from scoreline.config.settings import Settings
+from scoreline.config.sources import KeyType
+from scoreline.config.watch import HttpSettings, TriggerSettings
+from scoreline.errors import ConfigurationError, InputError
+from scoreline.operations.ui.server import is_own_name
+from scoreline.sources.whole_numbers import typed_id
+from scoreline.watch.journal import Ask, Journal, Start
+from scoreline.watch.supervisor import Supervisor
+
+__all__ = ["application", "serving"]
+
+_LARGEST = 1 << 20  # bytes of a body
+_DEAD = 60.0  # seconds without a beat of who does the work
+_OLDEST = 300  # seconds that a signed delivery may have been on its way
+_FIELDS = ("users", "everyone")
+
+
+class _Refused(Exception):
+    """A request that is answered by its status and a sentence."""
+
+    def __init__(self, status: int, said: str) -> None:
+        super().__init__(said)
+        self.status, self.said = status, said
+
+
+def application(
+    settings: Settings, http: HttpSettings, journal: Journal, supervisor: Supervisor, wake: Callable[[], None]
+) -> Starlette:
+    """The routes. wake: is called when something has been accepted."""
+    clock, kind = supervisor.clock, settings.keys.user_id
+
+    def asked_for(request: Request, by: Literal["signal", "webhook"]) -> TriggerSettings:
+        found = supervisor.triggers.get(request.path_params["name"])
+        if found is None or found.kind != by:
+            names = ", ".join(one.name for one in supervisor.triggers.values() if one.kind == by) or "none"
+            raise _Refused(404, f"there is no {by} of this name; there is {names}")
+        return found
+
+    async def accepted(trigger: TriggerSettings, ask: Ask, key: str | None) -> Response:
+        now = clock()
+        due = now + trigger.debounce.total_seconds()
+        start = await run_in_threadpool(journal.accept, trigger.name, ask, now=now, due_at=due, key=key)
+        if start is None:
+            raise _Refused(422, "this Idempotency-Key came before, with another request")
+        wake()
+        return JSONResponse(_shown(start), 202, headers={"location": f"/signals/{start.id}"})
+
+    async def signal(request: Request) -> Response:
+        trigger = asked_for(request, "signal")
+        return await accepted(trigger, _asked(await _body(request), kind), request.headers.get("idempotency-key"))
+
+    async def webhook(request: Request) -> Response:
+        trigger = asked_for(request, "webhook")
+        body = await _body(request)
+        delivery = request.headers.get("x-mlflow-delivery-id", "")
+        secret = trigger.webhook.get_secret_value() if trigger.webhook else ""
+        _require_signed(request, body, secret, now=clock())
+        return await accepted(trigger, Ask(), delivery)
+
+    async def state(request: Request) -> Response:
+        start = await run_in_threadpool(journal.get, request.path_params["id"])
+        if start is None:
+            raise _Refused(404, "there is no signal of this id; those that ended are kept for a week")
+        return JSONResponse(_shown(start))
+
+    async def health(_: Request) -> Response:
+        seen, silent = supervisor.seen, clock() - supervisor.seen.beat_at
+        said = {
+            "state": "well" if silent < _DEAD else "stuck",
+            "running": seen.running,
+            "waiting": await run_in_threadpool(journal.waiting),
+            "ended": {f"{name} {how}": count for (name, how), count in seen.chains.items()},
+        }
+        return JSONResponse(said, 200 if silent < _DEAD else 503)
+
+    async def metrics(_: Request) -> Response:
+        return PlainTextResponse(_metrics(settings.name, await run_in_threadpool(journal.waiting), supervisor))
+
+    def guarded(answer: Callable[[Request], Awaitable[Response]], *, is_open: bool = False) -> Any:
+        async def answered(request: Request) -> Response:
+            try:
+                if not is_open:
+                    _require_known(request, http)
+                return await answer(request)
+            except _Refused as refused:
+                headers = {"www-authenticate": "Bearer"} if refused.status == 401 else None
+                return JSONResponse({"error": refused.said}, refused.status, headers=headers)
+
+        return answered
+
+    return Starlette(
+        routes=[
+            Route("/signals/{name}", guarded(signal), methods=["POST"]),
+            Route("/signals/{id}", guarded(state), methods=["GET"]),
+            Route("/webhooks/{name}", guarded(webhook, is_open=True), methods=["POST"]),  # signed
+            Route("/healthz", guarded(health, is_open=True), methods=["GET"]),
+            Route("/metrics", guarded(metrics), methods=["GET"]),
+        ]
+    )
+
+
+def _require_known(request: Request, http: HttpSettings) -> None:
+    if http.token is None:
+        if not is_own_name(request.scope):  # a page from elsewhere, that a browser was led to
+            raise _Refused(400, "this machine is asked by another name: ask localhost")
+        return
+    said = request.headers.get("authorization", "")
+    if not hmac.compare_digest(said.encode(), f"Bearer {http.token.get_secret_value()}".encode()):
+        raise _Refused(401, "expected the header Authorization: Bearer TOKEN, with watch.http.token")
+
+
+async def _body(request: Request) -> bytes:
+    found = b""
+    async for part in request.stream():
+        found += part
+        if len(found) > _LARGEST:
+            raise _Refused(413, f"a body has at most {_LARGEST:,} bytes; send several signals")
+    return found
+
+
+def _asked(body: bytes, kind: KeyType) -> Ask:
+    """What a body asks for; raises _Refused with what is wrong about it."""
+    try:
+        said = json.loads(body) if body.strip() else {}
+    except (ValueError, RecursionError):
+        raise _Refused(422, 'the body is no JSON; expected {"users": [42, 43]}, or none') from None
+    if not isinstance(said, dict) or set(said) - set(_FIELDS):
+        raise _Refused(422, f'expected an object with {" and ".join(_FIELDS)} at most, such as {{"users": [42, 43]}}')
+    users, everyone = said.get("users"), said.get("everyone", False)
+    if not isinstance(everyone, bool):
+        raise _Refused(422, "everyone is true or false")
+    if users is None:
+        return Ask(None, everyone)
+    if not isinstance(users, list) or not users:
+        raise _Refused(422, "users is a list of at least one id; leave it out for all users")
+    return Ask(tuple(_id(user, kind) for user in users), everyone)
+
+
+def _id(said: object, kind: KeyType) -> int | str:
+    if isinstance(said, bool) or not isinstance(said, int | str):
+        raise _Refused(422, f"an id is a number or a text, found {json.dumps(said)[:40]}")
+    try:
+        return typed_id(str(said), kind, "user")  # type: ignore[no-any-return]
+    except InputError as error:
+        raise _Refused(422, str(error)) from None
+
+
+def _require_signed(request: Request, body: bytes, secret: str, *, now: float) -> None:
+    """As MLflow signs what its webhooks send: https://mlflow.org/docs/latest/ml/webhooks/"""
+    delivery, moment = (request.headers.get(f"x-mlflow-{name}", "") for name in ("delivery-id", "timestamp"))
+    signed = hmac.new(secret.encode(), f"{delivery}.{moment}.".encode() + body, hashlib.sha256).digest()
+    expected = f"v1,{base64.b64encode(signed).decode()}"
+    if not hmac.compare_digest(request.headers.get("x-mlflow-signature", "").encode(), expected.encode()):
+        raise _Refused(401, "the signature is not that of this webhook's secret")
+    if not moment.isdigit() or abs(now - int(moment)) > _OLDEST:
+        raise _Refused(401, f"the delivery is more than {_OLDEST} seconds old, or of the future")
+
+
+def _shown(start: Start) -> dict[str, object]:
+    moments = {"accepted_at": start.accepted_at, "ended_at": start.ended_at}
+    said = {
+        name: at and datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds") for name, at in moments.items()
+    }
+    return {
+        "id": start.id,
+        "signal": start.trigger,
+        "state": start.state,
+        "attempts": start.attempts,
+        **said,
+        **start.outcome,
+    }
+
+
+def _metrics(pipeline: str, waiting: dict[str, int], supervisor: Supervisor) -> str:
+    try:
+        from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+    except ImportError:
+        raise _Refused(501, "metrics need the package prometheus-client: pip install 'scoreline[watch]'") from None
+    registry, seen = CollectorRegistry(), supervisor.seen
+    labels = ["pipeline", "trigger"]
+    ended = Counter("scoreline_watch_chains", "Chains of steps that ended.", [*labels, "state"], registry=registry)
+    for (trigger, state), count in seen.chains.items():
+        ended.labels(pipeline, trigger, state).inc(count)
+    last = Gauge("scoreline_watch_last_end_timestamp_seconds", "When a chain ended.", labels, registry=registry)
+    for trigger, at in seen.ended_at.items():
+        last.labels(pipeline, trigger).set(at)
+    queued = Gauge("scoreline_watch_waiting", "Starts that are queued or running.", labels, registry=registry)
+    for trigger in supervisor.triggers:
+        queued.labels(pipeline, trigger).set(waiting.get(trigger, 0))
+    workers = Counter("scoreline_watch_workers", "Workers that were started.", ["pipeline"], registry=registry)
+    workers.labels(pipeline).inc(seen.workers)
+    held = Gauge(
+        "scoreline_watch_worker_bytes", "Memory of the worker after its last chain.", ["pipeline"], registry=registry
+    )
+    held.labels(pipeline).set(seen.worker_bytes)
+    return str(generate_latest(registry).decode())
+
+
+@contextmanager
+def serving(routes: Starlette, http: HttpSettings) -> Iterator[str]:
+    """Inside, the routes answer in a thread; gives the address. Raises ConfigurationError for one that is taken."""
+    family = socket.AF_INET6 if ":" in http.host else socket.AF_INET
+    try:
+        listening = socket.create_server((http.host, http.port), family=family)
+    except OSError as error:
+        raise ConfigurationError(
+            f"watch.http: nobody can listen on {http.host}, port {http.port}: {error.strerror}. Choose another port."
+        ) from None
+    config = uvicorn.Config(routes, log_level="warning", access_log=False, server_header=False, lifespan="off")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="http", daemon=True)
+    with listening:
+        thread.start()
+        name = f"[{http.host}]" if ":" in http.host else http.host
+        try:
+            yield f"http://{name}:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(timeout=10)

@@ -1,0 +1,134 @@
+"""The process that works, warm: its session, its imports and its model stay from one step to the next.
+
+It is another one than that which listens, so that whatever ends it (a JVM that died, memory, a signal) ends neither the
+applications' answers nor the clock. It is told what to do and answers through a socket, a pickle at a time, and ends
+when nobody is at the other end.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from socket import socketpair
+from typing import Any
+
+import psutil
+
+from scoreline.config.settings import Settings
+from scoreline.config.watch import Step, TriggerSettings
+from scoreline.watch.journal import Ask
+
+__all__ = ["Done", "Failed", "Gone", "Order", "Worker"]
+
+_WAIT = 0.2  # seconds between two looks whether it is to be stopped
+_ENDING = 10  # seconds that an abandoned step has to say how it ended
+
+
+@dataclass(frozen=True)
+class Order:
+    """A step to be done for a trigger. last: if it fails, nobody will try it again."""
+
+    step: Step
+    trigger: TriggerSettings
+    ask: Ask
+    last: bool = False
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a step did. said: in words; changed: whether it left other tables; the rest of a run, None of others."""
+
+    said: str
+    changed: bool
+    state: str | None = None
+    run_id: str | None = None
+    version: int | None = None
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Why a step was not done. held_off: others work on the tables; refused: by the audit."""
+
+    said: str
+    held_off: bool = False
+    refused: bool = False
+
+
+class Gone(Exception):
+    """The worker ended before it answered, or was stopped."""
+
+
+class Worker:
+    """The process, from the side of who tells it what to do. Not for two threads at once."""
+
+    def __init__(self, settings: Settings, arguments: Sequence[str]) -> None:
+        ours, theirs = socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "scoreline.watch.worker", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=sys.stderr.fileno() if _has_file(sys.stderr) else None,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,  # Ctrl-C is for who listens, who stops it in its time
+            )
+        self._connection = Connection(ours.detach())
+        self._connection.send((settings, list(arguments)))
+
+    def look(self, triggers: Sequence[TriggerSettings]) -> Mapping[str, str | Failed | None]:
+        """The mark of each trigger, or why it could not be seen. Raises Gone."""
+        return self._answer(tuple(triggers), lambda: False)  # type: ignore[no-any-return]
+
+    def do(self, order: Order, is_over: Callable[[], bool]) -> Done | Failed:
+        """Do a step; raises Gone if the process ended, or has been stopped because `is_over`."""
+        return self._answer(order, is_over)  # type: ignore[no-any-return]
+
+    def _answer(self, asked: object, is_over: Callable[[], bool]) -> Any:
+        try:
+            self._connection.send(asked)
+            while not self._connection.poll(_WAIT):
+                if is_over():
+                    self.stop()
+                    raise Gone("it was stopped before it was done")
+            return self._connection.recv()
+        except (EOFError, OSError):
+            self.stop()
+            raise Gone(f"its process ended (exit code {self._process.returncode})") from None
+
+    def memory_bytes(self) -> int:
+        """What it and all that it has started hold now."""
+        held = 0
+        with suppress(psutil.Error):
+            top = psutil.Process(self._process.pid)
+            for process in [top, *top.children(recursive=True)]:
+                with suppress(psutil.Error):
+                    held += process.memory_info().rss
+        return held
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def stop(self) -> None:
+        """End it and all that it has started; what it works on is interrupted first, so that it can say so."""
+        with suppress(OSError):
+            self._connection.close()
+        if self._process.poll() is None:
+            with suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_ENDING)
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)  # the JVM and its workers are of its group
+        self._process.wait()
+
+
+def _has_file(stream: Any) -> bool:
+    try:
+        stream.fileno()
+    except (AttributeError, OSError, ValueError):  # a test's, or a notebook's
+        return False
+    return True

@@ -1,0 +1,276 @@
+"""What watches: it asks the triggers, writes down what is to be started, and has one chain of steps done at a time."""
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from scoreline.config.settings import Settings
+from scoreline.config.watch import TriggerSettings, WatchSettings
+from scoreline.engine.memory import bytes_of_memory
+from scoreline.errors import ConfigurationError
+from scoreline.watch.journal import Chain, Journal
+from scoreline.watch.process import Done, Failed, Gone, Order, Worker
+from scoreline.watch.schedule import come, next_starts
+
+__all__ = ["Supervisor", "Watched"]
+
+_SOON, _ELSEWHERE, _NEWS = timedelta(seconds=5), timedelta(minutes=1), timedelta(minutes=5)
+_SHARE = 0.05  # of the time, what a look may take
+_FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 300.0  # seconds between two attempts
+_HELD_OFF = 5.0  # seconds between two looks whether others are done with the tables
+
+
+@dataclass
+class Watched:
+    """What one watch has done since it began, for `/healthz` and `/metrics`."""
+
+    began_at: float
+    beat_at: float = 0.0
+    chains: dict[tuple[str, str], int] = field(default_factory=dict)
+    ended_at: dict[str, float] = field(default_factory=dict)
+    workers: int = 0
+    worker_bytes: int = 0
+    running: str | None = None
+    worst: int = 0
+
+    def ended(self, trigger: str, state: str, at: float) -> None:
+        self.chains[trigger, state] = self.chains.get((trigger, state), 0) + 1
+        self.ended_at[trigger] = at
+
+
+class Supervisor:
+    """One pipeline's watch. clock: seconds since 1970. log: is given a line for each event."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        journal: Journal,
+        *,
+        log: Callable[[str], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings, self._journal, self._log, self.clock = settings, journal, log, clock
+        self._watch = watch_of(settings)
+        self.triggers: Mapping[str, TriggerSettings] = {trigger.name: trigger for trigger in self._watch.triggers}
+        self.seen = Watched(clock())
+        self._worker: Worker | None = None
+        self._began = self._now()
+        self._look_at: dict[str, float] = {}
+        self._said: dict[str, str] = {}
+        self._waits = False
+        self._stop_at: float | None = None
+        next_starts(self._watch.triggers, now=self._began)  # a time that is none is found now, not in the night
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self.clock(), UTC)
+
+    def stop(self) -> None:
+        """Begin nothing more; what works now may go on for `stop_within`."""
+        self._stop_at = time.monotonic() + self._watch.stop_within.total_seconds()
+
+    @property
+    def stopping(self) -> bool:
+        return self._stop_at is not None
+
+    def close(self) -> None:
+        if self._worker is not None:
+            self._worker.stop()
+            self._worker = None
+
+    def begin(self) -> None:
+        """Take up what a process that is gone has left."""
+        if count := self._journal.recover(now=self.clock()):
+            self._log(f"{count} start{'s' * (count > 1)} of a watch that was interrupted: taken up again")
+
+    def warm_up(self) -> None:
+        """Start the worker before there is something for it to do."""
+        self._warm()
+
+    def step(self) -> bool:
+        """Ask all triggers, then have one chain done; whether there was one."""
+        self.seen.beat_at = self.clock()
+        self._tell_time()
+        self._look()
+        if self.stopping or (chain := self._journal.take(tuple(self.triggers), now=self.clock())) is None:
+            return False
+        self._do(chain)
+        self._renew_if_grown()
+        return True
+
+    def wait_seconds(self) -> float:
+        """How long there is certainly nothing to do, but for signals; at most a second, as clocks are set."""
+        due = self._journal.next_due(tuple(self.triggers))
+        return max(0.0, min(1.0, 1.0 if due is None else due - self.clock()))
+
+    def _tell_time(self) -> None:
+        now = self._now()
+        for trigger in self.triggers.values():
+            if trigger.at is None:
+                continue
+            before = self._journal.mark(trigger.name)
+            last = None if before is None else datetime.fromisoformat(before)
+            found = come(trigger, last=last, now=now, began=self._began)
+            if found.at is not None and found.missed:
+                self._log(f"{trigger.name}: {found.at:%Y-%m-%d %H:%M} was missed, and is more than {trigger.grace} ago")
+            if found.at is not None and not found.missed:
+                late = f", was missed at {found.at:%Y-%m-%d %H:%M}" if found.at < self._began else ""
+                self._fire(trigger.name, found.mark.isoformat(), f"its time has come{late}")
+            elif before != found.mark.isoformat():
+                self._journal.set_mark(trigger.name, found.mark.isoformat())
+
+    def _fire(self, name: str, mark: str, why: str) -> None:
+        queued = self._journal.fire(name, mark, now=self.clock())
+        self._log(f"{name}: {why}" + ("" if queued else "; it waits already"))
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        due = [
+            one
+            for one in self.triggers.values()
+            if one.kind in ("files", "table", "model", "source") and self._look_at.get(one.name, 0) <= now
+        ]
+        for trigger in (one for one in due if one.source is not None):
+            self._look_at[trigger.name] = now + (trigger.every or _NEWS).total_seconds()
+            self._fire(trigger.name, self._now().isoformat(), "events.source is asked for news")
+        looking = [one for one in due if one.source is None]
+        if not looking:
+            return
+        try:
+            marks = self._warm().look(looking)
+        except Gone as error:
+            self._lost(str(error))
+            return
+        took = (time.monotonic() - now) / len(looking)
+        for trigger in looking:
+            every = trigger.every or (_ELSEWHERE if "://" in f"{trigger.files}{trigger.table}" else _SOON)
+            self._look_at[trigger.name] = now + max(every.total_seconds(), took / _SHARE)
+            self._note(trigger, marks[trigger.name])
+
+    def _note(self, trigger: TriggerSettings, mark: str | Failed | None) -> None:
+        if isinstance(mark, Failed):
+            if self._said.get(trigger.name) != mark.said:
+                self._log(f"{trigger.name}: cannot look: {mark.said}")
+            self._said[trigger.name] = mark.said
+            return
+        self._said.pop(trigger.name, None)
+        if mark is not None and mark != self._journal.mark(trigger.name):
+            what = {"files": "new or changed files", "table": f"{trigger.table} has version {mark}"}
+            self._fire(trigger.name, mark, what.get(trigger.kind, f"the model is {mark}"))
+
+    def _do(self, chain: Chain) -> None:
+        trigger = self.triggers[chain.trigger]
+        asked = "" if chain.ask.users is None else f" for {len(chain.ask.users):,} users"
+        many = f" ({len(chain.ids):,} signals)" if len(chain.ids) > 1 else ""
+        again = f", attempt {chain.attempt}" if chain.attempt > 1 else ""
+        self._log(f"{chain.trigger}: begins {', '.join(trigger.steps)}{asked}{many}{again}")
+        outcome: dict[str, Any] = {}
+        state = "done"
+        self.seen.running = chain.trigger
+        try:
+            for step in trigger.steps:
+                if self.stopping:
+                    self._journal.put_back(chain, due_at=self.clock(), outcome=outcome)
+                    self._log(f"{chain.trigger}: stopped before {step}; taken up next time")
+                    return
+                order = Order(step, trigger, chain.ask, last=self._is_last(chain))
+                try:
+                    done = self._warm().do(order, self._is_over)
+                except Gone as error:
+                    self._lost(str(error))
+                    done = Failed(f"the worker's {error}")
+                if isinstance(done, Failed):
+                    self._failed(chain, step, done, outcome)
+                    return
+                self._log(f"{chain.trigger}: {step}: {done.said}")
+                if step == "run":
+                    state = str(done.state)
+                    outcome |= {"run_id": done.run_id, "version": done.version}
+                elif step == "ingest" and _brought_nothing(trigger, chain, done):
+                    state = "nothing_new"
+                    break
+        finally:
+            self.seen.running = None
+        self._waits = False
+        self._journal.end(chain, state, outcome, now=self.clock())
+        self.seen.ended(chain.trigger, state, self.clock())
+
+    def _failed(self, chain: Chain, step: str, why: Failed, outcome: dict[str, Any]) -> None:
+        now, outcome = self.clock(), {**outcome, "message": f"{step}: {why.said}"}
+        if self.stopping:
+            self._journal.put_back(chain, due_at=now, outcome=outcome)
+            self._log(f"{chain.trigger}: {step} was abandoned; taken up next time")
+        elif why.refused:
+            self._journal.end(chain, "refused", outcome, now=now)
+            self._log(f"{chain.trigger}: {step} was refused: {why.said}")
+            self.seen.ended(chain.trigger, "refused", now)
+            self.seen.worst = max(self.seen.worst, 3)
+        elif why.held_off:
+            self._journal.put_back(chain, due_at=now + _HELD_OFF, outcome=outcome, counts=False)
+            if not self._waits:
+                self._log(f"{chain.trigger}: waits: {why.said}")
+            self._waits = True
+        elif self._is_last(chain):
+            self._journal.end(chain, "failed", outcome, now=now)
+            self._log(f"{chain.trigger}: {step} failed, and is given up after {chain.attempt} attempts: {why.said}")
+            self.seen.ended(chain.trigger, "failed", now)
+            self.seen.worst = max(self.seen.worst, 1)
+        else:
+            pause = _pause(chain.attempt)
+            self._journal.put_back(chain, due_at=now + pause, outcome=outcome)
+            self._log(f"{chain.trigger}: {step} failed, tried again in {pause:.0f} s: {why.said}")
+            self.close()  # whatever it was that the process holds on to, the next one has not
+
+    def _is_last(self, chain: Chain) -> bool:
+        """Whether nobody tries again if this attempt fails."""
+        tried = self.clock() - chain.first_tried_at
+        return tried + _pause(chain.attempt) > self._watch.retry_for.total_seconds()
+
+    def _is_over(self) -> bool:
+        self.seen.beat_at = self.clock()
+        self._tell_time()
+        return self._stop_at is not None and time.monotonic() > self._stop_at
+
+    def _warm(self) -> Worker:
+        if self._worker is None:
+            self._worker = Worker(self._settings, sys.argv)
+            self.seen.workers += 1
+        return self._worker
+
+    def _lost(self, why: str) -> None:
+        if self._worker is not None:
+            self._worker.stop()
+            self._worker = None
+        if not self.stopping:
+            self._log(f"the worker is replaced: {why}")
+
+    def _renew_if_grown(self) -> None:
+        if self._worker is None:
+            return
+        held = self.seen.worker_bytes = self._worker.memory_bytes()
+        if held > (most := self._watch.memory_share * bytes_of_memory()):
+            self._log(
+                f"the worker is replaced: it holds {held / 2**30:.1f} GiB, watch.memory_share allows {most / 2**30:.1f}"
+            )
+            self.close()
+
+
+def watch_of(settings: Settings) -> WatchSettings:
+    """The section; raises ConfigurationError for a pipeline without it."""
+    if settings.watch is None:
+        raise ConfigurationError(
+            'The configuration says nothing to watch: watch: {triggers: [{name: nightly, at: "30 2 * * *", steps: '
+            "[ingest, run, export]}]} (docs/triggers.md)."
+        )
+    return settings.watch
+
+
+def _brought_nothing(trigger: TriggerSettings, chain: Chain, done: Done) -> bool:
+    """Whether the rest can be left out: there may be something left to do of an attempt before."""
+    return trigger.kind in ("files", "source") and chain.attempt == 1 and not done.changed
+
+
+def _pause(attempt: int) -> float:
+    return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** (attempt - 1))

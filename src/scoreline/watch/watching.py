@@ -1,0 +1,87 @@
+"""`scoreline watch` from its beginning to its end."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from scoreline.config.settings import Settings
+from scoreline.redaction import redacted
+from scoreline.tables.lock import locked
+from scoreline.watch.journal import Journal
+from scoreline.watch.schedule import NextStarts, next_starts
+from scoreline.watch.supervisor import Supervisor, watch_of
+
+__all__ = ["planned", "watch"]
+
+_FILE = "watch.db"
+
+
+def planned(settings: Settings) -> NextStarts:
+    """What would be started next; nothing is."""
+    return next_starts(watch_of(settings).triggers, now=datetime.now(UTC))
+
+
+def watch(settings: Settings, *, once: bool, told: Callable[[str], None]) -> int:
+    """Watch until SIGTERM or Ctrl-C; `once`: do what is due now and come back. `told` is given a line for each event.
+
+    Returns 0, or as the exit codes of docs/codes.md how the worst of what `once` has done ended. Raises RunInProgress
+    where another process watches these tables from here.
+    """
+    http = watch_of(settings).http
+
+    def log(said: str) -> None:
+        told(redacted(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {said}"))
+
+    with ExitStack() as stack:
+        stack.enter_context(locked(settings, "watch"))
+        journal = Journal(settings.home / _FILE)
+        stack.callback(journal.close)
+        supervisor = Supervisor(settings, journal, log=log)
+        stack.callback(supervisor.close)
+        wake = threading.Event()
+        stack.enter_context(_stopped_by_signals(supervisor, wake))
+        supervisor.begin()
+        if once:
+            return _once(supervisor, journal, log)
+        if http is not None:
+            from scoreline.watch.http import application, serving
+
+            routes = application(settings, http, journal, supervisor, wake.set)
+            log(f"answers on {stack.enter_context(serving(routes, http))}")
+        log(f"watches {settings.name}: {', '.join(supervisor.triggers)}")
+        supervisor.warm_up()
+        while not supervisor.stopping:
+            wake.clear()
+            if not supervisor.step():
+                wake.wait(supervisor.wait_seconds())
+        log("stopped")
+    return 0
+
+
+def _once(supervisor: Supervisor, journal: Journal, log: Callable[[str], None]) -> int:
+    while supervisor.step():
+        pass
+    if left := sum(journal.waiting().values()):
+        log(f"{left} start{'s wait' if left > 1 else ' waits'} for the next watch")
+        return max(1, supervisor.seen.worst)
+    return supervisor.seen.worst
+
+
+@contextmanager
+def _stopped_by_signals(supervisor: Supervisor, wake: threading.Event) -> Iterator[None]:
+    def stop(*_: Any) -> None:
+        supervisor.stop()
+        wake.set()
+
+    if threading.current_thread() is not threading.main_thread():  # a test's: nobody sends it signals
+        yield
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,109 @@
+"""What the warm process does: it looks, and it takes steps, as `process` tells it to."""
+
+import sys
+from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
+from typing import Any
+
+from scoreline.config.settings import Settings
+from scoreline.config.watch import Step, TriggerSettings
+from scoreline.context import Context, open_context
+from scoreline.errors import AuditRefused, RunInProgress, ScorelineError, told
+from scoreline.export.export import export
+from scoreline.ingest.new_files import ingest_new
+from scoreline.operations.maintenance import optimize, vacuum
+from scoreline.pipeline.run import run
+from scoreline.redaction import redacted
+from scoreline.runs.telling import tried_again
+from scoreline.training.train import train_model
+from scoreline.watch.looks import seen
+from scoreline.watch.process import Done, Failed, Order
+
+
+def work(connection: Connection) -> None:
+    """Answer what is asked until nobody asks any more."""
+    settings, sys.argv = connection.recv()
+    while True:
+        try:
+            asked = connection.recv()
+        except EOFError:
+            return
+        if isinstance(asked, Order):
+            answer: object = _tried(lambda asked=asked: _step(settings, asked))  # type: ignore[misc]
+        else:
+            answer = {
+                trigger.name: _tried(lambda trigger=trigger: seen(open_context(settings), trigger))  # type: ignore[misc]
+                for trigger in asked
+            }
+        connection.send(answer)
+
+
+def _tried(do: Callable[[], Any]) -> Any:
+    try:
+        return do()
+    except ScorelineError as error:
+        return Failed(
+            redacted(str(error)),
+            held_off=isinstance(error, RunInProgress),
+            refused=isinstance(error, AuditRefused),
+        )
+    except Exception as error:
+        return Failed(redacted(f"{type(error).__name__}: {told(error)}"))
+
+
+def _step(settings: Settings, order: Order) -> Done:
+    trigger = order.trigger
+    if trigger.settle is not None and settings.events is not None:
+        events = settings.events.model_copy(update={"settle": trigger.settle})
+        settings = settings.model_copy(update={"events": events})
+    with tried_again(not order.last):
+        context = open_context(settings)
+        if order.step == "run":
+            return _run(context, order)
+        return _STEPS[order.step](context, trigger)
+
+
+def _run(context: Context, order: Order) -> Done:
+    report = run(
+        context,
+        fraction=order.trigger.fraction or 1.0,
+        budget=order.trigger.budget,
+        full_refresh=order.ask.everyone,
+        users=order.ask.users,
+    )
+    changed = report.state == "published"
+    return Done(str(report), changed, report.state, report.run_id, report.version)
+
+
+def _ingest(context: Context, trigger: TriggerSettings) -> Done:
+    report = ingest_new(context, trigger.files)
+    return Done(str(report), any(part.users_changed for part in report.parts))
+
+
+def _export(context: Context, _: TriggerSettings) -> Done:
+    return Done(str(export(context)), changed=True)
+
+
+def _train(context: Context, _: TriggerSettings) -> Done:
+    report = train_model(context)
+    return Done(str(report), report.refused is None)
+
+
+def _optimize(context: Context, _: TriggerSettings) -> Done:
+    return Done(str(optimize(context)), changed=False)
+
+
+def _vacuum(context: Context, _: TriggerSettings) -> Done:
+    return Done(str(vacuum(context)), changed=False)
+
+
+_STEPS: Mapping[Step, Callable[[Any, TriggerSettings], Done]] = {
+    "ingest": _ingest, "train": _train, "export": _export, "optimize": _optimize, "vacuum": _vacuum,
+}  # fmt: skip
+
+
+if __name__ == "__main__":
+    try:
+        work(Connection(int(sys.argv[1])))
+    except (KeyboardInterrupt, OSError):  # stopped, or nobody is there any more to be answered
+        sys.exit(130)
