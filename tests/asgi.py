@@ -15,21 +15,29 @@ class Answer:
 
 
 def asked(
-    application: Any, url: str, *, method: str = "GET", host: str | None = "localhost:8765", **headers: str
+    application: Any,
+    url: str,
+    *,
+    method: str = "GET",
+    host: str | None = "localhost:8765",
+    body: bytes = b"",
+    **headers: str,
 ) -> Answer:
-    """What is answered to one request; `host=None` sends no such header."""
+    """What is answered to one request; `host=None` sends no such header, and in a name `_` stands for `-`."""
     parts = urlsplit(url)
     said: Mapping[str, str | None] = {"host": host, **headers}
     scope = {
         "type": "http", "http_version": "1.1", "method": method, "scheme": "http", "path": parts.path,
         "raw_path": parts.path.encode(), "root_path": "", "query_string": parts.query.encode(),
-        "headers": [(name.encode(), value.encode()) for name, value in said.items() if value is not None],
+        "headers": [
+            (name.replace("_", "-").encode(), value.encode()) for name, value in said.items() if value is not None
+        ],
         "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 8765),
     }  # fmt: skip
     sent: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
+        return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)

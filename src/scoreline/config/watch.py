@@ -70,7 +70,7 @@ class TriggerSettings(Section):
     def _is_a_zone(cls, name: str) -> str:
         try:
             ZoneInfo(name)
-        except (OSError, ValueError):  # no such file, or a name that leads out of its folder
+        except (KeyError, OSError, ValueError):  # unknown, a folder, or a name that leads out of it
             raise ValueError(f"{name!r} is no time zone; expected a name such as Europe/Berlin") from None
         return name
 

@@ -1,0 +1,54 @@
+"""What the section `watch` may say."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from scoreline.config.watch import HttpSettings, TriggerSettings, WatchSettings
+
+NIGHTLY = {"name": "nightly", "at": "30 2 * * *", "steps": ["run"]}
+SIGNAL = {"name": "app", "signal": True, "steps": ["run"]}
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"at": None}, "a trigger has one of at, files, .*; found none"),
+        ({"signal": True}, "found at and signal"),
+        ({"timezone": "Europe/Berln"}, "'Europe/Berln' is no time zone"),
+        ({"timezone": "../../etc/passwd"}, "is no time zone"),
+        ({"debounce": "1s"}, "debounce does nothing with at, only with signal or webhook"),
+        ({"settle": "1s"}, "settle does nothing with at, only with files"),
+        ({"fraction": 0.5, "steps": ["export"]}, "fraction does nothing without the step run"),
+        ({"fraction": 0.5, "budget": "20m"}, "give fraction or budget, not both"),
+        ({"at": None, "files": "in/*.csv"}, "taken by the step ingest, which steps lacks"),
+        ({"at": None, "source": "events"}, "asked by the step ingest, which steps lacks"),
+        ({"steps": []}, "at least 1 item"),
+        ({"steps": ["runs"]}, "Input should be 'ingest', 'train', 'run'"),
+        ({"name": "a/b"}, "String should match pattern"),
+    ],
+)
+def test_a_trigger_that_would_do_something_else_is_refused(changed: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        TriggerSettings.model_validate({**NIGHTLY, **changed})
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"host": "0.0.0.0"}, "whoever reaches 0.0.0.0 could start runs: give token"),
+        ({"token": "short"}, "token could be guessed"),
+    ],
+)
+def test_nobody_else_may_start_runs(said: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        HttpSettings.model_validate(said)
+
+
+def test_names_are_taken_once_and_signals_need_a_place() -> None:
+    with pytest.raises(ValidationError, match="two triggers are called nightly"):
+        WatchSettings.model_validate({"triggers": [NIGHTLY, NIGHTLY]})
+    with pytest.raises(ValidationError, match="the trigger app needs http"):
+        WatchSettings.model_validate({"triggers": [SIGNAL]})
+    assert WatchSettings.model_validate({"triggers": [SIGNAL], "http": {}}).triggers[0].kind == "signal"
