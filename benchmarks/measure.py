@@ -42,10 +42,10 @@ def _stat(pid: int) -> list[str]:
     return text.rpartition(")")[2].split()
 
 
-def cpu_seconds() -> float:
-    """User and system seconds of this process and its descendants, ended ones included."""
+def cpu_seconds(root: int | None = None) -> float:
+    """User and system seconds of a process (None: this one) and its descendants, ended ones included."""
     ticks = 0
-    for pid in tree(os.getpid()):
+    for pid in tree(root or os.getpid()):
         if fields := _stat(pid):
             ticks += sum(int(value) for value in fields[11:15])
     return ticks / _TICK

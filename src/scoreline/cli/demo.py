@@ -79,6 +79,7 @@ def _next_steps(settings: Settings, folder: Path) -> str:
         (typed("show 42"), "one user by title"),
         (typed("explain 42"), "which events made the list"),
         (typed("status"), "tables, versions, runs"),
+        (typed("watch"), "from now on by itself: docs/triggers.md"),
         (typed("train"), "another version: everyone is due"),
         (typed("rollback"), "back to the run before"),
     )

@@ -114,7 +114,7 @@ class HttpSettings(Section):
 
 
 class WatchSettings(Section):
-    """What `scoreline watch` starts, and when (extra `watch`)."""
+    """What `scoreline watch` starts, and when (docs/triggers.md)."""
 
     triggers: Annotated[tuple[TriggerSettings, ...], Field(min_length=1)]
     """each starts its steps by itself; one chain of steps at a time"""

@@ -198,7 +198,7 @@ def _metrics(pipeline: str, waiting: dict[str, int], supervisor: Supervisor) -> 
     try:
         from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
     except ImportError:
-        raise _Refused(501, "metrics need the package prometheus-client: pip install 'scoreline[watch]'") from None
+        raise _Refused(501, "metrics need the package prometheus-client: pip install 'scoreline[metrics]'") from None
     registry, seen = CollectorRegistry(), supervisor.seen
     labels = ["pipeline", "trigger"]
     ended = Counter("scoreline_watch_chains", "Chains of steps that ended.", [*labels, "state"], registry=registry)

@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 from itertools import islice, takewhile
 from zoneinfo import ZoneInfo
 
+from cronsim import CronSim, CronSimError
+
 from scoreline.config.watch import TriggerSettings
 from scoreline.errors import ConfigurationError
 from scoreline.report import Report
@@ -109,10 +111,6 @@ def _waits_for(trigger: TriggerSettings) -> str:
 
 
 def _times(trigger: TriggerSettings, since: datetime) -> Iterator[datetime]:
-    try:
-        from cronsim import CronSim, CronSimError
-    except ImportError:
-        raise ConfigurationError("watch needs the package cronsim: pip install 'scoreline[watch]'.") from None
     try:
         return CronSim(str(trigger.at), since.astimezone(ZoneInfo(trigger.timezone)))
     except CronSimError as error:
