@@ -24,6 +24,7 @@ THROUGH = {
     # what a file may say, seen by reading one
     "unit/config/test_loading.py": ["config/section", "config/settings", "config/sources", "config/model",
                                     "config/scoring", "config/monitoring"],
+    "unit/config/test_triggers.py": ["config/watch"],
     "unit/config/test_page.py": ["config/keys", "config/estimator_names"],
     # what tables hold already
     "unit/test_stored_values.py": ["pipeline/manifest"],

@@ -129,6 +129,14 @@ class Settings(Section):
             raise ValueError(f"keys of spark start with 'spark.', found {wrong}")
         return self
 
+    @model_validator(mode="after")
+    def _watched_steps(self) -> Self:
+        steps = {step: trigger.name for trigger in self.watch.triggers for step in trigger.steps} if self.watch else {}
+        for step, section, needed in (("ingest", self.events, "events"), ("export", self.export, "export")):
+            if step in steps and section is None:
+                raise ValueError(f"watch.triggers: {steps[step]} has the step {step}, which needs the section {needed}")
+        return self
+
     @property
     def home(self) -> Path:
         """The local folder for what is not a Delta table: MLflow's embedded store, the lock, fetched models."""

@@ -102,7 +102,7 @@ class HttpSettings(Section):
     port: int = Field(default=8099, ge=0, le=65535)
     """0 takes a free one"""
     token: SecretStr | None = None
-    """what a caller has to send as `Authorization: Bearer TOKEN`, by `${NAME}`; `openssl rand -hex 24` makes one"""
+    """the bearer token that a caller has to send, by `${NAME}`; `openssl rand -hex 24` makes one"""
 
     @model_validator(mode="after")
     def _guarded(self) -> Self:

@@ -13,7 +13,6 @@ from typing import Any
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
-from scoreline.engine.engine import engine_of
 from scoreline.engine.installed import has_classic_spark, is_submitted
 from scoreline.engine.jars import delta_coordinate, delta_jars
 from scoreline.engine.java import ensure_java
@@ -70,8 +69,6 @@ def get_session(
 
 def settings_of(session: SparkSession, extra: Mapping[str, Setting] | None = None) -> dict[str, str]:
     """What the session has to have while we work in it: ours and those of the pipeline, where it lets us set them."""
-    if engine_of(session).name == "embedded":  # knows no others
-        return {key: RUNTIME[key] for key in ("spark.sql.session.timeZone", "spark.sql.ansi.enabled")}
     return modifiable(session, {**RUNTIME, **{key: _text(value) for key, value in (extra or {}).items()}})
 
 

@@ -129,7 +129,7 @@ def _require_known(request: Request, http: HttpSettings) -> None:
         return
     said = request.headers.get("authorization", "")
     if not hmac.compare_digest(said.encode(), f"Bearer {http.token.get_secret_value()}".encode()):
-        raise _Refused(401, "expected the header Authorization: Bearer TOKEN, with watch.http.token")
+        raise _Refused(401, "expected a bearer token, that of watch.http.token, in the header Authorization")
 
 
 async def _body(request: Request) -> bytes:

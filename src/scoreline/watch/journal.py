@@ -179,7 +179,7 @@ class Journal:
         """Queue again what a process that is gone had begun; how many starts."""
         with self._transaction() as sql:
             return sql.execute(
-                "UPDATE starts SET state = 'queued', due_at = ? WHERE state = 'running'", (now,)
+                "UPDATE starts SET state = 'queued', due_at = ?, first_tried_at = NULL WHERE state = 'running'", (now,)
             ).rowcount
 
     def get(self, one: str) -> Start | None:

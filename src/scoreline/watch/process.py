@@ -59,7 +59,11 @@ class Failed:
 
 
 class Gone(Exception):
-    """The worker ended before it answered, or was stopped."""
+    """The worker ended before it answered, or was stopped; `said` is in words how."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__(said)
+        self.said = said
 
 
 class Worker:
@@ -92,11 +96,11 @@ class Worker:
             while not self._connection.poll(_WAIT):
                 if is_over():
                     self.stop()
-                    raise Gone("it was stopped before it was done")
+                    raise Gone("stopped before it was done")
             return self._connection.recv()
         except (EOFError, OSError):
             self.stop()
-            raise Gone(f"its process ended (exit code {self._process.returncode})") from None
+            raise Gone(f"ended with exit code {self._process.returncode}") from None
 
     def memory_bytes(self) -> int:
         """What it and all that it has started hold now."""

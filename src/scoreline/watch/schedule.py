@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 
 from scoreline.config.watch import TriggerSettings
-from scoreline.errors import ConfigurationError
+from scoreline.errors import ConfigurationError, told
 from scoreline.report import Report
 
 __all__ = ["Come", "Next", "NextStarts", "come", "next_starts", "next_times"]
@@ -115,6 +115,6 @@ def _times(trigger: TriggerSettings, since: datetime) -> Iterator[datetime]:
         return CronSim(str(trigger.at), since.astimezone(ZoneInfo(trigger.timezone)))
     except CronSimError as error:
         raise ConfigurationError(
-            f'watch.triggers: {trigger.name}: at: "{trigger.at}" is no time as cron writes it ({error}); expected '
+            f'watch.triggers: {trigger.name}: at: "{trigger.at}" is no time as cron writes it ({told(error)}); expected '
             'minute hour day month weekday, such as "30 2 * * *".'
         ) from None

@@ -141,7 +141,7 @@ class Supervisor:
         try:
             marks = self._warm().look(looking)
         except Gone as error:
-            self._lost(str(error))
+            self._lost(error.said)
             return
         took = (time.monotonic() - now) / len(looking)
         for trigger in looking:
@@ -179,8 +179,8 @@ class Supervisor:
                 try:
                     done = self._warm().do(order, self._is_over)
                 except Gone as error:
-                    self._lost(str(error))
-                    done = Failed(f"the worker's {error}")
+                    self._lost(error.said)
+                    done = Failed(f"the worker's process: {error.said}")
                 if isinstance(done, Failed):
                     self._failed(chain, step, done, outcome)
                     return

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from scoreline.config.settings import Settings
 from scoreline.config.watch import HttpSettings, TriggerSettings, WatchSettings
 
 NIGHTLY = {"name": "nightly", "at": "30 2 * * *", "steps": ["run"]}
@@ -52,3 +53,15 @@ def test_names_are_taken_once_and_signals_need_a_place() -> None:
     with pytest.raises(ValidationError, match="the trigger app needs http"):
         WatchSettings.model_validate({"triggers": [SIGNAL]})
     assert WatchSettings.model_validate({"triggers": [SIGNAL], "http": {}}).triggers[0].kind == "signal"
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [(["ingest"], "nightly has the step ingest, which needs the section events"),
+     (["run", "export"], "nightly has the step export, which needs the section export")],
+)  # fmt: skip
+def test_a_step_that_could_not_be_done_is_found_before_the_night(steps: list[str], said: str) -> None:
+    least = {"name": "t", "tables": {"root": "data"}, "model": {"uri": "models:/t@champion"}}
+
+    with pytest.raises(ValidationError, match=said):
+        Settings.model_validate({**least, "watch": {"triggers": [{**NIGHTLY, "steps": steps}]}})
