@@ -115,6 +115,6 @@ def _times(trigger: TriggerSettings, since: datetime) -> Iterator[datetime]:
         return CronSim(str(trigger.at), since.astimezone(ZoneInfo(trigger.timezone)))
     except CronSimError as error:
         raise ConfigurationError(
-            f'watch.triggers: {trigger.name}: at: "{trigger.at}" is no time as cron writes it ({told(error)}); expected '
-            'minute hour day month weekday, such as "30 2 * * *".'
+            f'watch.triggers: {trigger.name}: at: "{trigger.at}" is no time as cron writes it ({told(error)}); '
+            'expected minute hour day month weekday, such as "30 2 * * *".'
         ) from None
