@@ -123,28 +123,32 @@ class Pipeline:
         report = ingest_events(self._context("ingest"), _named(events))
         return report if items is None else replace(report, items=self.ingest_items(items))
 
-    def ingest_new(self, files: str | Path | None = None) -> "NewFilesReport":
-        """Take the files of a folder that have not been taken yet, each once; bad rows go to `quarantine`.
+    def ingest_new(self, source: str | Path | None = None) -> "NewFilesReport | IngestReport":
+        """Take what no ingest has taken yet, each row or file once; bad rows go to `quarantine`.
 
         Args:
-            files: a folder, a pattern or a file. None: `events.files`.
+            source: a folder, a pattern or a file; a database's URL, of `events.table`; with `events.format: delta` the
+                folder of a Delta table; a Delta table of a catalogue. None: `events.files` or `events.source`.
 
         Returns:
-            What became of the files: taken, changed, the same as another, left for next time, refused. `parts` are the
-            reports of what was ingested; none if nothing was new.
+            Of a table what was ingested, with `rows_read` 0 if nothing was new; `remarks` say if all of it had to be
+            read. Of files what became of them: taken, changed, the same as another, left for next time, refused;
+            `parts` are the reports of what was ingested. Both have `users_changed`.
 
         Raises:
-            InputError: no such folder, or what is no file.
+            InputError: no such place, or one of which it is not known what is new.
             RunInProgress: another process works on these tables.
             RunFailed: nothing could be taken, and the reason may be in none of the files.
 
         Examples:
             >>> films.ingest_new("incoming").taken  # doctest: +SKIP
             3
+            >>> films.ingest_new("postgresql://reader@db/shop").rows_read  # doctest: +SKIP
+            1204
         """
-        from scoreline.ingest.new_files import ingest_new
+        from scoreline.ingest.new import ingest_new
 
-        return ingest_new(self._context(), None if files is None else _named(files))
+        return ingest_new(self._context(), None if source is None else _named(source))
 
     def ingest_items(self, items: str | Path) -> "ItemsReport":
         """Replace the catalogue with titles.

@@ -48,6 +48,7 @@ THROUGH = {
     "integration/ingest/test_ingest.py": ["ingest/events", "ingest/items", "ingest/merge", "tables/quarantine"],
     "integration/ingest/test_order_of_events.py": ["ingest/histories"],
     "integration/ingest/test_new_files.py": ["engine/listing"],
+    "integration/ingest/test_new.py": ["sources/news"],
     "integration/pipeline/test_run.py": ["pipeline/snapshot", "pipeline/slices", "pipeline/staging", "pipeline/publish",
                                          "pipeline/reasons", "pipeline/run_report",
                                          "pipeline/audit_sample", "sources/rules", "engine/frames",

@@ -18,7 +18,7 @@ from builders import context, write_events
 from embedded import rows
 from faults.tally import Tally
 from scoreline.ingest.ingest import ingest_events
-from scoreline.ingest.new_files import ingest_new
+from scoreline.ingest.new import ingest_new
 
 pytest.importorskip("pysail")
 FAULT = "ingest of new files killed"
@@ -27,7 +27,7 @@ DRIVER = """
 import json, sys
 from scoreline.config.settings import Settings
 from scoreline.context import open_context
-from scoreline.ingest.new_files import ingest_new
+from scoreline.ingest.new import ingest_new
 given, place, mine = map(json.loads, sys.argv[1:])
 made = open_context(Settings.model_validate({**given, "engine": "embedded"}))
 if mine:

@@ -104,9 +104,12 @@ KEYS: dict[str, Differs | Shown | Rows | Columns] = {
     "events.future_tolerance": Rows("9000d"),
     "engine": Shown("scoreline/context", "integration/engine/test_embedded.py"),
     "events.query": Shown("scoreline/ingest/ingest", "integration/ingest/test_ingest.py"),
-    "events.table": Shown("scoreline/ingest/ingest", "integration/databases/test_postgres_ingest.py"),
-    "events.partitions": Shown("scoreline/ingest/ingest", "integration/databases/test_postgres_mark.py"),
-    "events.files": Shown("scoreline/ingest/new_files", "integration/ingest/test_new_files.py"),
+    "events.table": Shown("scoreline/sources/news", "integration/databases/test_postgres_ingest.py"),
+    "events.partitions": Shown("scoreline/sources/news", "integration/databases/test_postgres_mark.py"),
+    "events.mark.column": Shown("scoreline/sources/marked", "integration/ingest/test_new.py"),
+    "events.mark.overlap": Shown("scoreline/sources/marked", "integration/ingest/test_new.py"),
+    "events.source": Shown("scoreline/ingest/new", "integration/ingest/test_new.py"),
+    "events.files": Shown("scoreline/ingest/new", "integration/ingest/test_new_files.py"),
     "events.settle": Shown("scoreline/ingest/new_files", "integration/ingest/test_new_files.py"),
     "events.max_bad_share": Shown("scoreline/ingest/ingest", "integration/ingest/test_ingest.py"),
     "items.format": Rows("json"),
@@ -283,6 +286,7 @@ def test_the_catalogue_is_made_of_the_columns_that_are_named(spark: SparkSession
     [
         ([("events.kinds", {"a": 1})], "events: kinds does nothing without columns.kind"),
         ([("events.partitions", 4)], "events: partitions does nothing without table"),
+        ([("events.mark", {"column": "id"})], "events: mark does nothing without table"),
         ([("events.columns.weight", None)], "events: weight_range does nothing without columns.weight or columns.kind"),
         *[
             ([(f"{section}.format", kind), (f"{section}.{key}", value)], f"{section}: {key} does nothing with")

@@ -33,8 +33,8 @@ _NOTHING = """<!doctype html>
     help="A file, folder, table or database URL; may be repeated.",
 )
 @click.option(
-    "--new", is_flag=False, flag_value="", metavar="[FOLDER]",
-    help="The files of a folder or pattern that have not been taken yet; without a name those of events.files.",
+    "--new", is_flag=False, flag_value="", metavar="[SOURCE]",
+    help="What is new in a folder, a database or a Delta table; without a name in events.files or events.source.",
 )  # fmt: skip
 @click.option("--items", metavar="SOURCE", help="The catalogue with titles.")
 def ingest(
@@ -42,7 +42,7 @@ def ingest(
 ) -> None:
     """Merge new events into the users' histories; bad rows are quarantined."""
     if not events and new is None and not items:
-        raise click.UsageError("Say what to ingest: --events SOURCE, --new FOLDER, --items SOURCE, or several of them.")
+        raise click.UsageError("Say what to ingest: --events SOURCE, --new SOURCE, --items SOURCE, or several of them.")
     for source in events:
         print_report(pipeline.ingest(source), as_json=as_json)
     if new is not None:

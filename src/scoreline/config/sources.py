@@ -5,7 +5,7 @@ import re
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, FiniteFloat, field_validator, model_validator
+from pydantic import AfterValidator, Field, FiniteFloat, SecretStr, field_validator, model_validator
 
 from scoreline.config.section import Duration, Fraction, Section
 
@@ -87,6 +87,18 @@ class EventColumns(Section):
     """column of the kind of event, weighed by `kinds`"""
 
 
+class MarkSettings(Section):
+    """By which column of `events.table` rows are told new; without it PostgreSQL tells by transactions."""
+
+    column: str = Field(min_length=1)
+    """a number or a time that is higher in a later row"""
+    overlap: Annotated[int, Field(ge=0)] | Duration | None = Field(
+        default=None,
+        description="how far below the highest value read each reading begins: a whole number, or a duration where the "
+        "column is a time; null: 1000, or 10m. What commits later than that is lost",
+    )
+
+
 class EventsSettings(Section):
     """How the source of events looks and which of its values are believable."""
 
@@ -110,7 +122,11 @@ class EventsSettings(Section):
     future_tolerance: Duration = timedelta(days=1)
     """a time that is further ahead than this is quarantined"""
     query: str | None = Field(default=None, description="SQL for a database source")
-    table: str | None = Field(default=None, min_length=1, description="a PostgreSQL table: only what is new is read")
+    table: str | None = Field(default=None, min_length=1, description="a database's table: only what is new is read")
+    mark: MarkSettings | None = None
+    source: SecretStr | None = Field(
+        default=None, description="database's URL or Delta table that `ingest --new` takes new rows of"
+    )
     files: str | None = Field(default=None, description="folder or pattern that `ingest --new` takes new files of")
     settle: Duration = timedelta(seconds=30)
     """a file that was changed more lately may still be written: `ingest --new` leaves it for next time"""
@@ -132,8 +148,12 @@ class EventsSettings(Section):
             raise ValueError("kinds does nothing without columns.kind, the column that says which kind an event is")
         if "weight_range" in self.model_fields_set and not (self.columns.weight or self.columns.kind):
             raise ValueError("weight_range does nothing without columns.weight or columns.kind; all events weigh 1")
-        if "partitions" in self.model_fields_set and not self.table:
-            raise ValueError("partitions does nothing without table, the PostgreSQL table that is read in parts")
+        if "partitions" in self.model_fields_set and (self.mark or not self.table):
+            raise ValueError("partitions does nothing without table and with mark: PostgreSQL's table is read in parts")
+        if self.mark and not self.table:
+            raise ValueError("mark does nothing without table, the database's table that has the column")
+        if self.files and self.source:
+            raise ValueError("give files or source, which ingest --new takes; name the other one: ingest --new NAME")
         if self.columns.kind and self.columns.weight:
             raise ValueError("give columns.weight or columns.kind, not both")
         if self.query and self.table:

@@ -15,8 +15,8 @@ from scoreline.engine.engine import engine_of
 from scoreline.engine.filesystem import shown
 
 __all__ = [
-    "Files", "ListedFile", "Place", "addresses_at", "base_path", "digests", "listed", "local_files", "looked_again",
-    "spark_paths",
+    "Files", "ListedFile", "Place", "address", "addresses_at", "base_path", "digests", "escaped", "listed",
+    "local_files", "looked_again", "spark_paths",
 ]  # fmt: skip
 
 _AT_ONCE = 4  # files of this machine that are read at once
@@ -55,14 +55,14 @@ def listed(spark: SparkSession, place: str) -> list[ListedFile]:
 def looked_again(spark: SparkSession, addresses: Sequence[str]) -> list[ListedFile]:
     """The same files as they are now; one of this machine that is gone is left out."""
     if any(map(_is_stored, addresses)):
-        return _of_store(engine_of(spark).stored(_escaped(addresses)))
+        return _of_store(engine_of(spark).stored(escaped(addresses)))
     return list(_of_disk(Path(shown(address)) for address in addresses))
 
 
 def digests(spark: SparkSession, addresses: Sequence[str]) -> dict[str, str]:
     """The sha256 of each file's bytes; one of this machine that cannot be read has none."""
     if any(map(_is_stored, addresses)):
-        found = engine_of(spark).stored(_escaped(addresses)).select("path", F.sha2("content", 256)).collect()
+        found = engine_of(spark).stored(escaped(addresses)).select("path", F.sha2("content", 256)).collect()
         return {_address(path): digest for path, digest in found}
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         of_each = zip(addresses, pool.map(_digest, addresses), strict=True)
@@ -81,7 +81,12 @@ def local_files(place: Place) -> list[DataFile]:
 
 def spark_paths(place: Place) -> list[str]:
     """What a reader of Spark's is given; in the name of a chosen file no sign is a pattern."""
-    return _escaped(place.addresses) if isinstance(place, Files) else [place]
+    return escaped(place.addresses) if isinstance(place, Files) else [place]
+
+
+def address(place: str) -> str:
+    """A folder as a URI, whether it is named so, as Hadoop names it, or as a path of this machine."""
+    return _address(place) if re.match(r"[a-zA-Z][\w+.-]*:", place) else uri(Path(place).absolute())
 
 
 def base_path(place: Place) -> dict[str, str]:
@@ -113,7 +118,8 @@ def _address(path: str) -> str:
     return re.sub(r"[ %#?]", lambda sign: f"%{ord(sign[0]):02X}", path)
 
 
-def _escaped(addresses: Iterable[str]) -> list[str]:
+def escaped(addresses: Iterable[str]) -> list[str]:
+    """Files as a reader of Spark's is given them: no sign in their names is a pattern."""
     return [re.sub(r"([*?\[\]{}\\])", r"\\\1", shown(address)) for address in addresses]
 
 

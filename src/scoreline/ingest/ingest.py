@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from scoreline.config.settings import EventsSettings
@@ -23,8 +23,8 @@ from scoreline.ingest.merge import beyond_window, history_table, merge_histories
 from scoreline.redaction import without_credentials
 from scoreline.report import Report
 from scoreline.sources.database import Database
-from scoreline.sources.postgres import PostgresTable
-from scoreline.sources.reader import read_source
+from scoreline.sources.news import News, news_of
+from scoreline.sources.reader import as_read, read_source
 from scoreline.sources.values import require_kinds
 from scoreline.tables import schema
 from scoreline.tables.commit_note import Ingested
@@ -43,7 +43,7 @@ class IngestReport(Report):
 
     `drift` says which columns the source has, or has no longer, compared with the last ingest. `items_beyond`: so many
     items of `users_beyond` of the changed users lie beyond `histories.max_items`, and stay excluded. `items`: of the
-    catalogue, if that was ingested with it.
+    catalogue, if that was ingested with it. `remarks`: how it was told what is new, where that has a catch.
     """
 
     source: str
@@ -58,6 +58,7 @@ class IngestReport(Report):
     items_beyond: int = 0
     users_beyond: int = 0
     items: ItemsReport | None = None
+    remarks: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [
@@ -67,6 +68,7 @@ class IngestReport(Report):
             f"(user_history version {self.version})",
             *self._beyond(),
             *self.drift,
+            *self.remarks,
             *([str(self.items)] if self.items else []),
         ]
         return "\n".join(lines)
@@ -100,25 +102,32 @@ def events_settings(context: Context) -> EventsSettings:
     return context.settings.events
 
 
-def merge_source(context: Context, source: Place, settings: EventsSettings) -> IngestReport:
-    """Merge one source, or some files of one, for a caller who holds the lock; `ingest_events` says the rest."""
+def merge_source(context: Context, source: Place, settings: EventsSettings, *, only_new: bool = False) -> IngestReport:
+    """Merge one source, or some files of one, for a caller who holds the lock; `ingest_events` says the rest.
+
+    `only_new`: raise InputError for a source of which it is not known what is new.
+    """
     scratch = context.tables.table(f"_scratch_{uuid4().hex[:12]}")
     try:
         with explained(f"{without_credentials(str(source))} could not be ingested"):
-            return _ingested(context, source, settings, scratch)
+            return _ingested(context, source, settings, scratch, only_new=only_new)
     finally:
-        if settings.query:
+        if settings.query or settings.mark:
             scratch.drop()
 
 
-def _ingested(context: Context, source: Place, settings: EventsSettings, scratch: Table) -> IngestReport:
+def _ingested(
+    context: Context, source: Place, settings: EventsSettings, scratch: Table, *, only_new: bool
+) -> IngestReport:
     name, shape, now = without_credentials(str(source)), context.settings.histories, context.now
     context.record.say(source=name)
     history = history_table(context.tables, context.keys, buckets=shape.buckets)
     quarantine = quarantine_table(context.tables)
-    news = _news(context.spark, source, settings, history)
-    database = news.database if news else Database(settings.query, scratch) if settings.query else None
-    rows = read_source(context.spark, source, settings, settings.source_columns(), database=database)
+    news = news_of(context.spark, source, settings, history.properties, scratch, only_new=only_new)
+    if news and news.rows is None:
+        context.record.users = 0
+        return IngestReport(name, 0, 0, 0, 0, 0, history.version(), {}, remarks=news.remarks)
+    rows = _read(context, source, settings, news, scratch)
     require_kinds(rows.schema, settings.columns.model_dump(exclude_none=True), name, time=settings.time)
     before = history.commits(limit=HISTORY_LIMIT)
     columns = [name for name in rows.columns if name not in (SOURCE, RAW, MALFORMED)]
@@ -154,14 +163,23 @@ def _ingested(context: Context, source: Place, settings: EventsSettings, scratch
             )
         context.record.lap("merge")
         beyond = beyond_window(history, now=now) if changed else (0, 0)
-        if news and rows_read:
+        if news and rows_read and news.mark not in (None, news.since):
             # after the merge: a crash between the two reads these rows again, and loses none
             history.set_property(news.key, news.mark)
             version = history.version()
     read = (name, rows_read, rows_good, rows_read - rows_good)
     context.record.users = changed
     context.record.wrote(history.name, version)
-    return IngestReport(*read, users, changed, version, reasons, drift, *beyond)
+    remarks = news.remarks if news else ()
+    return IngestReport(*read, users, changed, version, reasons, drift, *beyond, remarks=remarks)
+
+
+def _read(context: Context, source: Place, settings: EventsSettings, news: News | None, scratch: Table) -> DataFrame:
+    wanted = settings.source_columns()
+    if news and news.rows is not None:
+        return as_read(news.rows, without_credentials(str(source)), settings, wanted)
+    database = Database(settings.query, scratch) if settings.query else None
+    return read_source(context.spark, source, settings, wanted, database=database)
 
 
 def _drift(columns: list[str], commits: Sequence[Commit]) -> tuple[str, ...]:
@@ -170,28 +188,6 @@ def _drift(columns: list[str], commits: Sequence[Commit]) -> tuple[str, ...]:
     last = next((note.columns for note in notes if isinstance(note, Ingested) and note.columns), columns)
     said = {"new": [c for c in columns if c not in last], "gone": [c for c in last if c not in columns]}
     return tuple(f"column {name} is {what} since the last ingest" for what, names in said.items() for name in names)
-
-
-@dataclass(frozen=True)
-class _News:
-    """What a table has got since the last ingest, and the mark from which the next one goes on."""
-
-    database: Database
-    key: str
-    mark: str
-
-
-def _news(spark: SparkSession, source: Place, settings: EventsSettings, history: Table) -> _News | None:
-    if settings.table is None or isinstance(source, Files):
-        return None
-    if not source.startswith(("postgres://", "postgresql://", "postgresql+")):
-        return None
-    table = PostgresTable.at(source, settings.table)
-    position = table.look(spark)
-    since = history.properties().get(table.key)
-    with explained(f"{table.shown} could not be read"):
-        rows = table.read(spark, position, since=since, partitions=settings.partitions)
-    return _News(Database(rows=rows), table.key, str(position))
 
 
 def _require_usable(

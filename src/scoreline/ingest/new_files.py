@@ -12,21 +12,19 @@ from datetime import UTC, datetime, timedelta
 from pyspark.sql import functions as F
 
 from scoreline.config.settings import EventsSettings
-from scoreline.context import Context, logged, step
+from scoreline.context import Context
 from scoreline.engine.failures import explained
 from scoreline.engine.filesystem import shown
 from scoreline.engine.frames import collected, framed
 from scoreline.engine.listing import Files, ListedFile, digests, listed, looked_again
 from scoreline.errors import InputError, RunFailed
 from scoreline.ingest.arrivals import Remembered, by_content, looks_new
-from scoreline.ingest.ingest import IngestReport, events_settings, merge_source
+from scoreline.ingest.ingest import IngestReport, merge_source
 from scoreline.redaction import without_credentials
 from scoreline.report import Report
 from scoreline.sources.heads import require_no_table, unreadable
-from scoreline.sources.reader import is_database, is_table, require_file
 from scoreline.tables import schema
 from scoreline.tables.delta import Table, Tables
-from scoreline.tables.lock import exclusive
 
 AT_ONCE = 1000  # files of one commit
 MOST_REFUSED = 20  # files that are found out in one ingest; what fails together after them is left for next time
@@ -52,6 +50,11 @@ class NewFilesReport(Report):
     waiting: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def users_changed(self) -> int:
+        """Histories that changed, counted once for each commit."""
+        return sum(part.users_changed for part in self.parts)
+
     def __str__(self) -> str:
         lines = [
             f"{self.source}: {self.listed:,} files, {self.taken:,} new ones taken",
@@ -69,34 +72,16 @@ def _some(files: Sequence[str] | Mapping[str, str], what: str, of_each: Mapping[
     return [*lines, f"  ... and {len(files) - _SHOWN:,} more"] if len(files) > _SHOWN else lines
 
 
-@logged("ingest")
-@step
-def ingest_new(context: Context, place: str | None = None) -> NewFilesReport:
-    """Take the files of a folder or a pattern that have not been taken; bad rows are quarantined, the rest is merged.
+def take_new_files(context: Context, settings: EventsSettings, place: str) -> NewFilesReport:
+    """Take the files of a folder or a pattern that have not been taken, for a caller who holds the lock.
 
-    `place`: None for `events.files`. A file that cannot be read stops no other. Raises InputError for what is no place
-    of files, RunFailed if nothing could be taken, and the reason may be in none of the files.
+    A file that cannot be read stops no other. Raises RunFailed if nothing could be taken, and the reason may be in none
+    of the files.
     """
-    settings = events_settings(context)
-    chosen = _require_files(context, settings, place)
-    with exclusive(context.settings, context.tables, "ingest"):
-        with explained(f"{chosen} could not be listed"):
-            files = sorted(listed(context.spark, chosen), key=lambda file: (file.modified_us, file.address))
-            require_no_table(context.spark, chosen)
-        return _ingest_new(context, settings, chosen, files)
-
-
-def _require_files(context: Context, settings: EventsSettings, place: str | None) -> str:
-    chosen = place or settings.files
-    if chosen is None:
-        raise InputError("Which files? Say ingest --new FOLDER, or events.files in the configuration.")
-    if is_database(chosen) or is_table(chosen) or settings.format == "delta":
-        raise InputError(
-            f"{without_credentials(chosen)} is a table or a database, and --new takes files. Ingest it by --events: "
-            "what is in it twice changes nothing, and of PostgreSQL events.table reads only what is new."
-        )
-    require_file(chosen)
-    return chosen
+    with explained(f"{place} could not be listed"):
+        files = sorted(listed(context.spark, place), key=lambda file: (file.modified_us, file.address))
+        require_no_table(context.spark, place)
+    return _take_new(context, settings, place, files)
 
 
 @dataclass(frozen=True)
@@ -109,7 +94,7 @@ class _Outcome:
     refused: dict[str, InputError | RunFailed] = field(default_factory=dict)
 
 
-def _ingest_new(context: Context, settings: EventsSettings, place: str, files: Sequence[ListedFile]) -> NewFilesReport:
+def _take_new(context: Context, settings: EventsSettings, place: str, files: Sequence[ListedFile]) -> NewFilesReport:
     table = remembered_files(context.tables)
     memory = _memory(table)
     looks = looks_new(files, memory, now=context.now, settle=settings.settle)

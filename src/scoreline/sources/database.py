@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from pyspark.sql import DataFrame, SparkSession
@@ -17,66 +18,73 @@ from scoreline.sources.values import instant
 from scoreline.tables.delta import Table
 from scoreline.tables.names import SOURCE
 
+if TYPE_CHECKING:
+    import sqlalchemy
+
 _CHUNK_ROWS = 200_000
 _PLAIN = (str, int, float, Decimal, date, time, timedelta, UUID)
 
 
 @dataclass(frozen=True)
 class Database:
-    """What a database source needs besides its URL: a query, or the table's rows as they are read already."""
+    """What a database source needs besides its URL: a query, and a table to put its rows into."""
 
-    query: str | None = None
-    scratch: Table | None = None
-    rows: DataFrame | None = None
+    query: str
+    scratch: Table
 
 
 def read_database(spark: SparkSession, url: str, database: Database | None, wanted: Sequence[str]) -> DataFrame:
     if database is None:
         raise InputError(
             "A database source needs events.query in the configuration, the SELECT that gives the events, or "
-            "events.table, a table of PostgreSQL of which only what is new is read."
+            "events.table, a table of which only what is new is read."
         )
     name = without_credentials(url)
-    if database.rows is not None:
-        return database.rows.withColumn(SOURCE, F.lit(name))
     if url.startswith("jdbc:"):
         with explained(f"{name} could not be read"):
             # a time without a zone is in UTC, not in the zone of this machine
             given = {"url": url, "query": database.query, "preferTimestampNTZ": "true"}
             return spark.read.format("jdbc").options(**given).load().withColumn(SOURCE, F.lit(name))
-    return _fetch(spark, url, name, database, wanted).withColumn(SOURCE, F.lit(name))
-
-
-def _fetch(spark: SparkSession, url: str, source: str, database: Database, wanted: Sequence[str]) -> DataFrame:
-    """Bring a query's rows over in chunks, so that the driver never holds more than one."""
-    assert database.query is not None and database.scratch is not None  # noqa: PT018
     import sqlalchemy
 
+    rows = fetched(spark, url, sqlalchemy.text(database.query), database.scratch, wanted)
+    if rows is None:
+        raise InputError(f"{name}: the query gave no rows.")
+    return rows
+
+
+def fetched(
+    spark: SparkSession, url: str, query: "sqlalchemy.Executable", scratch: Table, wanted: Sequence[str]
+) -> DataFrame | None:
+    """Bring a query's rows over in chunks, so that the driver never holds more than one; None if it gave no value."""
+    import sqlalchemy
+
+    source = without_credentials(url)
     kinds: dict[str, set[type]] = {}
     try:
         engine = sqlalchemy.create_engine(url)
         streamed = {"stream_results": True, "yield_per": _CHUNK_ROWS}
         with engine.connect().execution_options(**streamed) as connection:
-            result = connection.execute(sqlalchemy.text(database.query))
+            result = connection.execute(query)
             names = [str(name) for name in result.keys()]  # noqa: SIM118
             if len({name.lower() for name in names}) < len(names):
                 raise InputError(f"{source}: the query names a column twice: {', '.join(names)}. Use AS.")
             for part in result.partitions():
                 for name, values in zip(names, zip(*part, strict=True), strict=True):
                     kinds.setdefault(name, set()).update(type(value) for value in values if value is not None)
-                database.scratch.write(_as_text(spark, names, part), "append")
+                scratch.write(_as_text(spark, names, part), "append")
     except (sqlalchemy.exc.SQLAlchemyError, ImportError) as error:
         # SQLAlchemy's text may hold the URL with its password; its first line without parameters does not
         raise InputError(f"{source} could not be read: {told(error)}") from None
     if not kinds:
-        raise InputError(f"{source}: the query gave no rows.")
+        return None
     for name in wanted:
         if wrong := [kind.__name__ for kind in kinds.get(name, ()) if not issubclass(kind, _PLAIN)]:
             raise InputError(
                 f"{source}: column {name} has values of type {wrong[0]}; expected text, a number or a time. Map "
                 "another column."
             )
-    rows = database.scratch.read().toDF(*names)
+    rows = scratch.read().toDF(*names).withColumn(SOURCE, F.lit(source))
     times = [name for name, found in kinds.items() if found and all(issubclass(kind, date) for kind in found)]
     # the client of Spark Connect takes no empty set of columns
     return rows.withColumns({name: instant(name, T.StringType(), "iso") for name in times}) if times else rows

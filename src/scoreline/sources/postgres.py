@@ -130,14 +130,20 @@ def conditions(position: Position, *, since: str | None, partitions: int) -> lis
     return parts if news is None else [f"{part} AND {news}" for part in parts]
 
 
-def _news(position: Position, since: str | None) -> str | None:
-    """The condition for rows that an earlier read may not have seen; None if all have to be read."""
-    relation, _, mark = (since or "").partition(":")
+def continues(position: Position, since: str) -> bool:
+    """Whether what is new since that mark can be told."""
+    relation, _, mark = since.partition(":")
     # another table of this name, or a restored database that counts its transactions anew
     if relation != str(position.relation) or int(mark) > position.following:
+        return False
+    return position.following - int(mark) <= _WRAPS
+
+
+def _news(position: Position, since: str | None) -> str | None:
+    """The condition for rows that an earlier read may not have seen; None if all have to be read."""
+    if since is None or not continues(position, since):
         return None
-    if position.following - int(mark) > _WRAPS:
-        return None
+    mark = since.partition(":")[2]
     # both ages count from the same transaction, so this is `xmin >= mark` in PostgreSQL's circular order
     return f"age(xmin) <= age('{int(mark) % 2**32}'::xid)"
 

@@ -54,7 +54,12 @@ def read_source(
             rows = spark.read.table(quoted_name(source)).withColumn(SOURCE, F.lit(source))
     else:
         rows = _read_files(spark, source, layout, wanted)
-    _require_columns(rows, wanted, without_credentials(str(source)), layout)
+    return as_read(rows, without_credentials(str(source)), layout, wanted)
+
+
+def as_read(rows: DataFrame, name: str, layout: Layout, wanted: list[str]) -> DataFrame:
+    """Rows that have SOURCE already, as `read_source` gives them; raises InputError for a column that is not there."""
+    _require_columns(rows, wanted, name, layout)
     return _with_raw(rows, layout)
 
 

@@ -6,9 +6,10 @@ A table in a folder is `<root>/<name>`; in a catalogue `<catalog.schema>.<name>`
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import reduce
 from urllib.parse import unquote
 from uuid import uuid4
 
@@ -21,10 +22,12 @@ from pyspark.sql import types as T
 from scoreline.config.settings import TablesSettings
 from scoreline.engine import filesystem
 from scoreline.engine.engine import engine_of
+from scoreline.engine.listing import address, escaped
 from scoreline.engine.session_settings import session_settings
 from scoreline.engine.sql import literal, quoted, quoted_name
 from scoreline.engine.thrown import engine_errors
 from scoreline.errors import InputError, RunFailed
+from scoreline.tables.appended import AddedFile
 from scoreline.tables.commit_note import Note, read_note
 from scoreline.tables.history import Commit
 from scoreline.tables.names import PROPERTIES, place
@@ -134,6 +137,27 @@ class Table:
     def read_from(self, file: str) -> DataFrame:
         """The newest version, and in the column `file` which file a row is in."""
         return self.read().withColumn(file, F.col("_metadata.file_path"))
+
+    def read_added(self, files: Sequence[AddedFile], file: str) -> DataFrame:
+        """The rows of files that the log has added, as `read_from` has them; of each partition by itself."""
+        place, schema = self.address(), self.read().schema
+        partitions: dict[tuple[tuple[str, str | None], ...], list[str]] = {}
+        for added in files:
+            partitions.setdefault(tuple(added.partition.items()), []).append(f"{place}/{added.path}")
+        given = dict(next(iter(partitions)))
+        own = T.StructType([field for field in schema if field.name not in given])
+
+        def rows(values: Mapping[str, str | None], addresses: Sequence[str]) -> DataFrame:
+            found = self.spark.read.schema(own).parquet(*escaped(addresses))
+            columns = {f.name: F.lit(values[f.name]).cast(f.dataType) for f in schema if f.name in given}
+            named = [columns.get(f.name, F.col(quoted(f.name))).alias(f.name) for f in schema]
+            return found.select(*named, F.col("_metadata.file_path").alias(file))
+
+        return reduce(DataFrame.unionAll, [rows(dict(values), at) for values, at in partitions.items()])
+
+    def address(self) -> str:
+        """Where its files are, as a URI."""
+        return address(str(self.detail()["location"])).rstrip("/")
 
     def write(
         self, rows: DataFrame | pa.RecordBatchReader, mode: str, options: Mapping[str, str] | None = None

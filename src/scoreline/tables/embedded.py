@@ -7,7 +7,7 @@ delta-rs would ask for features that older readers do not know.
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -30,6 +30,7 @@ from scoreline.engine.embedded.spool import parquet_batches, spooled
 from scoreline.engine.sql import quoted
 from scoreline.errors import InputError
 from scoreline.tables.added_files import added, stats_columns
+from scoreline.tables.appended import AddedFile
 from scoreline.tables.commit_note import Note
 from scoreline.tables.delta import _RETENTION, Table, _interval, committed
 from scoreline.tables.delta_log import first_commit, log_commits, open_log, unheeded_by_writers, unknown_feature
@@ -91,6 +92,16 @@ class EmbeddedTable(Table):
         log = self._log()
         return self._spooled(log, self._schema(log), file)
 
+    def read_added(self, files: Sequence[AddedFile], file: str) -> DataFrame:
+        wanted = to_arrow_schema(self._schema()).append(pa.field(file, pa.string()))
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            for found in files:
+                path = Path(self.location, unquote(found.path))
+                yield from parquet_batches(path, wanted, {**found.partition, file: uri(path)})
+
+        return spooled(self.spark, batches(), wanted)
+
     def _spooled(self, log: DeltaTable, schema: T.StructType, file: str | None = None) -> DataFrame:
         """The rows by Arrow: Sail is not asked to mind deletion vectors, nor values that are in the log only."""
         arrow = to_arrow_schema(schema)
@@ -100,7 +111,7 @@ class EmbeddedTable(Table):
         def batches() -> Iterator[pa.RecordBatch]:
             for add in sorted(pa.table(log.get_add_actions()).to_pylist(), key=lambda add: add["path"]):
                 path = Path(self.location, unquote(add["path"]))
-                given = {name: _said(value) for name, value in (add.get("partition_values") or {}).items()}
+                given = {name: _said(value) for name, value in (add.get("partition") or {}).items()}
                 kept = deleted.get(f"file://{path}")
                 yield from parquet_batches(path, wanted, given | ({file: uri(path)} if file else {}), kept)
 
