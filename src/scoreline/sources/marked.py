@@ -69,7 +69,9 @@ def marked(url: str, name: str, settings: MarkSettings, columns: Sequence[str], 
         _require_order(highest, place, settings)
         low, again = _begin(highest, since, settings)
         remarks += [f"all of it was read: {again}"] if again else []
-    query = sa.select(*[sa.column(one) for one in dict.fromkeys([*columns, settings.column])]).select_from(table)
+    query: sa.Select[Any] = sa.select(
+        *[sa.column(one) for one in dict.fromkeys([*columns, settings.column])]
+    ).select_from(table)
     if low is not None:
         query = query.where(sa.or_(column >= low, column.is_(None)) if without else column >= low)
     return Marked(key, None if highest is None else str(highest), query, tuple(remarks))

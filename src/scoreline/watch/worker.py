@@ -10,7 +10,7 @@ from scoreline.config.watch import Step, TriggerSettings
 from scoreline.context import Context, open_context
 from scoreline.errors import AuditRefused, RunInProgress, ScorelineError, told
 from scoreline.export.export import export
-from scoreline.ingest.new_files import ingest_new
+from scoreline.ingest.new import ingest_new
 from scoreline.operations.maintenance import optimize, vacuum
 from scoreline.pipeline.run import run
 from scoreline.redaction import redacted
@@ -77,7 +77,7 @@ def _run(context: Context, order: Order) -> Done:
 
 def _ingest(context: Context, trigger: TriggerSettings) -> Done:
     report = ingest_new(context, trigger.files)
-    return Done(str(report), any(part.users_changed for part in report.parts))
+    return Done(str(report), report.users_changed > 0)
 
 
 def _export(context: Context, _: TriggerSettings) -> Done:
