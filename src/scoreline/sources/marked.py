@@ -29,7 +29,7 @@ class Marked:
 
     key: str
     mark: str | None
-    query: sa.Select[Any] | None = None
+    query: sa.Executable | None = None
     remarks: tuple[str, ...] = ()
 
 
@@ -69,9 +69,8 @@ def marked(url: str, name: str, settings: MarkSettings, columns: Sequence[str], 
         _require_order(highest, place, settings)
         low, again = _begin(highest, since, settings)
         remarks += [f"all of it was read: {again}"] if again else []
-    query: sa.Select[Any] = sa.select(
-        *[sa.column(one) for one in dict.fromkeys([*columns, settings.column])]
-    ).select_from(table)
+    wanted: list[sa.ColumnClause[Any]] = [sa.column(one) for one in dict.fromkeys([*columns, settings.column])]
+    query: Any = sa.select(*wanted).select_from(table)
     if low is not None:
         query = query.where(sa.or_(column >= low, column.is_(None)) if without else column >= low)
     return Marked(key, None if highest is None else str(highest), query, tuple(remarks))
