@@ -31,6 +31,7 @@ def mariadb() -> Iterator[str]:
             shutil.chown(data, user)
         options = {
             "datadir": data,
+            "tmpdir": folder,
             "socket": f"{folder}/socket",
             "port": port,
             "bind-address": "127.0.0.1",
