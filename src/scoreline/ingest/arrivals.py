@@ -44,9 +44,9 @@ def looks_new(
     for file in files:
         known = memory.get(file.address)
         is_same = known is not None and (known.size, known.modified_us) == (file.size, file.modified_us)
-        age = now - datetime.fromtimestamp(file.modified_us / _SECOND, now.tzinfo)
         if is_same and known is not None and known.refused is None:
             continue
+        age = now - datetime.fromtimestamp(file.modified_us / _SECOND, now.tzinfo)
         if file.size == 0:
             waiting[file.address] = "it is empty"
         elif abs(age) < settle:

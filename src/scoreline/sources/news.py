@@ -13,7 +13,6 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from scoreline.config.settings import EventsSettings
-from scoreline.engine.engine import engine_of
 from scoreline.engine.failures import explained
 from scoreline.engine.filesystem import first_bytes
 from scoreline.engine.listing import Files, Place
@@ -22,7 +21,7 @@ from scoreline.errors import InputError
 from scoreline.hashing import fingerprint
 from scoreline.redaction import without_credentials
 from scoreline.sources.database import fetched
-from scoreline.sources.reader import is_database, is_table, require_file
+from scoreline.sources.reader import is_database, is_table, require_file, require_reader
 from scoreline.tables.appended import NotOnlyAppended, appended
 from scoreline.tables.delta import Table, table_at
 from scoreline.tables.names import SOURCE
@@ -102,10 +101,8 @@ def _of_postgres(spark: SparkSession, url: str, name: str, partitions: int, mark
 
 
 def _of_delta(spark: SparkSession, source: str, marks: Mapping[str, str]) -> News:
-    in_catalog = is_table(source)
-    if in_catalog and engine_of(spark).name == "embedded":
-        raise InputError(f"{source} is no folder here, but may be a table of a catalogue. Say engine: spark.")
-    if not in_catalog:
+    require_reader(spark, source)
+    if not (in_catalog := is_table(source)):
         require_file(source)
     with explained(f"{source} could not be read as a Delta table", otherwise=InputError):
         table = table_at(spark, source, source, in_catalog=in_catalog)
@@ -120,7 +117,7 @@ def _of_delta(spark: SparkSession, source: str, marks: Mapping[str, str]) -> New
         try:
             return News(key, since, mark, _added(table, about["id"], since, version))
         except NotOnlyAppended as error:
-            return News(key, since, mark, table.read_from(SOURCE), (f"all of it was read: {error}",))
+            return News(key, since, mark, table.read_from(SOURCE), (f"all of it was read: {error.why}",))
 
 
 def _added(table: Table, own: str, since: str, version: int) -> DataFrame | None:

@@ -41,20 +41,31 @@ def read_source(
     """
     if isinstance(source, Files):
         rows = _rows_of_files(spark, source, layout, wanted)
-    elif engine_of(spark).name == "embedded" and (source.startswith("jdbc:") or is_table(source)):
+    else:
+        require_reader(spark, source)
+        rows = _rows_of(spark, source, layout, wanted, database)
+    return as_read(rows, without_credentials(str(source)), layout, wanted)
+
+
+def _rows_of(
+    spark: SparkSession, source: str, layout: Layout, wanted: list[str], database: Database | None
+) -> DataFrame:
+    if is_database(source):
+        return read_database(spark, source, database, wanted)
+    if is_table(source):
+        with explained(f"Table {source} could not be read"):
+            return spark.read.table(quoted_name(source)).withColumn(SOURCE, F.lit(source))
+    return _read_files(spark, source, layout, wanted)
+
+
+def require_reader(spark: SparkSession, source: str) -> None:
+    """Raise InputError for what this session's engine has no reader of."""
+    if engine_of(spark).name == "embedded" and (source.startswith("jdbc:") or is_table(source)):
         what = "is read by JDBC" if source.startswith("jdbc:") else "is no file here, but may be a table of a catalogue"
         raise InputError(
             f"{without_credentials(source)} {what}, and the embedded engine reads files of this machine, and databases "
             "by SQLAlchemy's URL (postgresql://, sqlite:///). Say engine: spark."
         )
-    elif is_database(source):
-        rows = read_database(spark, source, database, wanted)
-    elif is_table(source):
-        with explained(f"Table {source} could not be read"):
-            rows = spark.read.table(quoted_name(source)).withColumn(SOURCE, F.lit(source))
-    else:
-        rows = _read_files(spark, source, layout, wanted)
-    return as_read(rows, without_credentials(str(source)), layout, wanted)
 
 
 def as_read(rows: DataFrame, name: str, layout: Layout, wanted: list[str]) -> DataFrame:

@@ -27,7 +27,11 @@ class AddedFile:
 
 
 class NotOnlyAppended(Exception):
-    """What else was done to the table; the text is for people."""
+    """Something else was done to the table: `why`, for people."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
 
 
 def appended(commits: Iterable[bytes]) -> list[AddedFile]:
