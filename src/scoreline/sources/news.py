@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from scoreline.config.settings import EventsSettings
 from scoreline.engine.failures import explained
 from scoreline.engine.filesystem import first_bytes
-from scoreline.engine.listing import Files, Place
+from scoreline.engine.listing import Files, Place, address
 from scoreline.engine.thrown import engine_errors
 from scoreline.errors import InputError
 from scoreline.hashing import fingerprint
@@ -109,32 +109,32 @@ def _of_delta(spark: SparkSession, source: str, marks: Mapping[str, str]) -> New
         if not table.exists():
             raise InputError(f"{source}: there is no Delta table here.")
         about, version = table.detail(), table.version()
-        key, mark = f"scoreline.mark.{fingerprint(['delta', table.address()])}", f"{about['id']}:{version}"
+        place = address(str(about["location"])).rstrip("/")
+        key, mark = f"scoreline.mark.{fingerprint(['delta', place])}", f"{about['id']}:{version}"
         if (since := marks.get(key)) == mark:
             return News(key, since, mark, None)
         if since is None:
             return News(key, since, mark, table.read_from(SOURCE))
         try:
-            return News(key, since, mark, _added(table, about["id"], since, version))
+            return News(key, since, mark, _added(table, place, since, mark))
         except NotOnlyAppended as error:
             return News(key, since, mark, table.read_from(SOURCE), (f"all of it was read: {error.why}",))
 
 
-def _added(table: Table, own: str, since: str, version: int) -> DataFrame | None:
-    """The rows that were appended since a mark, None if there are none; raises NotOnlyAppended."""
-    before, _, read = since.rpartition(":")
-    if before != own or int(read) > version:
+def _added(table: Table, place: str, since: str, mark: str) -> DataFrame | None:
+    """The rows that were appended between two marks, None if there are none; raises NotOnlyAppended."""
+    (before, read), (own, version) = (one.rsplit(":", 1) for one in (since, mark))
+    if before != own or int(read) > int(version):
         raise NotOnlyAppended("it was made anew")
     if table.properties().get("delta.columnMapping.mode", "none") != "none":
         raise NotOnlyAppended("in its files columns have names of their own")
-    address = table.address()
-    commits = [f"{address}/_delta_log/{number:020d}.json" for number in range(int(read) + 1, version + 1)]
+    commits = [f"{place}/_delta_log/{number:020d}.json" for number in range(int(read) + 1, int(version) + 1)]
     try:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             files = appended(pool.map(lambda file: first_bytes(table.spark, file, _LARGEST), commits))
             for file in files:
                 if file.is_compacted:  # a VACUUM may have removed it
-                    first_bytes(table.spark, f"{address}/{file.path}", 1)
+                    first_bytes(table.spark, f"{place}/{file.path}", 1)
     except (OSError, ValueError, pa.ArrowException, *engine_errors()):
-        raise NotOnlyAppended(f"its log since version {read}, or a file that it names, is gone") from None
-    return table.read_added(files, SOURCE) if files else None
+        raise NotOnlyAppended(f"its log since version {read}, or a file that it names, could not be read") from None
+    return table.read_added(place, files, SOURCE) if files else None

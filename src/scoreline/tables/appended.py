@@ -59,6 +59,8 @@ def _take(kind: str, action: Mapping[str, Any], added: dict[str, AddedFile]) -> 
         if path in added:
             added[path] = AddedFile(path, added[path].partition, is_compacted=True)
     elif changes_rows:
+        if ":/" in path:
+            raise NotOnlyAppended("its files are not in its own folder")
         if action.get("deletionVector"):
             raise NotOnlyAppended("rows were deleted or replaced")
         added[path] = AddedFile(path, {name: value or None for name, value in action["partitionValues"].items()})

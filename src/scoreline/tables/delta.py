@@ -22,7 +22,7 @@ from pyspark.sql import types as T
 from scoreline.config.settings import TablesSettings
 from scoreline.engine import filesystem
 from scoreline.engine.engine import engine_of
-from scoreline.engine.listing import address, escaped
+from scoreline.engine.listing import escaped
 from scoreline.engine.session_settings import session_settings
 from scoreline.engine.sql import literal, quoted, quoted_name
 from scoreline.engine.thrown import engine_errors
@@ -138,9 +138,9 @@ class Table:
         """The newest version, and in the column `file` which file a row is in."""
         return self.read().withColumn(file, F.col("_metadata.file_path"))
 
-    def read_added(self, files: Sequence[AddedFile], file: str) -> DataFrame:
-        """The rows of files that the log has added, as `read_from` has them; of each partition by itself."""
-        place, schema = self.address(), self.read().schema
+    def read_added(self, place: str, files: Sequence[AddedFile], file: str) -> DataFrame:
+        """The rows of files that the log has added, as `read_from` has them. `place`: the table's folder as a URI."""
+        schema = self.read().schema
         partitions: dict[tuple[tuple[str, str | None], ...], list[str]] = {}
         for added in files:
             partitions.setdefault(tuple(added.partition.items()), []).append(f"{place}/{added.path}")
@@ -154,10 +154,6 @@ class Table:
             return found.select(*named, F.col("_metadata.file_path").alias(file))
 
         return reduce(DataFrame.unionAll, [rows(dict(values), at) for values, at in partitions.items()])
-
-    def address(self) -> str:
-        """Where its files are, as a URI."""
-        return address(str(self.detail()["location"])).rstrip("/")
 
     def write(
         self, rows: DataFrame | pa.RecordBatchReader, mode: str, options: Mapping[str, str] | None = None

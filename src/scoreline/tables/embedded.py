@@ -27,6 +27,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from scoreline.engine.embedded.files import uri
 from scoreline.engine.embedded.sail import batches, read_files, written
 from scoreline.engine.embedded.spool import parquet_batches, spooled
+from scoreline.engine.filesystem import shown
 from scoreline.engine.sql import quoted
 from scoreline.errors import InputError
 from scoreline.tables.added_files import added, stats_columns
@@ -92,12 +93,12 @@ class EmbeddedTable(Table):
         log = self._log()
         return self._spooled(log, self._schema(log), file)
 
-    def read_added(self, files: Sequence[AddedFile], file: str) -> DataFrame:
+    def read_added(self, place: str, files: Sequence[AddedFile], file: str) -> DataFrame:
         wanted = to_arrow_schema(self._schema()).append(pa.field(file, pa.string()))
 
         def batches() -> Iterator[pa.RecordBatch]:
             for found in files:
-                path = Path(self.location, unquote(found.path))
+                path = Path(shown(f"{place}/{found.path}"))
                 yield from parquet_batches(path, wanted, {**found.partition, file: uri(path)})
 
         return spooled(self.spark, batches(), wanted)

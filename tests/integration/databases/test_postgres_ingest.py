@@ -18,6 +18,7 @@ from integration.races import just_before
 from scoreline.errors import InputError, RunFailed
 from scoreline.ingest import ingest
 from scoreline.ingest.ingest import ingest_events
+from scoreline.ingest.new import ingest_new
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +119,26 @@ def test_nothing_new_is_no_error_and_changes_nothing(pipeline: Any, ratings: Any
     version = pipeline().tables.table("user_history").version()
     report = ingest_events(pipeline(1), url)
     assert (report.rows_read, report.users_changed, report.version) == (0, 0, version)
+
+
+def test_the_configured_database_needs_no_name_and_a_table_made_anew_is_read_whole(
+    pipeline: Any, ratings: Any, url: str, spark: SparkSession
+) -> None:
+    def ingested(hour: int) -> Any:
+        settings = pipeline().settings
+        events = settings.events.model_dump(exclude_unset=True) | {"source": url}
+        return ingest_new(context(spark, settings.tables.root, now=NOW + timedelta(hours=hour), events=events))
+
+    ratings(INSERT, (1, 10))
+    assert (ingested(0).rows_read, ingested(1).rows_read) == (1, 0)
+    ratings('ALTER TABLE "Film ratings" RENAME TO old')
+    ratings('CREATE TABLE "Film ratings" (LIKE old)')
+    ratings("DROP TABLE old")
+    ratings(INSERT, (2, 20))
+    report = ingested(2)
+    assert (report.rows_read, report.remarks) == (1, ("all of it was read: it was made anew, or its database was",))
+    assert "s3cret" not in str(report)
+    assert histories(pipeline()) == {1: [10], 2: [20]}
 
 
 @pytest.mark.parametrize(

@@ -262,7 +262,7 @@ def test_a_log_that_was_cleaned_up_is_no_reason_to_stop(made: Made, source: Sour
         commit.unlink()
     report = ingest_new(made(**events))
     assert report.users_changed == 2
-    assert "all of it was read: its log since version 1, or a file that it names, is gone" in str(report)
+    assert "all of it was read: its log since version 1, or a file that it names, could not be read" in str(report)
     assert ingest_new(made(**events)).users_changed == 0
 
 

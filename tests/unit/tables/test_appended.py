@@ -42,6 +42,7 @@ def test_a_compaction_adds_no_row_and_its_files_stay_for_a_while() -> None:
     [
         (remove("old"), "rows were deleted or replaced"),
         (add("a", deletionVector={"storageType": "u"}), "rows were deleted or replaced"),
+        (add("s3a://other/a"), "its files are not in its own folder"),
         ({"metaData": {"id": "x"}}, "its columns or properties were changed"),
         ({"news": {}}, "its log has news"),
     ],
