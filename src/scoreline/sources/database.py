@@ -1,6 +1,6 @@
 """Rows of a database by its URL: SQLAlchemy's in chunks as text, `jdbc:` by Spark."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
@@ -54,9 +54,18 @@ def read_database(spark: SparkSession, url: str, database: Database | None, want
 
 
 def fetched(
-    spark: SparkSession, url: str, query: "sqlalchemy.Executable", scratch: Table, wanted: Sequence[str]
+    spark: SparkSession,
+    url: str,
+    query: "sqlalchemy.Executable",
+    scratch: Table,
+    wanted: Sequence[str],
+    *,
+    each: Callable[[Sequence[Sequence[object]]], None] | None = None,
 ) -> DataFrame | None:
-    """Bring a query's rows over in chunks, so that the driver never holds more than one; None if it gave no value."""
+    """Bring a query's rows over in chunks, so that the driver never holds more than one; None if it gave no value.
+
+    `each` is shown every chunk.
+    """
     import sqlalchemy
 
     source = without_credentials(url)
@@ -72,6 +81,8 @@ def fetched(
             for part in result.partitions():
                 for name, values in zip(names, zip(*part, strict=True), strict=True):
                     kinds.setdefault(name, set()).update(type(value) for value in values if value is not None)
+                if each:
+                    each(part)
                 scratch.write(_as_text(spark, names, part), "append")
     except (sqlalchemy.exc.SQLAlchemyError, ImportError) as error:
         # SQLAlchemy's text may hold the URL with its password; its first line without parameters does not

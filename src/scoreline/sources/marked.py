@@ -6,10 +6,11 @@ changes nothing. A row without a value cannot be told new, and is read each time
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from hashlib import blake2b
 from typing import Any
 
 import sqlalchemy as sa
@@ -27,7 +28,6 @@ _TIME = timedelta(minutes=10)
 class Marked:
     """What is to be read, None for nothing. `mark`: from where the next reading goes on; `remarks`: for people."""
 
-    key: str
     mark: str | None
     query: sa.Executable | None = None
     remarks: tuple[str, ...] = ()
@@ -37,6 +37,15 @@ def mark_key(url: str, table: str, column: str) -> str:
     """The property that keeps a table's mark; user and password are no part of what it names."""
     at = sa.make_url(url)
     return f"scoreline.mark.{fingerprint([at.host, at.port, at.database, table, column])}"
+
+
+def rows_digest(rows: Iterable[Sequence[object]]) -> int:
+    """A number by which a set of rows is known, in whatever order; those of parts add up.
+
+    >>> rows_digest([(1, "a"), (2, None)]) == rows_digest([(2, None)]) + rows_digest([(1, "a")])
+    True
+    """
+    return sum(int.from_bytes(blake2b(repr(tuple(row)).encode(), digest_size=16).digest()) for row in rows)
 
 
 def marked(url: str, name: str, settings: MarkSettings, columns: Sequence[str], *, since: str | None) -> Marked:
@@ -57,9 +66,8 @@ def marked(url: str, name: str, settings: MarkSettings, columns: Sequence[str], 
             engine.dispose()
     except (sa.exc.SQLAlchemyError, ImportError) as error:
         raise InputError(f"{place} could not be read: {told(error)}") from None
-    key = mark_key(url, name, settings.column)
     if highest is None and not without:
-        return Marked(key, None)
+        return Marked(None)
     low, remarks = None, []
     if without:
         remarks.append(
@@ -73,7 +81,7 @@ def marked(url: str, name: str, settings: MarkSettings, columns: Sequence[str], 
     query: Any = sa.select(*wanted).select_from(table)
     if low is not None:
         query = query.where(sa.or_(column >= low, column.is_(None)) if without else column >= low)
-    return Marked(key, None if highest is None else str(highest), query, tuple(remarks))
+    return Marked(None if highest is None else str(highest), query, tuple(remarks))
 
 
 def _table(connection: sa.Connection, place: str, name: str) -> sa.Table:

@@ -79,13 +79,17 @@ def _of_database(
             f"{without_credentials(url)}: in events.table PostgreSQL knows what is new, others by events.mark, a "
             "column that is higher in later rows; of both by SQLAlchemy's URL (postgresql://, sqlite:///)."
         )
-    from scoreline.sources.marked import mark_key, marked
+    from scoreline.sources.marked import mark_key, marked, rows_digest
 
-    wanted = settings.source_columns()
-    since = marks.get(mark_key(url, name, settings.mark.column))
-    found = marked(url, name, settings.mark, wanted, since=since)
-    rows = None if found.query is None else fetched(spark, url, found.query, scratch, wanted)
-    return News(found.key, since, found.mark, rows, found.remarks)
+    wanted, key = settings.source_columns(), mark_key(url, name, settings.mark.column)
+    before, _, _ = ((since := marks.get(key)) or "").rpartition(" ")
+    found = marked(url, name, settings.mark, wanted, since=before or None)
+    digests: list[int] = []
+    each = (lambda part: digests.append(rows_digest(part))) if before else None
+    rows = None if found.query is None else fetched(spark, url, found.query, scratch, wanted, each=each)
+    mark = f"{found.mark} {sum(digests) % 2**128:x}" if found.mark else None
+    # the very rows that were read the last time, as of a table to which nothing was added
+    return News(key, since, mark, None if mark and mark == since else rows, found.remarks)
 
 
 def _of_postgres(spark: SparkSession, url: str, name: str, partitions: int, marks: Mapping[str, str]) -> News:

@@ -13,6 +13,7 @@ from pyspark.sql import SparkSession
 
 from builders import NOW, context
 from integration.races import just_before
+from scoreline.api import Pipeline
 from scoreline.errors import ConfigurationError, InputError, RunFailed, RunInProgress
 from scoreline.ingest import ingest
 from scoreline.ingest.ingest import IngestReport, ingest_events
@@ -82,10 +83,13 @@ def test_of_a_database_only_what_is_new_is_read(spark: SparkSession, made: Made,
     shop.add(190 + 5, 300, 301)  # the first is late, and within the overlap
     second = ingest_new(made(**shop.events))
     assert (second.rows_read, second.users_changed) == (7 + 2, 2)
-    before = version(made())
     third = ingest_new(made(**shop.events))
-    assert (third.rows_read, third.users_changed) == (2, 0)
-    assert version(made()) == before  # no commit where nothing is new
+    assert (third.rows_read, third.users_changed) == (2, 0)  # the overlap, once more
+    before = version(made())
+    fourth = ingest_new(made(**shop.events))
+    assert (fourth.rows_read, fourth.users_changed, version(made())) == (0, 0, before)
+    shop.add(299)  # late, and the highest is as it was
+    assert ingest_new(made(**shop.events)).users_changed == 1
     whole = context(spark, tmp_path / "whole", events={"columns": COLUMNS, "query": 'SELECT * FROM "Film ratings"'})
     ingest_events(whole, shop.url)
     assert histories(made()) == histories(whole)
@@ -100,6 +104,15 @@ def test_a_database_that_is_named_and_one_that_is_configured_have_one_mark(made:
     assert report.rows_read == 2  # the second one of before, and the new one
     shop.add(30)
     assert ingest_events(made(**shop.events), shop.url).rows_read == 2
+
+
+def test_a_pipeline_takes_what_is_configured_and_shows_no_secret(spark: SparkSession, made: Made, shop: Shop) -> None:
+    shop.add(1, 2)
+    pipeline = Pipeline(made(**shop.events).settings, spark=spark)
+    assert shop.url not in repr(pipeline.settings)
+    report = pipeline.ingest_new()
+    assert str(report).startswith(f"{shop.url}: 2 rows read = 2 good + 0 quarantined")
+    assert pipeline.ingest_new(shop.url).users_changed == 0
 
 
 def test_an_empty_table_has_nothing_new(made: Made, shop: Shop) -> None:
@@ -121,6 +134,24 @@ def test_what_a_merge_that_failed_has_read_is_read_again(
         ingest_new(made(**shop.events))
     monkeypatch.undo()
     assert ingest_new(made(**shop.events)).users_changed == 1
+
+
+def test_whoever_is_killed_between_merge_and_mark_changes_nothing_by_the_next_reading(
+    made: Made, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.add(1)
+    ingest_new(made(**shop.events))
+    shop.add(100)
+    table = made(**shop.events).tables.table("user_history")
+    just_before(monkeypatch, type(table), "set_property", fails)
+    with pytest.raises(RunFailed):
+        ingest_new(made(**shop.events))
+    monkeypatch.undo()
+    assert len(histories(made())) == 2
+    found = version(made())
+    report = ingest_new(made(**shop.events))
+    assert isinstance(report, IngestReport)
+    assert (report.rows_read, report.users_changed, report.version) == (2, 0, found + 1)
 
 
 def fails() -> None:
@@ -249,6 +280,33 @@ def test_a_delta_table_that_was_overwritten_or_made_anew_is_read_whole(
     report = ingest_new(made(**events))
     assert "all of it was read: it was made anew" in str(report)
     assert report.users_changed == 4
+
+
+@pytest.mark.spark  # it has the catalogue
+def test_a_table_of_a_catalogue_is_a_source_too(spark: SparkSession, made: Made) -> None:
+    name = "default.events_of_others"
+    values = "SELECT id % 10 AS user, id AS item, 3.5 AS rating, 1700000000 + id AS at, id % 3 AS part"
+    spark.sql(f"CREATE TABLE {name} USING delta PARTITIONED BY (part) AS {values} FROM range(100)")
+    try:
+        assert ingest_new(made(), name).users_changed == 10
+        spark.sql(f"INSERT INTO {name} {values} FROM range(200, 203)")
+        report = ingest_new(made(source=name))
+        assert isinstance(report, IngestReport)
+        assert (report.rows_read, report.users_changed, report.remarks) == (3, 3, ())
+        spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ('delta.enableDeletionVectors' = 'true')")
+        spark.sql(f"DELETE FROM {name} WHERE item < 5")
+        report = ingest_new(made(source=name))
+        assert isinstance(report, IngestReport)
+        assert (report.rows_read, report.users_changed) == (98, 0)
+        assert report.remarks == ("all of it was read: its columns or properties were changed",)
+        whole = {user: items for user, items, *_ in histories(made())}
+        assert (len(whole), sum(map(len, whole.values()))) == (10, 103)
+        spark.sql(f"CREATE OR REPLACE VIEW default.a_view AS SELECT * FROM {name}")
+        with pytest.raises(InputError, match="could not be read as a Delta table"):
+            ingest_new(made(), "default.a_view")
+    finally:
+        spark.sql("DROP VIEW IF EXISTS default.a_view")
+        spark.sql(f"DROP TABLE {name}")
 
 
 def test_a_log_that_was_cleaned_up_is_no_reason_to_stop(made: Made, source: Source) -> None:
