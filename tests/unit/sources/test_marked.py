@@ -83,6 +83,14 @@ def test_decimals_and_floats_are_numbers(url: str) -> None:
     assert reader.news() == [1, 2]
 
 
+def test_a_column_that_has_whole_numbers_beside_others(url: str) -> None:
+    reader = Reader(url, "at NUMERIC", column="at", overlap=1)
+    reader.add((1, "2.25"), (2, "0.5"))
+    reader.news()
+    reader.add((3, "1"), (4, "3"))
+    assert (reader.news(), reader.since) == ([1, 3, 4], "3")
+
+
 def test_rows_without_a_mark_are_read_each_time_and_counted(url: str) -> None:
     reader = Reader(url, "id INTEGER", column="id", overlap=0)
     reader.add((1, "NULL"))
