@@ -10,8 +10,8 @@ SOURCE = Path(__file__).parents[2] / "src"
 # ours, and click's: their texts are messages already
 IN_WORDS = {
     "AuditRefused", "ChildDied", "ClickException", "ConfigurationError", "Exit", "InputError", "InvalidOutput",
-    "RunFailed", "ScorelineError", "ServingError", "Superseded", "WorkerDied", "WorkerEnded", "_Refused",
-    "_Unavailable",
+    "Gone", "JournalFailed", "RunFailed", "ScorelineError", "ServingError", "Superseded", "WorkerDied", "WorkerEnded",
+    "_Refused", "_Unavailable",
 }  # fmt: skip
 # what a model raised is shown by its own name and words: its author reads it
 THE_MODELS = {("scoreline.scoring.task", "_failure_of")}

@@ -3,6 +3,7 @@
 Who asks is told 202 when what is asked for is on disk, and never before.
 """
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -17,7 +18,7 @@ from typing import Any, Literal
 import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
@@ -27,13 +28,15 @@ from scoreline.config.watch import HttpSettings, TriggerSettings
 from scoreline.errors import ConfigurationError, InputError
 from scoreline.operations.ui.server import is_own_name
 from scoreline.sources.whole_numbers import typed_id
-from scoreline.watch.journal import Ask, Journal, Start
+from scoreline.watch.journal import Ask, Journal, JournalFailed, Start
 from scoreline.watch.supervisor import Supervisor
 
 __all__ = ["application", "serving"]
 
 _LARGEST = 1 << 20  # bytes of a body
 _DEAD = 60.0  # seconds without a beat of who does the work
+_PATIENCE = 30.0  # seconds for a body to come
+_LEAVING = 3  # seconds that who asks has when the watch ends
 _OLDEST = 300  # seconds that a signed delivery may have been on its way
 _FIELDS = ("users", "everyone")
 
@@ -56,7 +59,8 @@ def application(
         found = supervisor.triggers.get(request.path_params["name"])
         if found is None or found.kind != by:
             names = ", ".join(one.name for one in supervisor.triggers.values() if one.kind == by) or "none"
-            raise _Refused(404, f"there is no {by} of this name; there is {names}")
+            more = f"; there is {names}" if by == "signal" else ""  # who asks for a webhook may be anybody
+            raise _Refused(404, f"there is no {by} of this name{more}")
         return found
 
     async def accepted(trigger: TriggerSettings, ask: Ask, key: str | None) -> Response:
@@ -92,7 +96,7 @@ def application(
             "state": "well" if silent < _DEAD else "stuck",
             "running": seen.running,
             "waiting": await run_in_threadpool(journal.waiting),
-            "ended": {f"{name} {how}": count for (name, how), count in seen.chains.items()},
+            "ended": {f"{name} {how}": count for (name, how), count in dict(seen.chains).items()},
         }
         return JSONResponse(said, 200 if silent < _DEAD else 503)
 
@@ -108,6 +112,9 @@ def application(
             except _Refused as refused:
                 headers = {"www-authenticate": "Bearer"} if refused.status == 401 else None
                 return JSONResponse({"error": refused.said}, refused.status, headers=headers)
+            except JournalFailed as failed:
+                said = f"{failed}. Nothing was accepted; ask again when the watch can write"
+                return JSONResponse({"error": said}, 503, headers={"retry-after": "60"})
 
         return answered
 
@@ -133,11 +140,20 @@ def _require_known(request: Request, http: HttpSettings) -> None:
 
 
 async def _body(request: Request) -> bytes:
+    too_large = _Refused(413, f"a body has at most {_LARGEST:,} bytes; send several signals")
+    if int(request.headers.get("content-length", 0)) > _LARGEST:
+        raise too_large
     found = b""
-    async for part in request.stream():
-        found += part
-        if len(found) > _LARGEST:
-            raise _Refused(413, f"a body has at most {_LARGEST:,} bytes; send several signals")
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            async for part in request.stream():
+                found += part
+                if len(found) > _LARGEST:
+                    raise too_large
+    except TimeoutError:
+        raise _Refused(408, f"the body did not come within {_PATIENCE:.0f} seconds") from None
+    except ClientDisconnect:
+        raise _Refused(400, "the body was broken off") from None
     return found
 
 
@@ -202,10 +218,10 @@ def _metrics(pipeline: str, waiting: dict[str, int], supervisor: Supervisor) -> 
     registry, seen = CollectorRegistry(), supervisor.seen
     labels = ["pipeline", "trigger"]
     ended = Counter("scoreline_watch_chains", "Chains of steps that ended.", [*labels, "state"], registry=registry)
-    for (trigger, state), count in seen.chains.items():
+    for (trigger, state), count in dict(seen.chains).items():
         ended.labels(pipeline, trigger, state).inc(count)
     last = Gauge("scoreline_watch_last_end_timestamp_seconds", "When a chain ended.", labels, registry=registry)
-    for trigger, at in seen.ended_at.items():
+    for trigger, at in dict(seen.ended_at).items():
         last.labels(pipeline, trigger).set(at)
     queued = Gauge("scoreline_watch_waiting", "Starts that are queued or running.", labels, registry=registry)
     for trigger in supervisor.triggers:
@@ -229,7 +245,10 @@ def serving(routes: Starlette, http: HttpSettings) -> Iterator[str]:
         raise ConfigurationError(
             f"watch.http: nobody can listen on {http.host}, port {http.port}: {error.strerror}. Choose another port."
         ) from None
-    config = uvicorn.Config(routes, log_level="warning", access_log=False, server_header=False, lifespan="off")
+    config = uvicorn.Config(
+        routes, log_level="warning", access_log=False, server_header=False, lifespan="off",
+        timeout_graceful_shutdown=_LEAVING,
+    )  # fmt: skip
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="http", daemon=True)
     with listening:

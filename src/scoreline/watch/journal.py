@@ -5,6 +5,7 @@ queues it again. Steps are idempotent, so what was done twice changes nothing.
 """
 
 import json
+import math
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,9 +15,10 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from scoreline.errors import RunFailed, told
 from scoreline.hashing import fingerprint
 
-__all__ = ["Ask", "Chain", "Journal", "Start"]
+__all__ = ["Ask", "Chain", "Journal", "JournalFailed", "Start"]
 
 _KEPT = 7 * 86_400  # seconds: how long a start can be asked for after its end
 _TABLES = """
@@ -28,6 +30,10 @@ CREATE TABLE IF NOT EXISTS starts (
 CREATE INDEX IF NOT EXISTS open_starts ON starts (state, due_at);
 CREATE TABLE IF NOT EXISTS marks (trigger TEXT PRIMARY KEY, mark TEXT NOT NULL);
 """
+
+
+class JournalFailed(RunFailed):
+    """The file cannot be read or written now: a full disk, another program that holds it."""
 
 
 @dataclass(frozen=True)
@@ -63,27 +69,44 @@ class Chain:
 
 
 class Journal:
-    """Starts and marks of one pipeline. Its methods may be called from any thread; each is a transaction."""
+    """Starts and marks of one pipeline. Its methods may be called from any thread; each is a transaction.
+
+    All of them raise JournalFailed where the file cannot be read or written; then nothing is changed.
+    """
 
     def __init__(self, file: Path) -> None:
+        self._file, self._lock = file, threading.Lock()
         file.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=30)
-        self._lock = threading.Lock()
-        self._connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;" + _TABLES)
+        with self._explained():
+            self._connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=30)
+            self._connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;" + _TABLES)
 
     def close(self) -> None:
-        self._connection.close()
+        with self._lock:
+            self._connection.close()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise JournalFailed(f"the journal {self._file} cannot be used: {told(error)}") from None
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, self._explained():
+            yield self._connection
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
+        with self._reading() as sql:
+            sql.execute("BEGIN IMMEDIATE")
             try:
-                yield self._connection
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
+                yield sql
+                sql.execute("COMMIT")
+            finally:
+                if sql.in_transaction:  # also if there was no room for its end
+                    sql.execute("ROLLBACK")
 
     def accept(self, trigger: str, ask: Ask, *, now: float, due_at: float, key: str | None = None) -> Start | None:
         """Write a start down. With a key that was there before: that start; None if it asked for something else."""
@@ -104,24 +127,33 @@ class Journal:
             )
             return self._start(sql, fresh)
 
-    def fire(self, trigger: str, mark: str, *, now: float) -> bool:
-        """Move a trigger's mark and queue one start of it, unless one waits already; whether it was queued."""
+    def fire(self, trigger: str, mark: str, *, now: float, key: str | None = None) -> bool:
+        """Move a trigger's mark and queue one start of it, unless one waits already; whether it was queued.
+
+        key: names the start, as `accept` has it.
+        """
         with self._transaction() as sql:
             self._mark(sql, trigger, mark)
             waiting = sql.execute("SELECT 1 FROM starts WHERE trigger = ? AND state = 'queued'", (trigger,)).fetchone()
             if waiting:
                 return False
             sql.execute(
-                "INSERT INTO starts (id, trigger, everyone, asked, accepted_at, due_at, state) "
-                "VALUES (?, ?, 0, '', ?, ?, 'queued')",
-                (uuid4().hex, trigger, now, now),
+                "INSERT INTO starts (id, trigger, everyone, key, asked, accepted_at, due_at, state) "
+                "VALUES (?, ?, 0, ?, '', ?, ?, 'queued')",
+                (uuid4().hex, trigger, key, now, now),
             )
             return True
 
+    def has(self, trigger: str, key: str) -> bool:
+        """Whether a start of this key was queued within the last week."""
+        with self._reading() as sql:
+            asked = "SELECT 1 FROM starts WHERE trigger = ? AND key = ?"
+            return sql.execute(asked, (trigger, key)).fetchone() is not None
+
     def mark(self, trigger: str) -> str | None:
         """How far a trigger has come: its last time, or what it saw last."""
-        with self._lock:
-            row = self._connection.execute("SELECT mark FROM marks WHERE trigger = ?", (trigger,)).fetchone()
+        with self._reading() as sql:
+            row = sql.execute("SELECT mark FROM marks WHERE trigger = ?", (trigger,)).fetchone()
         return None if row is None else str(row[0])
 
     def set_mark(self, trigger: str, mark: str) -> None:
@@ -132,13 +164,17 @@ class Journal:
     def _mark(self, sql: sqlite3.Connection, trigger: str, mark: str) -> None:
         sql.execute("INSERT OR REPLACE INTO marks (trigger, mark) VALUES (?, ?)", (trigger, mark))
 
-    def take(self, triggers: Sequence[str], *, now: float) -> Chain | None:
-        """The next chain: the start that waits longest, and all of its trigger that the same steps answer."""
+    def take(self, triggers: Sequence[str], *, now: float, longest: float = math.inf) -> Chain | None:
+        """The next chain: the start that waits longest, and all of its trigger that the same steps answer.
+
+        longest: seconds that a start can have to wait; one that would wait longer is of before the clock was set back.
+        """
         with self._transaction() as sql:
             first = sql.execute(
-                "SELECT trigger, users IS NULL, everyone FROM starts WHERE state = 'queued' AND due_at <= ? "
-                f"AND trigger IN ({_places(triggers)}) ORDER BY due_at, accepted_at LIMIT 1",
-                (now, *triggers),
+                "SELECT trigger, users IS NULL, everyone FROM starts WHERE state = 'queued' "
+                f"AND (due_at <= ? OR due_at > ?) AND trigger IN ({_places(triggers)}) "
+                "ORDER BY due_at, accepted_at LIMIT 1",
+                (now, now + longest, *triggers),
             ).fetchone()
             if first is None:
                 return None
@@ -166,13 +202,19 @@ class Journal:
             )
             sql.execute("DELETE FROM starts WHERE ended_at < ?", (now - _KEPT,))
 
-    def put_back(self, chain: Chain, *, due_at: float, outcome: Mapping[str, Any], counts: bool = True) -> None:
-        """Queue a chain again. counts: whether this was an attempt, as opposed to a wait for somebody else."""
+    def put_back(
+        self, chain: Chain, *, due_at: float, outcome: Mapping[str, Any], counts: bool = True, begun: bool = False
+    ) -> None:
+        """Queue a chain again.
+
+        counts: whether this was an attempt, as opposed to a wait for somebody else. begun: steps of it were done before
+        that wait, so that the next attempt is not the first.
+        """
         with self._transaction() as sql:
             sql.executemany(
-                "UPDATE starts SET state = 'queued', due_at = ?, outcome = ?, attempts = attempts - ?, "
+                "UPDATE starts SET state = 'queued', due_at = ?, outcome = ?, attempts = max(attempts - ?, ?), "
                 "first_tried_at = CASE WHEN ? THEN first_tried_at END WHERE id = ?",
-                [(due_at, json.dumps(outcome), not counts, counts, one) for one in chain.ids],
+                [(due_at, json.dumps(outcome), not counts, begun, counts, one) for one in chain.ids],
             )
 
     def recover(self, *, now: float) -> int:
@@ -184,20 +226,20 @@ class Journal:
 
     def get(self, one: str) -> Start | None:
         """A start by its id; None if there is none, or it ended more than a week ago."""
-        with self._lock:
-            return self._start(self._connection, one)
+        with self._reading() as sql:
+            return self._start(sql, one)
 
     def next_due(self, triggers: Sequence[str]) -> float | None:
         """When the next queued start of these triggers may begin; None if none waits."""
         asked = f"SELECT min(due_at) FROM starts WHERE state = 'queued' AND trigger IN ({_places(triggers)})"
-        with self._lock:
-            row = self._connection.execute(asked, tuple(triggers)).fetchone()
+        with self._reading() as sql:
+            row = sql.execute(asked, tuple(triggers)).fetchone()
         return None if row is None else row[0]
 
     def waiting(self) -> dict[str, int]:
         """Queued and running starts of each trigger that has any."""
-        with self._lock:
-            rows = self._connection.execute(
+        with self._reading() as sql:
+            rows = sql.execute(
                 "SELECT trigger, count(*) FROM starts WHERE state IN ('queued', 'running') GROUP BY trigger"
             ).fetchall()
         return dict(rows)

@@ -3,7 +3,8 @@
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,16 +12,18 @@ from scoreline.config.settings import Settings
 from scoreline.config.watch import TriggerSettings, WatchSettings
 from scoreline.engine.memory import bytes_of_memory
 from scoreline.errors import ConfigurationError
-from scoreline.watch.journal import Chain, Journal
+from scoreline.watch.journal import Chain, Journal, JournalFailed
 from scoreline.watch.process import Done, Failed, Gone, Order, Worker
 from scoreline.watch.schedule import come, next_starts
 
 __all__ = ["Supervisor", "Watched"]
 
 _SOON, _ELSEWHERE, _NEWS = timedelta(seconds=5), timedelta(minutes=1), timedelta(minutes=5)
+_LOOKING = ("files", "table", "model", "source")
 _SHARE = 0.05  # of the time, what a look may take
+_LONGEST_LOOK = 600.0  # seconds: a place or a registry that hangs; the session of a cluster has begun within them
 _FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 300.0  # seconds between two attempts
-_HELD_OFF = 5.0  # seconds between two looks whether others are done with the tables
+_LONGEST_WAIT = 60.0  # seconds between two looks whether others are done with the tables
 
 
 @dataclass
@@ -60,7 +63,9 @@ class Supervisor:
         self._began = self._now()
         self._look_at: dict[str, float] = {}
         self._said: dict[str, str] = {}
-        self._waits = False
+        self._blind: dict[str, int] = {}  # looks in a row that cost the worker
+        self._held_off: dict[str, int] = {}  # attempts in a row that others held off
+        self._is_unsure = False  # whether the journal could not be written, and may say that something runs
         self._stop_at: float | None = None
         next_starts(self._watch.triggers, now=self._began)  # a time that is none is found now, not in the night
 
@@ -68,8 +73,9 @@ class Supervisor:
         return datetime.fromtimestamp(self.clock(), UTC)
 
     def stop(self) -> None:
-        """Begin nothing more; what works now may go on for `stop_within`."""
-        self._stop_at = time.monotonic() + self._watch.stop_within.total_seconds()
+        """Begin nothing more; what works now may go on for `stop_within`, and who says it twice waits no longer."""
+        patience = 0.0 if self.stopping else self._watch.stop_within.total_seconds()
+        self._stop_at = time.monotonic() + patience
 
     @property
     def stopping(self) -> bool:
@@ -87,71 +93,106 @@ class Supervisor:
 
     def warm_up(self) -> None:
         """Start the worker before there is something for it to do."""
-        self._warm()
+        try:
+            self._warm()
+        except Gone as error:
+            self._lost(str(error))
 
     def step(self) -> bool:
-        """Ask all triggers, then have one chain done; whether there was one."""
+        """Ask all triggers, then have one chain done; whether there was one. A journal that fails is tried again."""
         self.seen.beat_at = self.clock()
+        try:
+            if self._is_unsure:
+                self._journal.recover(now=self.clock())
+                self._is_unsure = False
+                self._log("the journal can be used again")
+            return self._step()
+        except JournalFailed as error:
+            if not self._is_unsure:
+                self._log(f"waits: {error}")
+            self._is_unsure = True
+            return False
+
+    def _step(self) -> bool:
         self._tell_time()
         self._look()
-        if self.stopping or (chain := self._journal.take(tuple(self.triggers), now=self.clock())) is None:
+        if self.stopping:
+            return False
+        chain = self._journal.take(tuple(self.triggers), now=self.clock(), longest=self._longest())
+        if chain is None:
             return False
         self._do(chain)
         self._renew_if_grown()
         return True
 
+    def _longest(self) -> float:
+        return max(_LONGEST_PAUSE, *(one.debounce.total_seconds() for one in self.triggers.values()))
+
     def wait_seconds(self) -> float:
         """How long there is certainly nothing to do, but for signals; at most a second, as clocks are set."""
-        due = self._journal.next_due(tuple(self.triggers))
+        try:
+            due = self._journal.next_due(tuple(self.triggers))
+        except JournalFailed:
+            due = None
         return max(0.0, min(1.0, 1.0 if due is None else due - self.clock()))
 
     def _tell_time(self) -> None:
         now = self._now()
-        for trigger in self.triggers.values():
-            if trigger.at is None:
-                continue
+        self._began = min(self._began, now)  # a clock that was set back
+        for trigger in (one for one in self.triggers.values() if one.at is not None):
             before = self._journal.mark(trigger.name)
-            last = None if before is None else datetime.fromisoformat(before)
-            found = come(trigger, last=last, now=now, began=self._began)
-            if found.at is not None and found.missed:
-                self._log(f"{trigger.name}: {found.at:%Y-%m-%d %H:%M} was missed, and is more than {trigger.grace} ago")
-            if found.at is not None and not found.missed:
-                late = f", was missed at {found.at:%Y-%m-%d %H:%M}" if found.at < self._began else ""
-                self._fire(trigger.name, found.mark.isoformat(), f"its time has come{late}")
+            found = come(trigger, last=_moment(before), now=now, began=self._began)
+            if found.at is not None:
+                self._come(trigger, found.at, found.mark.isoformat(), missed=found.missed)
             elif before != found.mark.isoformat():
                 self._journal.set_mark(trigger.name, found.mark.isoformat())
 
-    def _fire(self, name: str, mark: str, why: str) -> None:
-        queued = self._journal.fire(name, mark, now=self.clock())
+    def _come(self, trigger: TriggerSettings, at: datetime, mark: str, *, missed: bool) -> None:
+        key, said = at.astimezone(UTC).isoformat(), f"{at:%Y-%m-%d %H:%M}"
+        if missed or self._journal.has(trigger.name, key):
+            self._journal.set_mark(trigger.name, mark)
+            why = f"was missed, and is more than {trigger.grace} ago" if missed else "came before, by another clock"
+            self._log(f"{trigger.name}: {said} {why}")
+        else:
+            late = f", was missed at {said}" if at < self._began else ""
+            self._fire(trigger.name, mark, f"its time has come{late}", key=key)
+
+    def _fire(self, name: str, mark: str, why: str, *, key: str | None = None) -> None:
+        queued = self._journal.fire(name, mark, now=self.clock(), key=key)
         self._log(f"{name}: {why}" + ("" if queued else "; it waits already"))
 
     def _look(self) -> None:
-        now = time.monotonic()
-        due = [
-            one
-            for one in self.triggers.values()
-            if one.kind in ("files", "table", "model", "source") and self._look_at.get(one.name, 0) <= now
-        ]
-        for trigger in (one for one in due if one.source is not None):
-            self._look_at[trigger.name] = now + (trigger.every or _NEWS).total_seconds()
-            self._fire(trigger.name, self._now().isoformat(), "events.source is asked for news")
-        looking = [one for one in due if one.source is None]
-        if not looking:
-            return
+        for trigger in self.triggers.values():
+            now = time.monotonic()
+            if trigger.kind not in _LOOKING or self._look_at.get(trigger.name, 0) > now or self.stopping:
+                continue
+            if trigger.source is not None:
+                self._look_at[trigger.name] = now + (trigger.every or _NEWS).total_seconds()
+                self._fire(trigger.name, self._now().isoformat(), "events.source is asked for news")
+                continue
+            mark = self._looked(trigger)
+            ended = time.monotonic()
+            every = (trigger.every or _usual(trigger)).total_seconds()
+            pause = _pause(blind) if (blind := self._blind.get(trigger.name, 0)) else 0
+            self._look_at[trigger.name] = ended + max(every, pause, min((ended - now) / _SHARE, _LONGEST_PAUSE))
+            self._note(trigger, mark)
+
+    def _looked(self, trigger: TriggerSettings) -> str | Failed | None:
+        until = time.monotonic() + _LONGEST_LOOK
         try:
-            marks = self._warm().look(looking)
+            mark = self._warm().look(trigger, lambda: self._is_over() or time.monotonic() > until)
         except Gone as error:
-            self._lost(error.said)
-            return
-        took = (time.monotonic() - now) / len(looking)
-        for trigger in looking:
-            every = trigger.every or (_ELSEWHERE if "://" in f"{trigger.files}{trigger.table}" else _SOON)
-            self._look_at[trigger.name] = now + max(every.total_seconds(), took / _SHARE)
-            self._note(trigger, marks[trigger.name])
+            mark = Failed(error.said, broken=True)
+        if isinstance(mark, Failed) and mark.broken:
+            self._blind[trigger.name] = self._blind.get(trigger.name, 0) + 1
+            self._lost(mark.said)  # what it has lost, such as its JVM, the next one has
+        else:
+            self._blind.pop(trigger.name, None)
+        return mark
 
     def _note(self, trigger: TriggerSettings, mark: str | Failed | None) -> None:
         if isinstance(mark, Failed):
-            if self._said.get(trigger.name) != mark.said:
+            if self._said.get(trigger.name) != mark.said and not self.stopping:
                 self._log(f"{trigger.name}: cannot look: {mark.said}")
             self._said[trigger.name] = mark.said
             return
@@ -165,7 +206,8 @@ class Supervisor:
         asked = "" if chain.ask.users is None else f" for {len(chain.ask.users):,} users"
         many = f" ({len(chain.ids):,} signals)" if len(chain.ids) > 1 else ""
         again = f", attempt {chain.attempt}" if chain.attempt > 1 else ""
-        self._log(f"{chain.trigger}: begins {', '.join(trigger.steps)}{asked}{many}{again}")
+        if chain.trigger not in self._held_off:
+            self._log(f"{chain.trigger}: begins {', '.join(trigger.steps)}{asked}{many}{again}")
         outcome: dict[str, Any] = {}
         state = "done"
         self.seen.running = chain.trigger
@@ -176,13 +218,9 @@ class Supervisor:
                     self._log(f"{chain.trigger}: stopped before {step}; taken up next time")
                     return
                 order = Order(step, trigger, chain.ask, last=self._is_last(chain))
-                try:
-                    done = self._warm().do(order, self._is_over)
-                except Gone as error:
-                    self._lost(error.said)
-                    done = Failed(f"the worker's process: {error.said}")
+                done = self._done(order)
                 if isinstance(done, Failed):
-                    self._failed(chain, step, done, outcome)
+                    self._failed(chain, order, done, outcome)
                     return
                 self._log(f"{chain.trigger}: {step}: {done.said}")
                 if step == "run":
@@ -193,12 +231,21 @@ class Supervisor:
                     break
         finally:
             self.seen.running = None
-        self._waits = False
+        self._held_off.pop(chain.trigger, None)
         self._journal.end(chain, state, outcome, now=self.clock())
         self.seen.ended(chain.trigger, state, self.clock())
 
-    def _failed(self, chain: Chain, step: str, why: Failed, outcome: dict[str, Any]) -> None:
-        now, outcome = self.clock(), {**outcome, "message": f"{step}: {why.said}"}
+    def _done(self, order: Order) -> Done | Failed:
+        try:
+            return self._warm().do(order, self._is_over)
+        except Gone as error:
+            self._lost(str(error))
+            return Failed(str(error), gone=True)
+
+    def _failed(self, chain: Chain, order: Order, why: Failed, outcome: dict[str, Any]) -> None:
+        now, step = self.clock(), order.step
+        outcome = {**outcome, "message": f"{step}: {why.said}"}
+        held_off = self._held_off.pop(chain.trigger, 0)
         if self.stopping:
             self._journal.put_back(chain, due_at=now, outcome=outcome)
             self._log(f"{chain.trigger}: {step} was abandoned; taken up next time")
@@ -208,11 +255,14 @@ class Supervisor:
             self.seen.ended(chain.trigger, "refused", now)
             self.seen.worst = max(self.seen.worst, 3)
         elif why.held_off:
-            self._journal.put_back(chain, due_at=now + _HELD_OFF, outcome=outcome, counts=False)
-            if not self._waits:
+            self._held_off[chain.trigger] = held_off + 1
+            if not held_off:
                 self._log(f"{chain.trigger}: waits: {why.said}")
-            self._waits = True
-        elif self._is_last(chain):
+            due_at, begun = now + min(_LONGEST_WAIT, _pause(held_off + 1)), step != order.trigger.steps[0]
+            self._journal.put_back(chain, due_at=due_at, outcome=outcome, counts=False, begun=begun)
+        elif order.last:
+            if why.gone:  # and with it who would have told of it
+                self._done(replace(order, given_up=why.said))
             self._journal.end(chain, "failed", outcome, now=now)
             self._log(f"{chain.trigger}: {step} failed, and is given up after {chain.attempt} attempts: {why.said}")
             self.seen.ended(chain.trigger, "failed", now)
@@ -230,19 +280,20 @@ class Supervisor:
 
     def _is_over(self) -> bool:
         self.seen.beat_at = self.clock()
-        self._tell_time()
+        with suppress(JournalFailed):  # which the next step tells
+            self._tell_time()
         return self._stop_at is not None and time.monotonic() > self._stop_at
 
     def _warm(self) -> Worker:
+        if self._worker is not None and self._worker.has_ended:
+            self._lost("it ended while it had nothing to do")
         if self._worker is None:
             self._worker = Worker(self._settings, sys.argv)
             self.seen.workers += 1
         return self._worker
 
     def _lost(self, why: str) -> None:
-        if self._worker is not None:
-            self._worker.stop()
-            self._worker = None
+        self.close()
         if not self.stopping:
             self._log(f"the worker is replaced: {why}")
 
@@ -270,6 +321,19 @@ def watch_of(settings: Settings) -> WatchSettings:
 def _brought_nothing(trigger: TriggerSettings, chain: Chain, done: Done) -> bool:
     """Whether the rest can be left out: there may be something left to do of an attempt before."""
     return trigger.kind in ("files", "source") and chain.attempt == 1 and not done.changed
+
+
+def _usual(trigger: TriggerSettings) -> timedelta:
+    return _ELSEWHERE if "://" in f"{trigger.files}{trigger.table}" else _SOON
+
+
+def _moment(mark: str | None) -> datetime | None:
+    """What a mark says; None for that of a trigger that was of another kind."""
+    try:
+        found = None if mark is None else datetime.fromisoformat(mark)
+    except ValueError:
+        return None
+    return found if found is not None and found.tzinfo else None
 
 
 def _pause(attempt: int) -> float:

@@ -3,7 +3,7 @@
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,16 +33,16 @@ def watch(settings: Settings, *, once: bool, told: Callable[[str], None]) -> int
     http = watch_of(settings).http
 
     def log(said: str) -> None:
-        told(redacted(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {said}"))
+        with suppress(OSError):  # a full disk, a terminal that was closed: what is to be done is done
+            told(redacted(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {said}"))
 
     with ExitStack() as stack:
         stack.enter_context(locked(settings, "watch"))
         journal = Journal(settings.home / _FILE)
         stack.callback(journal.close)
-        supervisor = Supervisor(settings, journal, log=log)
+        supervisor, wake = Supervisor(settings, journal, log=log), threading.Event()
+        stack.enter_context(_stopped_by_signals(supervisor))
         stack.callback(supervisor.close)
-        wake = threading.Event()
-        stack.enter_context(_stopped_by_signals(supervisor, wake))
         supervisor.begin()
         if once:
             return _once(supervisor, journal, log)
@@ -64,17 +64,18 @@ def watch(settings: Settings, *, once: bool, told: Callable[[str], None]) -> int
 def _once(supervisor: Supervisor, journal: Journal, log: Callable[[str], None]) -> int:
     while supervisor.step():
         pass
-    if left := sum(journal.waiting().values()):
+    if left := sum(count for name, count in journal.waiting().items() if name in supervisor.triggers):
         log(f"{left} start{'s wait' if left > 1 else ' waits'} for the next watch")
         return max(1, supervisor.seen.worst)
     return supervisor.seen.worst
 
 
 @contextmanager
-def _stopped_by_signals(supervisor: Supervisor, wake: threading.Event) -> Iterator[None]:
+def _stopped_by_signals(supervisor: Supervisor) -> Iterator[None]:
+    """A handler sets no event: who waits for it is interrupted with its lock in hand; the wait is a second at most."""
+
     def stop(*_: Any) -> None:
         supervisor.stop()
-        wake.set()
 
     if threading.current_thread() is not threading.main_thread():  # a test's: nobody sends it signals
         yield

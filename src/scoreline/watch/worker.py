@@ -2,18 +2,20 @@
 
 import sys
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from typing import Any
 
 from scoreline.config.settings import Settings
 from scoreline.config.watch import Step, TriggerSettings
 from scoreline.context import Context, open_context
-from scoreline.errors import AuditRefused, RunInProgress, ScorelineError, told
+from scoreline.errors import AuditRefused, RunFailed, RunInProgress, ScorelineError, told
 from scoreline.export.export import export
 from scoreline.ingest.new import ingest_new
 from scoreline.operations.maintenance import optimize, vacuum
 from scoreline.pipeline.run import run
 from scoreline.redaction import redacted
+from scoreline.runs.keeping import kept, kept_if_failed
 from scoreline.runs.telling import tried_again
 from scoreline.training.train import train_model
 from scoreline.watch.looks import seen
@@ -21,26 +23,15 @@ from scoreline.watch.process import Done, Failed, Order
 
 
 def work(connection: Connection) -> None:
-    """Answer what is asked until nobody asks any more."""
+    """Answer what is asked; EOFError or OSError says that nobody asks any more."""
     settings, sys.argv = connection.recv()
     while True:
-        try:
-            asked = connection.recv()
-        except EOFError:
-            return
-        if isinstance(asked, Order):
-            answer: object = _tried(lambda asked=asked: _step(settings, asked))  # type: ignore[misc]
-        else:
-            answer = {
-                trigger.name: _tried(lambda trigger=trigger: seen(open_context(settings), trigger))  # type: ignore[misc]
-                for trigger in asked
-            }
-        connection.send(answer)
+        connection.send(_tried(settings, connection.recv()))
 
 
-def _tried(do: Callable[[], Any]) -> Any:
+def _tried(settings: Settings, asked: Order | TriggerSettings) -> Done | Failed | str | None:
     try:
-        return do()
+        return _step(settings, asked) if isinstance(asked, Order) else seen(open_context(settings), asked)
     except ScorelineError as error:
         return Failed(
             redacted(str(error)),
@@ -48,7 +39,7 @@ def _tried(do: Callable[[], Any]) -> Any:
             refused=isinstance(error, AuditRefused),
         )
     except Exception as error:
-        return Failed(redacted(f"{type(error).__name__}: {told(error)}"))
+        return Failed(redacted(f"{type(error).__name__}: {told(error)}"), broken=True)
 
 
 def _step(settings: Settings, order: Order) -> Done:
@@ -56,8 +47,12 @@ def _step(settings: Settings, order: Order) -> Done:
     if trigger.settle is not None and settings.events is not None:
         events = settings.events.model_copy(update={"settle": trigger.settle})
         settings = settings.model_copy(update={"events": events})
+    if order.given_up is not None:
+        with kept(settings, order.step, now=datetime.now(UTC)):
+            raise RunFailed(order.given_up)
     with tried_again(not order.last):
-        context = open_context(settings)
+        with kept_if_failed(settings, order.step):
+            context = open_context(settings)
         if order.step == "run":
             return _run(context, order)
         return _STEPS[order.step](context, trigger)
@@ -105,5 +100,5 @@ _STEPS: Mapping[Step, Callable[[Any, TriggerSettings], Done]] = {
 if __name__ == "__main__":
     try:
         work(Connection(int(sys.argv[1])))
-    except (KeyboardInterrupt, OSError):  # stopped, or nobody is there any more to be answered
+    except (EOFError, KeyboardInterrupt, OSError):  # stopped, or nobody is there any more to be answered
         sys.exit(130)

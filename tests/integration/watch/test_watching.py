@@ -1,0 +1,169 @@
+"""`scoreline watch` as a user starts it: triggers from an empty folder to the application's rows."""
+
+import json
+import signal
+import time
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import psutil
+import pytest
+from mlflow.webhooks.delivery import _generate_hmac_signature
+from pyspark.sql import SparkSession
+
+import builders
+from builders import write_events
+from integration.conftest import Registry, copied, events_of
+from quick import QUICK
+from scoreline.context import Context
+from scoreline.export.export import export
+from scoreline.ingest.new_files import ingest_new
+from scoreline.pipeline.run import run
+from scoreline.registry.client import quiet_mlflow
+from scoreline.watch.journal import Journal
+from watched import APP, INCOMING, all_rows, configured, made_by, watching
+
+pytest.importorskip("pysail")
+pytest.importorskip("cronsim")
+
+
+@pytest.fixture(scope="module")
+def expected(spark: SparkSession, registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the three commands make of the events: both tables, and the application's."""
+    root = tmp_path_factory.mktemp("commands")
+    made = made_by(spark, configured(root, registry, APP), root)
+    write_events(root / "incoming" / "1.csv", events_of())
+    ingest_new(made, str(root / "incoming"))
+    run(made)
+    export(made)
+    return lists(made, root)
+
+
+def lists(made: Context, root: Path) -> dict[str, Any]:
+    """But for the files: the suite's other tables have their events from another place."""
+    return {name: rows for name, rows in all_rows(made, root).items() if name != "ingested_files"}
+
+
+def once(config: Path) -> str:
+    """What `watch --once` says, which ends well."""
+    with watching(config, "--once") as watch:
+        assert watch.process.wait(60) == 0, watch.said + watch.errors.read_text()
+        assert watch.errors.read_text() == ""
+        return watch.said
+
+
+def runs(spark: SparkSession, config: Path, kind: str = "run") -> list[str]:
+    table = made_by(spark, config, config.parent).tables.table("runs")
+    return [row["state"] for row in table.read().where(f"kind = '{kind}'").select("state").collect()]
+
+
+def test_a_new_file_becomes_lists_in_the_applications_database(
+    spark: SparkSession, registry: Registry, tmp_path: Path, expected: dict[str, Any]
+) -> None:
+    config = configured(tmp_path, registry, INCOMING)
+    write_events(tmp_path / "incoming" / "1.csv", events_of())
+
+    assert "incoming: new or changed files" in once(config)
+    assert lists(made_by(spark, config, tmp_path), tmp_path) == expected
+    assert "begins" not in once(config)  # nothing is new
+
+
+def test_a_new_version_of_a_table_another_version_of_the_model_and_a_time_start_steps(
+    spark: SparkSession, registry: Registry, ingested: Path, tmp_path: Path, expected: dict[str, Any]
+) -> None:
+    """By the table the lists are made, by the alias those of version 2, by the time they are sent."""
+    client = _aliased(registry, 1)
+    table = {"name": "histories", "table": "user_history", "steps": ["run"]}
+    alias = {"name": "model", "model": "alias", "steps": ["run"]}
+    nightly = {"name": "nightly", "at": "* * * * *", "steps": ["export"]}
+    model = {"uri": "models:/films@fired", "folder": str(registry.folder)}
+    config = configured(tmp_path, registry, nightly, table, alias, model=model)
+    copied(ingested, tmp_path / "tables")
+
+    assert "histories: begins run" in once(config)
+    assert runs(spark, config) == ["published", "nothing_due"]
+    assert not (tmp_path / "serving.db").exists()  # the time of a new trigger is still to come
+    client.set_registered_model_alias("films", "fired", "2")
+    past(tmp_path, "nightly")
+    said = once(config)
+    assert "model: the model is films 2" in said
+    assert "histories: begins" not in said
+    past(tmp_path, "nightly")
+    assert "nightly: its time has come, was missed at" in once(config)
+    now = lists(made_by(spark, config, tmp_path), tmp_path)
+    assert now["exported"] != expected["exported"]
+    assert len(now["exported"]) == len(expected["exported"])
+    client.set_registered_model_alias("films", "fired", "1")
+    past(tmp_path, "nightly")
+    once(config)  # its time is first, and the run after it
+    past(tmp_path, "nightly")
+    once(config)
+    assert lists(made_by(spark, config, tmp_path), tmp_path)["exported"] == expected["exported"]
+
+
+def _aliased(registry: Registry, version: int) -> Any:
+    with quiet_mlflow():
+        client = mlflow.MlflowClient(registry.uri, registry.uri)
+        client.set_registered_model_alias("films", "fired", str(version))
+    return client
+
+
+def past(root: Path, name: str) -> None:
+    """As if the watch had looked last some minutes ago."""
+    with closing(Journal(root / "tables" / "watch.db")) as journal:
+        journal.set_mark(name, (datetime.now(UTC) - timedelta(minutes=3)).isoformat())
+
+
+@pytest.mark.both
+def test_signals_within_the_debounce_are_one_run_and_a_worker_that_loses_its_engine_is_replaced(
+    spark: SparkSession, registry: Registry, ingested: Path, tmp_path: Path, expected: dict[str, Any]
+) -> None:
+    """The engine is the JVM on Spark, and the worker's own process without."""
+    app = {**APP, "debounce": "1s"}
+    given = {"engine": builders.ENGINE, **({"spark": QUICK} if builders.ENGINE == "spark" else {})}
+    config = configured(tmp_path, registry, app, **given)
+    copied(ingested, tmp_path / "tables")
+    with watching(config) as watch:
+        asked = [watch.asked(user) for user in range(1, 21)]
+        ends = [watch.answered(one, seconds=120) for one in asked]
+        assert {end["state"] for end in ends} == {"published"}
+        assert len({end["run_id"] for end in ends}) == 1
+
+        worker = watch.worker
+        assert worker is not None
+        engine = [child for child in worker.children(recursive=True) if child.name() == "java"] or [worker]
+        assert (engine[0] is worker) == (builders.ENGINE == "embedded")
+        engine[0].kill()
+        psutil.wait_procs(engine, timeout=10)
+        end = watch.answered(watch.asked(), seconds=120)
+        assert (end["state"], watch.worker != worker) == ("published", True)
+        assert watch.end() == 0
+        assert "Traceback" not in watch.errors.read_text()
+    assert lists(made_by(spark, config, tmp_path), tmp_path) == expected
+
+
+def test_a_webhook_that_mlflow_has_signed_starts_a_chain_and_no_other_does(
+    spark: SparkSession, registry: Registry, ingested: Path, tmp_path: Path
+) -> None:
+    secret, body = "a webhook's secret", json.dumps({"entity": "model_version_alias", "action": "created"})
+    hook = {"name": "registry", "webhook": secret, "debounce": "0s", "steps": ["run"]}
+    config = configured(tmp_path, registry, hook)
+    copied(ingested, tmp_path / "tables")
+
+    def delivered(signed_by: str) -> tuple[int, Any]:
+        at = str(int(time.time()))
+        signature = _generate_hmac_signature(signed_by, "d1", at, body)
+        named = {"x-mlflow-signature": signature, "x-mlflow-delivery-id": "d1", "x-mlflow-timestamp": at}
+        return watch.ask("/webhooks/registry", body.encode(), **named)
+
+    with watching(config) as watch:
+        watch.until(lambda: watch.ask("/healthz")[0])
+        assert delivered("another secret")[0] == 401
+        status, answer = delivered(secret)
+        assert (status, watch.answered(answer["id"])["state"]) == (202, "published")
+        assert delivered(secret)[1]["id"] == answer["id"]  # sent once more, as MLflow does if it heard no answer
+        assert watch.end(signal.SIGINT) == 0
+    assert runs(spark, config) == ["published"]
