@@ -2,18 +2,24 @@
 
 import shutil
 import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 
 from deploy.filled import DEPLOY, ROOT, Change, changed
+from scoreline.cli.main import main
+from scoreline.config.watch import WatchSettings
 
 UNIT = (DEPLOY / "systemd" / "scoreline-watch.service").read_text()
 COMPOSE = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text())
 KINDS = {kind["kind"]: kind for kind in yaml.safe_load_all((DEPLOY / "kubernetes" / "watch.yaml").read_text())}
-STOP_WITHIN = 60  # the default of watch.stop_within, in seconds
+STOP_WITHIN = WatchSettings.model_fields["stop_within"].default.total_seconds()
 
 
 def systemd(folder: Path, text: str, *arguments: str) -> str:
@@ -140,6 +146,36 @@ def test_the_deployment_is_whole() -> None:
     assert service["spec"]["ports"][0]["targetPort"] == port["name"]
     probes = [container[f"{kind}Probe"]["httpGet"] for kind in ("startup", "readiness", "liveness")]
     assert probes == [{"path": "/healthz", "port": port["name"]}] * 3
+
+
+def test_each_starts_a_command_that_there_is() -> None:
+    [line] = [line for line in UNIT.splitlines() if line.startswith("ExecStart=")]
+    started = [
+        line.split("/bin/")[1].split(),
+        COMPOSE["services"]["watch"]["command"],
+        pod(KINDS["Deployment"])["containers"][0]["args"],
+    ]
+    for program, name, *options in started:
+        assert (program, name) == ("scoreline", "watch")
+        main.commands[name].make_context(name, options, parent=click.Context(main))
+
+
+@pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1)])
+def test_compose_sees_whether_watch_is_well(status: int, code: int) -> None:
+    class Health(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == "/healthz" else 404)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Health) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        kind, _, *asked = COMPOSE["services"]["watch"]["healthcheck"]["test"]
+        here = [word.replace(":8099/", f":{server.server_port}/") for word in asked]
+        done = subprocess.run([sys.executable, *here], capture_output=True, check=False)
+    assert (kind, done.returncode) == ("CMD", code)
 
 
 def test_each_waits_longer_for_the_end_than_watch_takes() -> None:
