@@ -1,6 +1,8 @@
 """conf/deploy/airflow in Airflow itself, run by `make compat`: the name keeps it out of the ordinary suite."""
 
 import os
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +42,23 @@ def test_airflow_reads_the_file(home: Path) -> None:
 
 @pytest.mark.parametrize(("codes", "started", "well"), CASES)
 def test_airflow_tries_again_what_may_go_better(
-    codes: list[int], started: list[str], well: set[str], home: Path
+    codes: list[int | str], started: list[str], well: set[str], home: Path
 ) -> None:
     run = load(installed("airflow/scoreline_dag.py", home, codes)).test()
     states = {task.task_id: str(task.state) for task in run.get_task_instances()}
     assert calls(home) == [f"{STARTED[step]} --quiet" for step in started]
     ends = {"ingest": "success", "run": "failed", "export": "upstream_failed"}
     assert states == {step: "success" if step in well else end for step, end in ends.items()}
+
+
+def test_airflow_stops_the_command_with_the_task(home: Path) -> None:
+    task = load(installed("airflow/scoreline_dag.py", home, ["hangs"])).get_task("run")
+
+    def stop() -> None:
+        while not calls(home):
+            time.sleep(0.05)
+        task.on_kill()
+
+    threading.Thread(target=stop, daemon=True).start()
+    with pytest.raises(RuntimeError, match="exit code -15"):
+        task.execute({})

@@ -30,7 +30,7 @@ def test_dagster_reads_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("codes", "started", "well"), CASES)
 def test_dagster_tries_again_what_may_go_better(
-    codes: list[int], started: list[str], well: set[str], tmp_path: Path
+    codes: list[int | str], started: list[str], well: set[str], tmp_path: Path
 ) -> None:
     defs = load(installed("dagster/definitions.py", tmp_path, codes)).defs
     job = defs.resolve_job_def(defs.resolve_schedule_def("nightly").job_name)

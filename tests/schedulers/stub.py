@@ -9,7 +9,7 @@ DEPLOY = ROOT / "conf" / "deploy"
 CONFIG = "--config /etc/scoreline/pipeline.yaml"
 STARTED = {"ingest": f"ingest --new {CONFIG}", "run": f"run {CONFIG}", "export": f"export {CONFIG}"}
 # the exit codes of `scoreline run`, one an attempt; the steps that are started, in turn; those that end well
-CASES = [
+CASES: list[tuple[list[int | str], list[str], set[str]]] = [
     ([0], ["ingest", "run", "export"], {"ingest", "run", "export"}),
     ([1, 130, 0], ["ingest", "run", "run", "run", "export"], {"ingest", "run", "export"}),
     ([1, 1, 1, 1, 0], ["ingest", "run", "run", "run", "run"], {"ingest"}),
@@ -18,7 +18,7 @@ CASES = [
 ]
 
 
-def installed(file: str, folder: Path, codes: list[int]) -> Path:
+def installed(file: str, folder: Path, codes: list[int | str]) -> Path:
     """The example as somebody has put it into `folder`: with that command, and without a wait between two attempts."""
     (folder / "calls").write_text("")
     (folder / "codes").write_text("".join(f"{code}\n" for code in codes))
@@ -31,6 +31,7 @@ echo '{{"state": "published"}}'
 [ "$1" = run ] || exit 0
 code=$(head -n 1 codes)
 sed -i 1d codes
+[ "$code" = hangs ] && exec sleep 60
 exit "$code"
 """
     )
