@@ -126,7 +126,7 @@ endif
 bench-export: $(STAMP) ## Time the export to PostgreSQL beside Spark's JDBC writer
 	$(BIN)/python benchmarks/export.py
 
-compat: ## The whole-job tests on Spark 3.5, 4.0 and 4.1, each in an environment of its own (20 minutes)
+compat: ## The whole-job tests on Spark 3.5, 4.0 and 4.1, the examples in Airflow and Dagster, each in its own environment (20 minutes)
 	$(PYTHON) tests/compat.py
 
 scale: $(STAMP) ## What has to stay small when users and slices are many (5 minutes)

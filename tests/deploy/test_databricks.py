@@ -88,6 +88,8 @@ def test_databricks_notices_a_mistake_in_a_job(change: Change) -> None:
         ("on_new_files", lambda d: d["trigger"]["file_arrival"].update(path="/x")),
         ("on_changed_histories", lambda d: d["trigger"]["table_update"].update(condition="SOMETIMES")),
         ("on_changed_histories", lambda d: d["trigger"]["table_update"].update(tables=[])),
+        ("on_new_champion", lambda d: d["trigger"]["model"].update(condition="MODEL_ALIAS_MOVED")),
+        ("on_new_champion", lambda d: d["trigger"]["model"].update(alias="champion")),
     ],
 )
 def test_databricks_notices_a_mistake_in_a_trigger(job: str, change: Change) -> None:
@@ -146,3 +148,11 @@ def test_jobs_never_run_twice_at_once_and_tasks_are_steps_of_the_command() -> No
         assert (job["max_concurrent_runs"], job["queue"]) == (1, {"enabled": True})
         for task in job["tasks"]:
             assert task["python_wheel_task"]["parameters"][0] == task["task_key"] in STEPS
+
+
+def test_a_new_champion_starts_a_run_with_that_model() -> None:
+    trigger = JOBS["on_new_champion"]["trigger"]["model"]
+    [alias] = trigger["aliases"]
+    uri = f"--set=model.uri=models:/{trigger['securable_name']}@{alias}"
+    with_model = [t for job in JOBS.values() for t in job["tasks"] if t["task_key"] in ("ingest", "run", "train")]
+    assert [t["task_key"] for t in with_model if uri not in t["python_wheel_task"]["parameters"]] == []

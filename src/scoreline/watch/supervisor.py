@@ -96,7 +96,7 @@ class Supervisor:
         try:
             self._warm()
         except Gone as error:
-            self._lost(str(error))
+            self._lost(error.said)
 
     def step(self) -> bool:
         """Ask all triggers, then have one chain done; whether there was one. A journal that fails is tried again."""
@@ -239,8 +239,8 @@ class Supervisor:
         try:
             return self._warm().do(order, self._is_over)
         except Gone as error:
-            self._lost(str(error))
-            return Failed(str(error), gone=True)
+            self._lost(error.said)
+            return Failed(error.said, gone=True)
 
     def _failed(self, chain: Chain, order: Order, why: Failed, outcome: dict[str, Any]) -> None:
         now, step = self.clock(), order.step
