@@ -666,8 +666,9 @@ class Pipeline:
 
         require_pyspark()
         from scoreline.context import open_context
+        from scoreline.engine.session import existing_session
 
-        with kept_if_failed(self.settings, kind):
+        with kept_if_failed(self.settings, kind, spark=self._spark or existing_session()):
             return open_context(self.settings, spark=self._spark)
 
 
