@@ -17,7 +17,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from scoreline.config.settings import Settings
 from scoreline.engine.installed import is_on_platform, require_pyspark
-from scoreline.errors import InputError, RunFailed, plain, told
+from scoreline.errors import InputError, RunFailed, told
 from scoreline.redaction import redacted
 from scoreline.tables.delta_log import log_commits, open_log, unheeded_by_readers, unknown_feature
 from scoreline.tables.history import Commit
@@ -148,8 +148,6 @@ def is_elsewhere(settings: Settings, spark: "SparkSession | None" = None) -> boo
 
 
 _LOST = re.compile(r"Object at location (\S+) not found")
-_KERNEL = "Kernel error -> "
-_CHAIN = re.compile(r"\s*\x1b\[31m↳\x1b\[0m\s*|\s*\n\s*")  # between an error and its cause
 
 
 class _Unread(Exception):
@@ -260,15 +258,7 @@ def _failed(location: str, error: Exception) -> RunFailed:
         "(docs/deploy/storage.md)."
     )
     advice = where if "://" in location else ""
-    return RunFailed(f"{location} could not be read: {redacted(_said(error)).rstrip('.')}.{advice}")
-
-
-def _said(error: Exception) -> str:
-    """What an error says; of a store the causes, too, which it has in lines of their own."""
-    text = str(error)
-    if not text.startswith(_KERNEL):
-        return told(error)
-    return plain("; ".join(part for part in _CHAIN.split(text.removeprefix(_KERNEL)) if part))
+    return RunFailed(f"{location} could not be read: {redacted(told(error)).rstrip('.')}.{advice}")
 
 
 def _query(opened: DeltaTable, sql: str) -> pa.RecordBatchReader:

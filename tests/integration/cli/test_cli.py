@@ -73,6 +73,13 @@ def test_a_root_that_cannot_be_made_is_told(terminal: Terminal, tmp_path: Path) 
         )
 
 
+def test_a_file_that_is_not_there_is_told_with_those_that_are(terminal: Terminal, tmp_path: Path) -> None:
+    for name in ("a.csv", ".a.csv.swp", ".git"):
+        (tmp_path / name).touch()
+    done = terminal("ingest", "--events", f"{tmp_path}/b.csv")
+    assert done.err == f"error: {tmp_path}/b.csv: no such file or folder. {tmp_path} has: a.csv, tables, test.yaml.\n"
+
+
 @pytest.mark.both
 @pytest.mark.long
 def test_the_whole_way_from_events_to_rollback(terminal: Terminal, tmp_path: Path) -> None:
@@ -289,7 +296,7 @@ def without(packages: set[str], *arguments: str) -> subprocess.CompletedProcess[
 
 
 @pytest.mark.both
-@pytest.mark.parametrize("arguments", [["status"], ["show", "7", "8"], ["show", "7", "--json"]])
+@pytest.mark.parametrize("arguments", [["status"], ["show", "7", "8"], ["show", "7", "--json"], ["quarantine"]])
 def test_looking_needs_neither_spark_nor_mlflow(
     with_model: Terminal, first_run: Path, tmp_path: Path, arguments: list[str]
 ) -> None:
