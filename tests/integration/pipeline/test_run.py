@@ -252,6 +252,8 @@ def test_rollback_brings_the_run_before_back_and_fences_older_runs(ran: Any) -> 
     assert published(ran()) != before
     report = roll_back(ran(now=NOW + 2 * HOUR))
     assert (report.run_id, report.model_version, report.next_version) == (first["run_id"], "1", "1")
+    assert (report.back, report.taken) == (60, 60)
+    assert (report.restored_version, report.left_version, report.version) == (1, 2, 3)
     shown = status(open_readers(ran().settings)).published
     assert shown is not None
     assert (shown["run_id"], shown["version"], shown["table_version"]) == (first["run_id"], 1, 3)
