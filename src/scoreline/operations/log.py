@@ -75,8 +75,8 @@ class Logged(Report):
 
 # what stands in a line of its own, in this order
 _SAID = (
-    "command", "source", "destination", "host", "engine", "process", "reasons", "bad_rows", "read", "written",
-    "steps", "configuration", "versions", "approved_by", "approval", "broken", "files",
+    "command", "source", "destination", "host", "engine", "process", "reasons", "bad_rows", "left_out", "why_everyone",
+    "read", "written", "steps", "configuration", "versions", "approved_by", "approval", "broken", "files",
 )  # fmt: skip
 
 

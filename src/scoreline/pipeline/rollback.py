@@ -69,7 +69,7 @@ def roll_back(context: Context, *, run_id: str | None = None) -> RollbackReport:
         note, restored, left, version = rollback(table, run_id=run_id)
         back, taken = _exchanged(_by_run(table, restored), _by_run(table, left))
     record = context.record
-    record.users, record.model = note.users or 0, f"{note.model} version {note.model_version}"
+    record.users, record.model = back, f"{note.model} version {note.model_version}"
     record.say(to_run=note.run_id, rows_back=back, rows_taken=taken)
     record.read(table.name, restored)
     record.wrote(table.name, version)
