@@ -682,7 +682,10 @@ class Pipeline:
         Examples:
             >>> films.table("quarantine").select("reasons", "raw_row").show()  # doctest: +SKIP
         """
-        return self._context().tables.existing(name, made_by="scoreline ingest or scoreline run").read()
+        from scoreline.typed import typed
+
+        made_by = f"{typed('ingest --events FILE')}, or {typed('run')}"
+        return self._context().tables.existing(name, made_by=made_by).read()
 
     def _readers(self) -> "Readers":
         from scoreline.tables.reading import open_readers

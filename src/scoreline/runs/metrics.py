@@ -54,7 +54,7 @@ Group = tuple[Mapping[str, str], list[Sample]]
 
 
 def leave_metrics(settings: Settings, record: Record, spark: "SparkSession | None") -> None:
-    """Push or write the figures of a command that has ended; one that another held off leaves those of the one before."""
+    """Push or write the figures of a command that has ended; what another held off leaves those of the one before."""
     if (to := settings.metrics) is None or record.held_off:
         return
     if find_spec("prometheus_client") is None:
