@@ -24,7 +24,8 @@ from scoreline.pipeline.audit import Gate
 FIGURES = {
     "wanted": 3, "scored": 3, "failed": 0, "left": 0, "fallback": 1, "seen": 0, "forbidden": 0, "unusable": 0,
     "empty": 0, "short": 0, "items": 6, "distinct_users": 3, "distinct_items": 4, "top_item_share": 0.5,
-    "overlap": 0.25, "score_psi": 0.02, "not_finite": 0, "version": 2, "score_seconds": 1.5, "open_seconds": 0.5,
+    "overlap": 0.25, "score_psi": 0.02, "not_finite": 0, "score_seconds": 1.5, "open_seconds": 0.5,
+    "written": {"recommendations": 2},
 }  # fmt: skip
 HOSTILE = '<script>alert("1")</script>'
 ARABIC = "ألف ليلة وليلة"

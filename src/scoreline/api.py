@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from scoreline.operations.explanation import Explanation
     from scoreline.operations.log import Logged, RunLog
     from scoreline.operations.maintenance import Maintained
+    from scoreline.operations.quarantined import Quarantined
     from scoreline.operations.repair import RepairReport
     from scoreline.operations.report.written import PageReport
     from scoreline.operations.show import UserView
@@ -577,6 +578,34 @@ class Pipeline:
 
         return read_run(self._readers(), run_id)
 
+    def quarantine(
+        self,
+        *,
+        reason: str | None = None,
+        since: str | datetime | timedelta | None = None,
+        last: int | None = 20,
+    ) -> "Quarantined":
+        """Rows of the input that broke a rule, newest first.
+
+        Args:
+            reason: only rows that broke a rule with these words in its name (docs/codes.md).
+            since: only what came then or later: a moment, or a duration before now (`7d`).
+            last: at most so many. None: all.
+
+        Returns:
+            The rows as text, with every rule that they broke, and how many rows broke each rule.
+
+        Raises:
+            InputError: no moment.
+
+        Examples:
+            >>> films.quarantine(reason="time", since="7d").bad[0]["raw_row"]  # doctest: +SKIP
+            '7,3,4.5,yesterday'
+        """
+        from scoreline.operations.quarantined import read_quarantine
+
+        return read_quarantine(self._readers(), reason=reason, since=since, last=last)
+
     def doctor(self) -> "DoctorReport":
         """The installation looked over: Java, storage, registry, tables, leftovers. What is not well has its advice.
 
@@ -691,7 +720,10 @@ class Pipeline:
         Examples:
             >>> films.table("quarantine").select("reasons", "raw_row").show()  # doctest: +SKIP
         """
-        return self._context().tables.existing(name, made_by="scoreline ingest or scoreline run").read()
+        from scoreline.typed import typed
+
+        made_by = f"{typed('ingest --events FILE')}, or {typed('run')}"
+        return self._context().tables.existing(name, made_by=made_by).read()
 
     def _readers(self) -> "Readers":
         from scoreline.tables.reading import open_readers
@@ -704,8 +736,9 @@ class Pipeline:
 
         require_pyspark()
         from scoreline.context import open_context
+        from scoreline.engine.session import existing_session
 
-        with kept_if_failed(self.settings, kind):
+        with kept_if_failed(self.settings, kind, spark=self._spark or existing_session()):
             return open_context(self.settings, spark=self._spark)
 
 

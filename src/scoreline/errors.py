@@ -40,6 +40,8 @@ _CLASS = re.compile(
 _CAUSE = re.compile(r"^Caused by: (.+)$", re.MULTILINE)
 _RAISED = re.compile(r"^[\w.]+(?:Error|Exception|Warning|Interrupt|Exit)\b.*", re.MULTILINE)
 _ABORTED = re.compile(r"^(?:Job aborted|Task failed|Exception thrown in awaitResult)")
+_STORE = "Kernel error -> "  # delta-rs, of a store; it draws an arrow in red from each error to its cause
+_ARROW = re.compile(r"\s*\x1b\[31m↳\x1b\[0m\s*")
 _MOST = 800
 
 
@@ -110,10 +112,12 @@ def told(error: BaseException) -> str:
     """What a library's error says, in one line: without its codes, names of Java, stack traces and query plans.
 
     Of Spark's error in a Python worker what Python raised; of a chain of Java's the last cause, where the first only
-    says that a job was aborted. Of others the first line: what databases add may be values of rows. The name of the
-    error's type if it says nothing.
+    says that a job was aborted; of a store's error all causes. Of others the first line: what databases add may be
+    values of rows. The name of the error's type if it says nothing.
     """
     text = str(getattr(error, "orig", None) or error)  # SQLAlchemy's own text may hold a URL with its password
+    if text.startswith(_STORE):
+        return _short(plain(_ARROW.sub("; ", text.removeprefix(_STORE))))
     if not (isinstance(error, WorkerFailed) or type(error).__module__.startswith(("pyspark.", "py4j."))):
         return _short(plain(next((line for line in text.splitlines() if line.strip()), "")) or type(error).__name__)
     own, _, _ = text.partition("JVM stacktrace")

@@ -1,9 +1,11 @@
 """What a library says reaches nobody as it is: `errors.told` puts it into words, at every `except` there is."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from scoreline.cli.main import main
 from scoreline.redaction import redacted
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -15,6 +17,13 @@ IN_WORDS = {
 }  # fmt: skip
 # what a model raised is shown by its own name and words: its author reads it
 THE_MODELS = {("scoreline.scoring.task", "_failure_of")}
+# commands that an error speaks of, and that nobody is to type now
+SPOKEN_OF = (
+    "scoreline vacuum removes",
+    "by scoreline train",
+    "score with scoreline run",
+    "that scoreline doctor prints",
+)
 _LOOKS = {"search", "match", "findall", "any"}  # at a text, without showing it
 
 
@@ -72,3 +81,18 @@ def test_no_librarys_error_is_shown_as_it_is() -> None:
                 raw.append(f"{module}, {where}")
     assert raw == []
     assert found > 40
+
+
+def test_a_command_to_type_is_written_with_the_options_that_it_needs() -> None:
+    """By `typed`, which knows `--config`."""
+    commands = re.compile(rf"scoreline (?:{'|'.join(main.commands)})\b")
+    bare = [
+        f"{path.relative_to(SOURCE)}, line {part.lineno}: {part.value}"
+        for path in sorted((SOURCE / "scoreline").rglob("*.py"))
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call) and ast.unparse(call.func) in IN_WORDS
+        for part in ast.walk(call)
+        if isinstance(part, ast.Constant) and isinstance(part.value, str) and commands.search(part.value)
+        if not any(spoken in part.value for spoken in SPOKEN_OF)
+    ]
+    assert bare == []

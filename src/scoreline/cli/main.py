@@ -31,6 +31,7 @@ DAY: dict[str, tuple[click.Command, ...]] = {
     "In the morning": (
         morning.status,
         morning.log,
+        morning.quarantine,
         morning.report,
         morning.ui,
         morning.show,

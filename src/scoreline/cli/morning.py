@@ -56,6 +56,18 @@ def log(
 
 @click.command()
 @pipeline_options
+@click.option("--reason", metavar="WORDS", help="Only rows that broke a rule with these words, such as time.")
+@click.option("--since", metavar="WHEN", help="Only what came in the last 12h or 7d, or after 2026-07-01.")
+@click.option("--last", default=20, show_default=True, type=click.IntRange(min=1), metavar="N", help="At most so many.")
+def quarantine(
+    pipeline: Pipeline, as_json: bool, quiet: bool, reason: str | None, since: str | None, last: int
+) -> None:
+    """List rows of the input that broke a rule, newest first, with each rule they broke."""
+    print_report(pipeline.quarantine(reason=reason, since=since, last=last), as_json=as_json)
+
+
+@click.command()
+@pipeline_options
 @click.argument("users", nargs=-1, required=True, metavar="USER...")
 def show(pipeline: Pipeline, as_json: bool, quiet: bool, users: tuple[str, ...]) -> None:
     """Show users' histories and recommendations by title."""

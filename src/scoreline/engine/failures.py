@@ -9,9 +9,10 @@ from contextlib import contextmanager
 
 from pyspark.errors import AnalysisException
 
+from scoreline.engine.jars import hadoop_version
 from scoreline.engine.thrown import engine_errors
 from scoreline.engine.worker_errors import from_worker
-from scoreline.errors import InputError, RunFailed, ScorelineError, WorkerEnded, WorkerFailed, told
+from scoreline.errors import ConfigurationError, InputError, RunFailed, ScorelineError, WorkerEnded, WorkerFailed, told
 
 __all__ = ["WorkerDied", "explained", "worker_explained"]
 
@@ -41,6 +42,18 @@ _EXHAUSTED = {
 }
 
 
+# what Hadoop says where it has no client for a store
+_NO_CLIENT = re.compile(
+    r'No FileSystem for scheme "(\w+)"|Class org\.apache\.hadoop\.fs\.(s3a|azurebfs)\.\w+ not found'
+)
+_CLIENTS = {
+    "s3": ("s3", "org.apache.hadoop:hadoop-aws:{hadoop}"),
+    "s3a": ("s3a", "org.apache.hadoop:hadoop-aws:{hadoop}"),
+    "azurebfs": ("abfss", "org.apache.hadoop:hadoop-azure:{hadoop}"),
+    "gs": ("gs", "com.google.cloud.bigdataoss:gcs-connector:VERSION"),
+}
+
+
 class WorkerDied(RunFailed):
     """A Python worker or its executor ended in the middle of a slice."""
 
@@ -49,17 +62,20 @@ class WorkerDied(RunFailed):
 def explained(action: str, *, otherwise: type[ScorelineError] = RunFailed) -> Iterator[None]:
     """Turn what Spark throws at a user into one message; the full text goes to the debug log.
 
-    What Spark finds before it begins is an InputError; what goes wrong on the way is `otherwise`.
+    What Spark finds before it begins is an InputError, a store without a client a ConfigurationError; what goes wrong
+    on the way is `otherwise`.
     """
     try:
         yield
     except AnalysisException as error:
         log.debug("analysis failed", exc_info=True)
+        _raise_no_client(action, error)
         _raise_exhausted(action, error)
         raise InputError(f"{action}: {told(error)}") from None
     except engine_errors() as error:
         # a full disk, a storage that refuses: Java's own errors, which PySpark does not translate
         log.debug("spark failed", exc_info=True)
+        _raise_no_client(action, error)
         _raise_exhausted(action, error)
         raise otherwise(f"{action}: {told(error)}") from None
     except OSError as error:
@@ -75,6 +91,25 @@ def _raise_exhausted(action: str, error: Exception) -> None:
     for sign, what in _EXHAUSTED.items():
         if re.search(sign, str(error)):
             raise RunFailed(f"{action}: {what}") from None
+
+
+def _raise_no_client(action: str, error: Exception) -> None:
+    """Raise ConfigurationError where the address is of a store that this Spark has no client for."""
+    if (found := _NO_CLIENT.search(str(error))) is None:
+        return
+    name = found[1] or found[2]
+    if name not in _CLIENTS:
+        raise ConfigurationError(
+            f"{action}: Spark has no client for {name}:// here. Correct the address, or put the client on Spark's "
+            "class path."
+        ) from None
+    scheme, package = _CLIENTS[name]
+    instead = ", and s3a:// for s3://, which only EMR knows" if scheme == "s3" else ""
+    raise ConfigurationError(
+        f"{action}: Spark has no client for {scheme}:// here. Say spark: {{spark.jars.packages: "
+        f"{package.format(hadoop=hadoop_version())}}} in the configuration{instead}, or run where the client is "
+        "installed (docs/deploy/storage.md)."
+    ) from None
 
 
 @contextmanager

@@ -51,6 +51,15 @@ def delta_coordinate() -> str:
     return COORDINATES[line].format(delta=delta)
 
 
+def hadoop_version() -> str:
+    """Of the Hadoop that PySpark brings, which clients of stores have to be of; VERSION where it brings none."""
+    import pyspark
+
+    name = "hadoop-client-api-"
+    jar = next(Path(pyspark.__path__[0], "jars").glob(f"{name}*.jar"), None)
+    return jar.stem.removeprefix(name) if jar else "VERSION"
+
+
 def delta_jars() -> list[Path]:
     """Delta's jars from Ivy's cache, fetched on first use; raises ConfigurationError when they cannot be had."""
     if folder := os.environ.get("SCORELINE_JARS"):

@@ -7,7 +7,7 @@ cannot be compared, everyone's lists are sent. How a database takes the rows is 
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 
 from pyspark.sql import functions as F
@@ -85,13 +85,18 @@ def export(context: Context) -> ExportReport:
             record = context.record
             record.users = report.replaced + report.removed
             record.read(source.name, report.version)
-            record.say(replaced=report.replaced, removed=report.removed, left_out=report.left_out)
-            record.say(destination=report.target, why_everyone=report.everyone)
+            record.say(**_told(report))
             return report
         except Superseded:
             if attempt == _ATTEMPTS:
                 raise
     raise AssertionError  # not reached
+
+
+def _told(report: ExportReport) -> dict[str, object]:
+    """All that the report says, under the names that the run log has for it."""
+    said = asdict(report)
+    return {"destination": said.pop("target"), "why_everyone": said.pop("everyone"), **said}
 
 
 def _once(destination: Destination, source: Table) -> ExportReport:

@@ -33,6 +33,7 @@ from scoreline.tables.history import HISTORY_LIMIT, Commit
 from scoreline.tables.lock import exclusive
 from scoreline.tables.names import MALFORMED, RAW, SOURCE
 from scoreline.tables.quarantine import quarantine_bad, quarantine_table
+from scoreline.typed import typed
 
 _REASONS = 3  # in a message
 
@@ -64,6 +65,7 @@ class IngestReport(Report):
         lines = [
             f"{self.source}: {self.rows_read:,} rows read = {self.rows_good:,} good + {self.rows_bad:,} quarantined",
             *[f"  {count:,} rows: {reason}" for reason, count in self.reasons.items()],
+            *([f"  to see them: {typed('quarantine')}"] if self.reasons else []),
             f"{self.users_in_source:,} users in it, {self.users_changed:,} histories changed "
             f"(user_history version {self.version})",
             *self._beyond(),
@@ -202,8 +204,9 @@ def _require_usable(
     more = f"; and {len(reasons) - _REASONS} more" if len(reasons) > _REASONS else ""
     raise InputError(
         f"{source}: {read - usable} of {read} rows are bad ({worst}{more}), more than events.max_bad_share = "
-        f"{settings.max_bad_share:g}. For example: '{example}'. They are in the quarantine table (equal rows once); "
-        f"no history was changed. {_remedy(next(iter(reasons), ''), settings)}, or raise events.max_bad_share."
+        f"{settings.max_bad_share:g}. For example: '{example}'. They are in the quarantine table (equal rows once): "
+        f"{typed('quarantine')}; no history was changed. {_remedy(next(iter(reasons), ''), settings)}, or raise "
+        "events.max_bad_share."
     )
 
 

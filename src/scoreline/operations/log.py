@@ -13,7 +13,7 @@ from scoreline.runs.rows import logged
 from scoreline.tables.names import ENDED_WELL, KINDS, STATES
 from scoreline.tables.reading import Readers
 
-__all__ = ["Logged", "RunLog", "last_of_each", "read_log", "read_run", "unfinished"]
+__all__ = ["Logged", "RunLog", "last_of_each", "moment", "read_log", "read_run", "unfinished"]
 
 _LISTED = ["run_id", "kind", "state", "started_at", "finished_at", "model", "users"]
 _MOST = 10
@@ -75,8 +75,8 @@ class Logged(Report):
 
 # what stands in a line of its own, in this order
 _SAID = (
-    "command", "source", "destination", "host", "engine", "process", "reasons", "bad_rows", "read", "written",
-    "steps", "configuration", "versions", "approved_by", "approval", "broken", "files",
+    "command", "source", "destination", "host", "engine", "process", "reasons", "bad_rows", "left_out", "why_everyone",
+    "read", "written", "steps", "configuration", "versions", "approved_by", "approval", "broken", "files",
 )  # fmt: skip
 
 
@@ -94,7 +94,7 @@ def read_log(
     for name, value, known in (("kind", kind, KINDS), ("state", state, states)):
         if value is not None and value not in known:
             raise InputError(f"--{name} is one of {', '.join(known)}; found {value!r}.")
-    earliest = _moment(since, now or datetime.now(UTC)) if since is not None else None
+    earliest = moment(since, now or datetime.now(UTC)) if since is not None else None
     latest = datetime.max.replace(tzinfo=UTC)
     where = {name: [value] for name, value in (("kind", kind), ("state", state)) if value is not None}
     found = [
@@ -187,7 +187,8 @@ def unfinished(readers: Readers) -> list[dict[str, Any]]:
     ]
 
 
-def _moment(since: str | datetime | timedelta, now: datetime) -> datetime:
+def moment(since: str | datetime | timedelta, now: datetime) -> datetime:
+    """What `--since` says, in UTC. Raises InputError for what is no moment and no duration before now."""
     if isinstance(since, str):
         try:
             found = parse_duration(since)
@@ -200,9 +201,9 @@ def _moment(since: str | datetime | timedelta, now: datetime) -> datetime:
                 ) from None
     else:
         found = since
-    moment = now - found if isinstance(found, timedelta) else found
-    assert isinstance(moment, datetime)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    at = now - found if isinstance(found, timedelta) else found
+    assert isinstance(at, datetime)
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def _gate(gate: Mapping[str, Any]) -> str:

@@ -51,8 +51,9 @@ class Pace:
     """How a run that took a part of the due users goes on.
 
     every: seconds from one run to the next, lately. becoming: users who become due between two. Both None if the log
-    does not say. runs: as many more are needed; None: at this pace there will always be somebody due. fresh_at: when
-    the last of them begins; None where that is not known.
+    does not say. runs: as many more are needed; None: at this pace there will always be somebody due, or it was
+    `to_learn` only: one bucket, as no past run said what fits into the time. fresh_at: when the last of them begins;
+    None where that is not known.
     """
 
     taken: int
@@ -61,9 +62,12 @@ class Pace:
     becoming: int | None
     runs: int | None
     fresh_at: datetime | None
+    to_learn: bool = False
 
     def __str__(self) -> str:
         found = f"{self.taken:,} due users were taken, {self.left:,} are left"
+        if self.to_learn:
+            return f"{found}: this run was to learn what one takes, the next takes as many as fit into the time"
         if self.runs is None:
             return (
                 f"{found}: never will all be fresh at this pace, {self.becoming:,} users become due from one run to "
@@ -82,11 +86,21 @@ class Pace:
         )
 
 
-def pace(past: Sequence[PastRun], *, now: datetime, taken: int, left: int, full_refresh: bool = False) -> Pace:
+def pace(
+    past: Sequence[PastRun],
+    *,
+    now: datetime,
+    taken: int,
+    left: int,
+    full_refresh: bool = False,
+    to_learn: bool = False,
+) -> Pace:
     """Of the run that began at `now`; `past` are those before it, oldest first.
 
     In a full refresh everybody is due again and again: whoever becomes due meanwhile does not count.
     """
+    if to_learn:
+        return Pace(taken, left, None, None, None, None, to_learn=True)
     begun = [*(run.started_at for run in past), now][-_LATELY - 1 :]
     gaps = [(later - before).total_seconds() for before, later in pairwise(begun)]
     every = median(gaps) if gaps else None

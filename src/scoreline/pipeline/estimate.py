@@ -28,6 +28,9 @@ _SHARE = 0.87  # of them that it would have held, at least; 0.8 is promised, and
 _GAIN = 0.05  # by how much that share grows by misses, and shrinks again
 _AT_FIRST = math.log(2)  # spread while nearly nothing is known: half to double
 _ROUNDS = 10
+_LIKE = (
+    2  # times the users of the largest run: a worker's memory is not told of more. It is full of a batch, not of all
+)
 _NEAR = 0.01  # deviations below count as equal; nothing is said more exactly
 
 
@@ -52,7 +55,10 @@ class Estimated:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run would cost by that many past `runs`; None of what they have not recorded."""
+    """What a run would cost by that many past `runs`; None of what they have not recorded.
+
+    Of memory also None if none of them had half as many users: how it grows, smaller runs do not say.
+    """
 
     runs: int
     seconds: Estimated
@@ -143,10 +149,11 @@ class Costs:
         """Of a run for these due users; None while no run like it is known."""
         if self.seconds is None:
             return None
-        cpu, worker = (
-            known.estimated(reasons) if known else None for known in (self.cpu_seconds, self.worker_peak_mib)
-        )
-        return Estimate(self.runs, self.seconds.estimated(reasons), cpu, worker)
+        cpu, worker = self.cpu_seconds, self.worker_peak_mib
+        if worker and sum(reasons.values()) > _LIKE * worker.most:
+            worker = None
+        cpu_seconds, peak = (known.estimated(reasons) if known else None for known in (cpu, worker))
+        return Estimate(self.runs, self.seconds.estimated(reasons), cpu_seconds, peak)
 
 
 def learn_costs(past: Sequence[PastRun], *, selected: bool) -> Costs:

@@ -84,12 +84,13 @@ def note_verified(table: Table, *, base_version: int, at: datetime) -> None:
     table.write(table.read().limit(0), "append", options)
 
 
-def rollback(table: Table, *, run_id: str | None = None) -> tuple[Publication, int, int]:
+def rollback(table: Table, *, run_id: str | None = None) -> tuple[Publication, int, int, int]:
     """Bring the table back to the state after an earlier run (default: the one before the current).
 
     One fenced commit, like a publication's: killed before it nothing has happened, readers see all of it or nothing,
-    and a run which began earlier can't publish afterwards. Returns the publication that readers see again, its version
-    and the new one. Raises InputError if there is nothing to go back to, Superseded if a run has published meanwhile.
+    and a run which began earlier can't publish afterwards. Returns the publication that readers see again, its version,
+    the one that they saw before, and the new one. Raises InputError if there is nothing to go back to, Superseded if a
+    run has published meanwhile.
     """
     commits = table.commits()
     target, publication = _rollback_target(table, commits, run_id)
@@ -100,7 +101,8 @@ def rollback(table: Table, *, run_id: str | None = None) -> tuple[Publication, i
         to_run=publication.run_id,
     )
     _require_files(table, target)
-    return publication, target.version, replace_all(table, table.read(target.version), note)
+    version = replace_all(table, table.read(target.version), note)
+    return publication, target.version, commits[0].version, version
 
 
 def _require_files(table: Table, target: Commit) -> None:

@@ -1,5 +1,6 @@
 """Take a published run back: from the table, and from the application's database if that has been sent to."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 from scoreline.config.settings import Settings
@@ -21,6 +22,7 @@ from scoreline.typed import typed
 class RollbackReport(Report):
     """The run that readers see again, with the model that made it, and the version the table has now.
 
+    `left_version`: what they saw before. `back`: users whose rows came back; `taken`: rows of other runs that are gone.
     `exported` is what the application's database was sent; None for a pipeline without one. `next_version` is the
     version of the same model that the next run will score with; None if that is another model, or nobody can say.
     """
@@ -29,8 +31,11 @@ class RollbackReport(Report):
     model: str | None
     model_version: str | None
     restored_version: int
+    left_version: int
     version: int
     table: str
+    back: int
+    taken: int
     exported: ExportReport | None = None
     next_version: str | None = None
 
@@ -44,8 +49,9 @@ class RollbackReport(Report):
         )
         return (
             f"{self.table} shows run {self.run_id} again ({self.model} version {self.model_version}), as table "
-            f"version {self.version}.\nThe next run scores again whoever is due{stay}"
-            + (f"\n{self.exported}" if self.exported else "")
+            f"version {self.version}.\n{self.back:,} users' rows came back from version {self.restored_version}, in "
+            f"the place of {self.taken:,} of version {self.left_version}.\n"
+            f"The next run scores again whoever is due{stay}" + (f"\n{self.exported}" if self.exported else "")
         )
 
 
@@ -60,10 +66,11 @@ def roll_back(context: Context, *, run_id: str | None = None) -> RollbackReport:
     """
     with exclusive(context.settings, context.tables, "run"), explained("the rollback failed"):
         table = published_table(context.tables, context.settings.name, run_id=run_id)
-        note, restored, version = rollback(table, run_id=run_id)
+        note, restored, left, version = rollback(table, run_id=run_id)
+        back, taken = _exchanged(_by_run(table, restored), _by_run(table, left))
     record = context.record
-    record.users, record.model = note.users or 0, f"{note.model} version {note.model_version}"
-    record.say(to_run=note.run_id)
+    record.users, record.model = back, f"{note.model} version {note.model_version}"
+    record.say(to_run=note.run_id, rows_back=back, rows_taken=taken)
     record.read(table.name, restored)
     record.wrote(table.name, version)
     return RollbackReport(
@@ -71,11 +78,28 @@ def roll_back(context: Context, *, run_id: str | None = None) -> RollbackReport:
         note.model,
         note.model_version,
         restored,
+        left,
         version,
         table.location,
+        back,
+        taken,
         _exported(context, table),
         _next_version(context.settings, note.model),
     )
+
+
+def _by_run(table: Table, version: int) -> Counter[str | None]:
+    """How many rows of a version each run has made."""
+    return Counter(dict(table.read(version).groupBy("run_id").count().collect()))
+
+
+def _exchanged(restored: Counter[str | None], left: Counter[str | None]) -> tuple[int, int]:
+    """How many rows came back, and how many went for them: a run makes one row of a user, which stays the same.
+
+    >>> _exchanged(Counter(monday=60), Counter(monday=40, tuesday=25))
+    (20, 25)
+    """
+    return (restored - left).total(), (left - restored).total()
 
 
 def _next_version(settings: Settings, model: str | None) -> str | None:

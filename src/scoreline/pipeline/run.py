@@ -72,10 +72,10 @@ def run(
         staging = _interrupted(context, snapshot, restart=restart)
         if staging is not None:
             snapshot = snapshot.as_of(staging.manifest.began)
+        costs = learn_costs(past, selected=False) if budget is not None else None
         record.lap("open")
         with find_due(snapshot) as due:
             if staging is None:
-                costs = learn_costs(past, selected=False) if budget is not None else None
                 plan = _planned(context, snapshot, due, costs)
                 if plan.due == 0:
                     clean_staging(tables)
@@ -109,7 +109,7 @@ def run(
             told=told_next(snapshot, staging.manifest),
         )
     published = outcome.version is not None
-    taken, left = sum(manifest.reasons.values()), manifest.waiting
+    taken, left, to_learn = sum(manifest.reasons.values()), manifest.waiting, costs is not None and not costs.seconds
     return RunReport(
         run_id=staging.manifest.run_id,
         state="published" if published else "only_failures",
@@ -123,7 +123,9 @@ def run(
         warnings=tuple(map(str, outcome.gates)),
         verification=due.verification,
         asked=due.asked,
-        pace=pace(past, now=context.now, taken=taken, left=left, full_refresh=full_refresh) if left else None,
+        pace=pace(past, now=context.now, taken=taken, left=left, full_refresh=full_refresh, to_learn=to_learn)
+        if left
+        else None,
     )
 
 

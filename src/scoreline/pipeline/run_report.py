@@ -9,6 +9,7 @@ from scoreline.pipeline.budget import Pace
 from scoreline.pipeline.due_users import Verification
 from scoreline.pipeline.plan import Asked, nothing_due
 from scoreline.report import Report
+from scoreline.typed import typed
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,11 @@ class RunReport(Report):
             f"Run {self.run_id} with {self.model}: {found.wanted + found.left:,} users due = {scored:,} scored + "
             f"{found.failed:,} failed"
             + (f" + {found.left:,} removed, who have left" if found.left else "")
-            + (f"; {found.quarantined:,} rows without a key quarantined" if found.quarantined else ""),
+            + (
+                f"; {found.quarantined:,} rows without a key quarantined: {typed('quarantine')}"
+                if found.quarantined
+                else ""
+            ),
             "  due: " + ", ".join(f"{count:,} {reason}" for reason, count in self.reasons.items()),
             f"  {rate}" + ", ".join(f"{step} {lap:.1f} s" for step, lap in self.seconds.items()),
             f"  audit: {found}",

@@ -16,6 +16,7 @@ from scoreline.scoring.seen import ITEM_IDS, SCORES
 from scoreline.scoring.task import OLDER, SOURCE, ScoringTask, WorkerLimits
 from scoreline.sources.rules import ScoringRules
 from scoreline.tables.names import KEY_TYPES
+from scoreline.typed import typed
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
@@ -76,7 +77,7 @@ def verified(given: ModelSettings, model: PinnedModel, path: Path) -> str | None
         if given.require_digest:
             raise InputError(
                 f"{model.uri} has no recorded digest, and model.require_digest asks for one. Promote the version "
-                "(scoreline promote records it), or pin it by model.sha256."
+                f"({typed('promote')}), which records it, or pin it by model.sha256."
             )
         return None
     verify(path, expected)

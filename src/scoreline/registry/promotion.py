@@ -15,6 +15,7 @@ from scoreline.registry.files import download
 from scoreline.registry.store import DIGEST_TAG, TAG, Registry
 from scoreline.registry.versions import pin
 from scoreline.report import Report
+from scoreline.typed import typed
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -137,8 +138,8 @@ def _require_no_worse(candidate: "ModelVersion", present: "ModelVersion", *, met
         raise InputError(
             f"version {candidate.version} of {candidate.name} stays registered and was not promoted: it was never "
             f"compared on the same events with version {present.version}, which the alias points to now. Train again: "
-            "scoreline train compares with that version, if it knows how it was made. Or promote it all the same with "
-            "--force"
+            f"{typed('train')}. It compares with that version, if it knows how it was made. Or promote it all the same "
+            "with --force"
         )
     if new >= old * (1 - margin):
         return

@@ -7,6 +7,7 @@ from scoreline.errors import InputError, told
 from scoreline.redaction import without_credentials
 from scoreline.registry.client import quiet_mlflow, registry_of
 from scoreline.registry.files import PinnedModel
+from scoreline.typed import typed
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -118,7 +119,7 @@ class Registry:
             known = f"it has {', '.join(sorted(models)[:_MANY])}" if models else "it has no model yet"
             return InputError(
                 f"the registry at {self.where} has no model {name}; {known}: correct the name, say where it is "
-                "registered (mlflow.tracking_uri), or train and register one (scoreline train)"
+                f"registered (mlflow.tracking_uri), or train and register one ({typed('train')})"
             )
         found = self.client.search_model_versions(_named(name))
         versions = sorted(int(version.version) for version in found)[-_MANY:]
@@ -127,7 +128,7 @@ class Registry:
         return InputError(
             f"model {name} has no {asked}; it has versions "
             f"{', '.join(map(str, versions)) or 'none'} "
-            f"and aliases {listed or 'none'}: correct model.uri, or set the alias (scoreline promote)"
+            f"and aliases {listed or 'none'}: correct model.uri, or set the alias ({typed('promote')})"
         )
 
 

@@ -6,7 +6,7 @@ import shlex
 import socket
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cache
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from scoreline import __version__
 from scoreline.config.settings import Settings
-from scoreline.errors import ScorelineError, told
+from scoreline.errors import InputError, ScorelineError, told
 from scoreline.hashing import fingerprint
 from scoreline.redaction import redacted
 from scoreline.runs.begun import Begun, left_behind, marked
@@ -24,6 +24,7 @@ from scoreline.runs.metrics import leave_metrics
 from scoreline.runs.record import Record
 from scoreline.runs.telling import last_state, tell_end
 from scoreline.tables.names import Kind, place
+from scoreline.typed import typed
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -33,6 +34,7 @@ __all__ = ["kept", "kept_if_failed"]
 log = logging.getLogger(__name__)
 
 _PACKAGES = ("pyspark", "pyspark-client", "pysail", "delta-spark", "deltalake", "mlflow", "numpy", "pyarrow")
+_ROW = "its row"
 
 
 @contextmanager
@@ -54,7 +56,7 @@ def kept(settings: Settings, kind: Kind, *, now: datetime, spark: "SparkSession 
         versions=dict(versions()),
     )
     used = Usage.now()
-    with marked(settings.home, record, command):
+    with marked(settings.home, record, command) if _has_place(settings, kind, spark) else nullcontext():
         _note_interrupted(settings, spark)
         send_event(settings, record)
         try:
@@ -83,16 +85,33 @@ def kept(settings: Settings, kind: Kind, *, now: datetime, spark: "SparkSession 
 
 
 @contextmanager
-def kept_if_failed(settings: Settings, kind: Kind | None) -> Iterator[None]:
-    """For what comes before a command of this kind: it is recorded only if it fails."""
+def kept_if_failed(settings: Settings, kind: Kind | None, *, spark: "SparkSession | None" = None) -> Iterator[None]:
+    """For what comes before a command of this kind: it is recorded only if it fails.
+
+    Raises InputError where the folder of tables.root is not there, and this is no command to begin with: its name may
+    be mistyped. Nothing is made there then.
+    """
     now = datetime.now(UTC)
     try:
+        if kind is not None and not _has_place(settings, kind, spark):
+            raise InputError(
+                f"tables.root is {settings.tables.root}, and there is no folder {settings.home}. Correct it, or begin "
+                f"with: {typed('ingest --events FILE')}"
+            )
         yield
     except Exception:
         if kind is None:
             raise
-        with kept(settings, kind, now=now):
+        with kept(settings, kind, now=now, spark=spark):
             raise
+
+
+def _has_place(settings: Settings, kind: Kind, spark: "SparkSession | None") -> bool:
+    """Whether a command may write to the pipeline's folder: it is there, or this is a command that makes it."""
+    from scoreline.tables.appending import is_ours_alone
+
+    begins = kind == "ingest" or settings.input is not None or not is_ours_alone(settings, spark)
+    return begins or settings.home.exists()
 
 
 def _note_interrupted(settings: Settings, spark: "SparkSession | None") -> None:
@@ -135,7 +154,8 @@ def _write(settings: Settings, spark: "SparkSession | None", record: Record, *, 
     try:
         _append(settings, spark, _row(record, finished))
     except Exception as error:
-        said = record.facts.get("error") == str(error)  # by the command itself
+        # by the command itself, which could not write either
+        said = told(error).removeprefix(f"{_ROW}: ") in str(record.facts.get("error"))
         level = logging.DEBUG if said else logging.WARNING
         log.log(
             level,
@@ -165,16 +185,20 @@ def _append(settings: Settings, spark: "SparkSession | None", row: Mapping[str, 
     from scoreline.tables.appending import append_row, is_ours_alone
 
     if is_ours_alone(settings, spark):
+        if not settings.home.exists():
+            return
         append_row(place(settings.tables, "runs"), schema.runs().json(), row)
         return
     from scoreline.engine.choice import open_session
+    from scoreline.engine.failures import explained
     from scoreline.engine.frames import one_row
     from scoreline.tables.delta import Tables
 
-    table = Tables(open_session(settings, spark), settings.tables).table("runs")
-    table.create(schema.runs())
-    names = [field.name for field in schema.runs()]
-    table.write(one_row(table.spark, [row[name] for name in names], schema.runs()), "append")
+    with explained(_ROW):
+        table = Tables(open_session(settings, spark), settings.tables).table("runs")
+        table.create(schema.runs())
+        names = [field.name for field in schema.runs()]
+        table.write(one_row(table.spark, [row[name] for name in names], schema.runs()), "append")
 
 
 def command_line() -> str:

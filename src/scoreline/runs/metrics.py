@@ -54,8 +54,8 @@ Group = tuple[Mapping[str, str], list[Sample]]
 
 
 def leave_metrics(settings: Settings, record: Record, spark: "SparkSession | None") -> None:
-    """Push or write the figures of a command that has ended."""
-    if (to := settings.metrics) is None:
+    """Push or write the figures of a command that has ended; what another held off leaves those of the one before."""
+    if (to := settings.metrics) is None or record.held_off:
         return
     if find_spec("prometheus_client") is None:
         log.warning("metrics needs the package prometheus-client: pip install 'scoreline[metrics]'.")

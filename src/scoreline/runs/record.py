@@ -80,6 +80,11 @@ class Record:
         self.say(error=said)
 
     @property
+    def held_off(self) -> bool:
+        """Whether another command kept it from beginning: that it has failed is no news of the tables."""
+        return "held_off" in self.facts
+
+    @property
     def seconds(self) -> float:
         return round(time.monotonic() - self._began, 3)
 

@@ -157,6 +157,8 @@ def _why_not(address: str, title: str, body: str, kind: str) -> str | None:
 def _occasion(record: Record, before: str | None) -> Occasion | None:
     if record.state == "refused":
         return "refused"
+    if record.held_off:
+        return None
     if record.state in _BAD:
         return None if _again.get() else "failed"
     if before in _BAD:

@@ -147,7 +147,7 @@ def require_file(path: str) -> None:
     if any(sign in path for sign in "*?[{"):
         return
     if not Path(path).exists():
-        there = sorted(p.name for p in parent.iterdir())[:8] if parent.is_dir() else []
+        there = sorted(p.name for p in parent.iterdir() if not p.name.startswith("."))[:8] if parent.is_dir() else []
         hint = f" {parent} has: {', '.join(there)}." if there else ""
         raise InputError(f"{path}: no such file or folder.{hint}")
     if Path(path).is_file() and Path(path).stat().st_size == 0:

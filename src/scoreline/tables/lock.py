@@ -10,12 +10,30 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from tempfile import TemporaryFile
 
 from scoreline.config.settings import Settings
-from scoreline.errors import RunInProgress
+from scoreline.errors import ConfigurationError, RunInProgress
 from scoreline.tables.delta import Tables
 
 log = logging.getLogger(__name__)
+
+
+def make_home(settings: Settings) -> None:
+    """Make the pipeline's folder; raises ConfigurationError where nothing can be written to it."""
+    home = settings.home
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=home):
+            pass
+    except OSError as error:
+        there = next(folder for folder in (home, *home.parents) if folder.exists())
+        why = f"{there} is a file" if there.is_file() else f"{error.strerror} in {there}"
+        named = f"tables.root is {settings.tables.root}" if settings.tables.root else "There is no tables.root"
+        raise ConfigurationError(
+            f"{named}, and nothing can be written to the folder {home}: {why}. Name another folder, or change who may "
+            "write there."
+        ) from None
 
 
 @contextmanager
@@ -34,7 +52,7 @@ def exclusive(settings: Settings, tables: Tables, work: str) -> Iterator[None]:
 @contextmanager
 def locked(settings: Settings, work: str) -> Iterator[None]:
     """Hold the lock for `work` (ingest, run) on the pipeline's tables; raises RunInProgress if another process does."""
-    settings.home.mkdir(parents=True, exist_ok=True)
+    make_home(settings)
     path = settings.home / f".{work}.lock"
     with path.open("a+", encoding="utf-8") as file:
         try:

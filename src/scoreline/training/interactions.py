@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from scoreline.errors import InputError
 from scoreline.models.histories import Histories
 from scoreline.models.item_index import ItemIndex
+from scoreline.typed import typed
 
 __all__ = ["Interactions", "SplitBy"]
 
@@ -50,7 +51,7 @@ class Interactions:
             raise InputError(f"histories have no column {missing[0]}; there are {', '.join(table.column_names)}")
         catalogue = ItemIndex.from_ids(table["item_ids"].combine_chunks().flatten())
         if not len(catalogue):
-            raise InputError("there is no event to learn from: ingest some first (scoreline ingest)")
+            raise InputError(f"there is no event to learn from: ingest some first ({typed('ingest --events FILE')})")
         histories = Histories.from_arrow(table["item_ids"], table["weights"], catalogue)
         times = table["event_times"].combine_chunks().flatten()
         if len(times) != len(histories.items) or times.null_count or (histories.items < 0).any():

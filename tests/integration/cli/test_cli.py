@@ -48,6 +48,38 @@ def with_model(terminal: Terminal, registry: Any, ingested: Path, tmp_path: Path
     return terminal
 
 
+def test_a_mistyped_root_is_told_and_nothing_is_made_there(terminal: Terminal, tmp_path: Path) -> None:
+    for command in (("run",), ("train",), ("rollback",), ("export",), ("vacuum",)):
+        done = terminal(*command, "--set", "scoring.k=6")
+        assert (done.code, done.err) == (
+            2,
+            f"error: tables.root is {tmp_path}/tables, and there is no folder {tmp_path}/tables. Correct it, or begin "
+            "with: scoreline ingest --events FILE --set scoring.k=6\n",
+        )
+    assert not (tmp_path / "tables").exists()
+
+
+def test_a_root_that_cannot_be_made_is_told(terminal: Terminal, tmp_path: Path) -> None:
+    events = write_events(tmp_path / "events.csv", events_of())
+    config = tmp_path / "test.yaml"
+    root = f"{events}/tables"
+    config.write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), "tables": {"root": root}}))
+    for how in ("--events", "--new"):
+        done = terminal("ingest", how, events)
+        assert (done.code, done.err) == (
+            2,
+            f"error: tables.root is {root}, and nothing can be written to the folder {root}: {events} is a file. Name "
+            "another folder, or change who may write there.\n",
+        )
+
+
+def test_a_file_that_is_not_there_is_told_with_those_that_are(terminal: Terminal, tmp_path: Path) -> None:
+    for name in ("a.csv", ".a.csv.swp", ".git"):
+        (tmp_path / name).touch()
+    done = terminal("ingest", "--events", f"{tmp_path}/b.csv")
+    assert done.err == f"error: {tmp_path}/b.csv: no such file or folder. {tmp_path} has: a.csv, tables, test.yaml.\n"
+
+
 @pytest.mark.both
 @pytest.mark.long
 def test_the_whole_way_from_events_to_rollback(terminal: Terminal, tmp_path: Path) -> None:
@@ -264,7 +296,7 @@ def without(packages: set[str], *arguments: str) -> subprocess.CompletedProcess[
 
 
 @pytest.mark.both
-@pytest.mark.parametrize("arguments", [["status"], ["show", "7", "8"], ["show", "7", "--json"]])
+@pytest.mark.parametrize("arguments", [["status"], ["show", "7", "8"], ["show", "7", "--json"], ["quarantine"]])
 def test_looking_needs_neither_spark_nor_mlflow(
     with_model: Terminal, first_run: Path, tmp_path: Path, arguments: list[str]
 ) -> None:

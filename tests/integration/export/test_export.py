@@ -11,8 +11,10 @@ from integration.databases.published import Rows, asked
 from scoreline.errors import ConfigurationError, InputError, RunFailed
 from scoreline.export.export import export
 from scoreline.ingest.ingest import ingest_events
+from scoreline.operations.log import read_log, read_run
 from scoreline.pipeline.rollback import roll_back
 from scoreline.pipeline.run import run
+from scoreline.tables.reading import open_readers
 
 HOUR = timedelta(hours=1)
 ALL = "SELECT user_id, rank, item_id, score, source FROM recommendations ORDER BY 1, 2"
@@ -49,6 +51,17 @@ def test_the_first_export_sends_everything_and_the_second_nothing(ran: Any, data
     second = export(ran())
     assert (second.replaced, second.removed, second.previous, second.version) == (0, 0, 1, 1)
     assert database() == in_table(ran())
+    readers = open_readers(ran().settings)
+    ids = [row["run_id"] for row in read_log(readers, kind="export").runs]
+    assert len(ids) == 2
+    for report, run_id in zip((second, first), ids, strict=True):
+        (row,) = read_run(readers, run_id)
+        said = report.to_dict() | {"destination": report.target, "why_everyone": report.everyone}
+        kept = {
+            name: said[name] for name in said if name not in ("target", "everyone") and said[name] not in (None, {})
+        }
+        assert {name: row.figures[name] for name in kept} == kept
+        assert row.users == (report.replaced + report.removed)
 
 
 def test_only_users_that_were_scored_again_are_replaced(exported: Any, database: Any, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from scoreline.ingest.items import ingest_items
 from scoreline.operations.log import read_log
 from scoreline.operations.report.facts import Due, RunFacts
 from scoreline.operations.report.gather import find_run, gather
+from scoreline.operations.report.run_page import verdict_of
 from scoreline.operations.report.written import write_page
 from scoreline.pipeline.run import run
 from scoreline.registry.client import quiet_mlflow
@@ -75,6 +76,7 @@ def test_a_published_run_is_told_from_its_tables(titled: Any) -> None:
     assert found.titles[found.lists.top[0].item_id] == f"Film {found.lists.top[0].item_id}"
     assert found.model is not None
     assert (found.model.name, found.model.version, found.missing) == ("films", "2", {})
+    assert verdict_of(found).lines == ("60 of 60 users who were due have new rows in version 2.",)
 
 
 @pytest.mark.both

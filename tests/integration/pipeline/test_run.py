@@ -15,6 +15,7 @@ from logs import publication
 from scoreline.engine.frames import collected
 from scoreline.errors import AuditRefused, InputError, RunInProgress, Superseded
 from scoreline.ingest.ingest import ingest_events
+from scoreline.operations.log import read_log
 from scoreline.operations.status import status
 from scoreline.pipeline import audit_sample
 from scoreline.pipeline.fence import replace_some
@@ -252,6 +253,9 @@ def test_rollback_brings_the_run_before_back_and_fences_older_runs(ran: Any) -> 
     assert published(ran()) != before
     report = roll_back(ran(now=NOW + 2 * HOUR))
     assert (report.run_id, report.model_version, report.next_version) == (first["run_id"], "1", "1")
+    assert (report.back, report.taken) == (60, 60)
+    assert [row["users"] for row in read_log(open_readers(ran().settings), kind="rollback").runs] == [60]
+    assert (report.restored_version, report.left_version, report.version) == (1, 2, 3)
     shown = status(open_readers(ran().settings)).published
     assert shown is not None
     assert (shown["run_id"], shown["version"], shown["table_version"]) == (first["run_id"], 1, 3)

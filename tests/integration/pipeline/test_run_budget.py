@@ -53,9 +53,10 @@ def test_without_a_past_one_bucket_is_scored_and_then_all_that_fits(filled: Any,
     taken = first.audit.scored
     buckets = {row[0] for row in table(made).read().select("bucket").distinct().collect()}
     assert (len(buckets), first.pace.taken, first.pace.left) == (1, taken, 60 - taken)
-    assert f"{taken} due users were taken, {60 - taken} are left: everybody will be fresh after" in str(first)
+    assert f"{taken} due users were taken, {60 - taken} are left: this run was to learn what one takes" in str(first)
     plan = plan_run(filled(now=NOW + HOUR), budget=MANY)
     assert (plan.due, plan.waiting, plan.estimate.runs) == (60 - taken, 0, 1)
+    assert plan.estimate.worker_peak_mib is None
     second = run(filled(now=NOW + HOUR), budget=MANY)
     assert (second.audit.scored, second.pace) == (60 - taken, None)
     assert published(made) == expected(made, registry.films["1"], k=5)

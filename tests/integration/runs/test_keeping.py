@@ -142,6 +142,7 @@ def test_a_run_that_is_refused_before_it_scores_leaves_a_row_with_the_limit(ran:
 
 def test_a_session_that_cannot_be_had_leaves_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = settings(tmp_path / "tables")
+    made.home.mkdir()
     monkeypatch.setattr("scoreline.context.open_session", lambda *_: (_ for _ in ()).throw(InputError("no Java")))
     with pytest.raises(InputError, match="no Java"):
         Pipeline(made).run()

@@ -26,7 +26,7 @@ from builders import NOW, settings
 from embedded import HOUR
 from scoreline.config.loading import load_settings
 from scoreline.config.settings import Settings
-from scoreline.errors import AuditRefused, ConfigurationError, ScorelineError
+from scoreline.errors import AuditRefused, ConfigurationError, RunInProgress, ScorelineError
 from scoreline.pipeline.audit import Gate
 from scoreline.pipeline.run import run
 from scoreline.runs import metrics
@@ -151,6 +151,16 @@ def test_a_run_leaves_its_figures(left: Any, tmp_path: Path) -> None:
     }
     assert 0 < found["last_duration_seconds", "test", "run"] < 60
     assert {key[3] for key in found if key[0] == "last_state"} == set(STATES)
+
+
+def test_what_another_command_held_off_leaves_nothing(left: Any, tmp_path: Path) -> None:
+    to, read = left
+    made = leaving(tmp_path, to)
+    ended(made, state="published")
+    before = read()
+    with pytest.raises(RunInProgress), kept(made, "run", now=NOW + HOUR):
+        raise RunInProgress("another run works")
+    assert read() == before
 
 
 def test_what_a_command_has_no_figure_for_stays(left: Any, tmp_path: Path) -> None:

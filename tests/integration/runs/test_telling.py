@@ -90,9 +90,11 @@ def test_each_end_that_is_asked_for_is_told_once(heard: Any, tmp_path: Path) -> 
     ]
 
 
-def test_what_another_command_held_off_is_nothing_to_recover_from(heard: Any, tmp_path: Path) -> None:
+def test_what_another_command_held_off_has_not_failed_and_is_nothing_to_recover_from(
+    heard: Any, tmp_path: Path
+) -> None:
     address, messages = heard
-    made = telling(tmp_path, address, on=["recovered"])
+    made = telling(tmp_path, address, on=["failed", "recovered"])
     ended(made, state="published")
     ended(made, RunInProgress("another run works"))
     ended(made, state="published")

@@ -1,5 +1,8 @@
 """Looking at tables with and without Spark: the same rows, types and commits, whatever a table has been through."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -179,3 +182,19 @@ def test_tables_of_a_catalogue_are_read_by_the_session(spark: SparkSession) -> N
         assert not readers.table("items").exists()
     finally:
         spark.sql("DROP SCHEMA looked_at CASCADE")
+
+
+def test_a_store_that_cannot_be_reached_is_told_with_its_causes_and_by_us_alone(tmp_path: Path) -> None:
+    config = tmp_path / "films.yaml"
+    config.write_text("{name: films, tables: {root: 's3a://films/tables'}, model: {uri: 'models:/films/1'}}")
+    nobody = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:1", "AWS_CONFIG_FILE": str(tmp_path / "none")}
+    known = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "RUST_"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "scoreline", "status", "--config", str(config)],
+        env={**known, **nobody, "HOME": str(tmp_path)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: s3a://films/tables/user_history could not be read: ")
+    assert "Operation not supported; the credential provider was not enabled" in line
+    assert line.endswith("and the credentials in the environment (docs/deploy/storage.md).")

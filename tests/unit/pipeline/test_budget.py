@@ -47,6 +47,15 @@ def test_a_first_run_in_part_says_how_many_more_are_needed() -> None:
     )
 
 
+def test_a_run_to_learn_from_forecasts_nothing() -> None:
+    found = pace([past_run(0, {"new": 20})], now=NOW + timedelta(days=1), taken=3, left=97, to_learn=True)
+    assert (found.runs, found.every, found.becoming, found.fresh_at) == (None, None, None, None)
+    assert str(found) == (
+        "3 due users were taken, 97 are left: this run was to learn what one takes, the next takes as many as fit into "
+        "the time"
+    )
+
+
 def test_at_this_pace_counts_how_often_runs_are_and_who_becomes_due_between_two() -> None:
     # each night 20 become due; the last run before this one has left 60 of them
     past = [past_run(night, {"changed": 20}) for night in range(5)] + [past_run(5, {"changed": 20}, waiting=60)]

@@ -105,6 +105,13 @@ def test_runs_for_some_users_are_estimated_from_such_runs() -> None:
     assert [one.seconds.expected for one in found if one] == pytest.approx([3, 60])
 
 
+def test_memory_is_not_told_of_far_more_users_than_a_run_has_had() -> None:
+    runs = [past_run(night, {"new": 1000}, costs={"seconds": 60.0, "worker_peak_mib": 350.0}) for night in range(3)]
+    costs = learn_costs(runs, selected=False)
+    found = [costs.estimate({"new": users}) for users in (10, 2000, 2001)]
+    assert [one is not None and one.worker_peak_mib is not None for one in found] == [True, True, False]
+
+
 def test_it_reads_as_a_person_would_say_it() -> None:
     costs = {"seconds": 660.0, "cpu_seconds": 1200.0, "worker_peak_mib": 350.0}
     runs = [past_run(night, {"changed": 1000}, costs=costs) for night in range(12)]

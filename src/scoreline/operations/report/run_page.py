@@ -16,6 +16,7 @@ from scoreline.operations.report import charts
 from scoreline.operations.report.facts import Due, Histogram, Recorded, RunFacts, Trend, Unit
 from scoreline.pipeline.manifest import MEANING
 from scoreline.redaction import redacted
+from scoreline.tables.names import PUBLISHED
 from scoreline.typed import typed
 
 _HEADLINES = {
@@ -138,7 +139,8 @@ def _next(facts: RunFacts) -> tuple[str, ...]:
 
 
 def _what_was_made(run: Recorded, due: Due, *, verb: str) -> str:
-    where = f" in version {run.figures['version']}" if run.figures.get("version") is not None else ""
+    written = run.figures.get("written") or {}
+    where = next((f" in version {written[name]}" for name in PUBLISHED if name in written), "")
     rows = f"{_count(due.scored)} of {_count(due.wanted)} users who were due {verb} new rows{where}."
     if not due.left:
         return rows

@@ -14,7 +14,7 @@ from scoreline.operations.report.run_page import render, verdict_of
 
 REFUSED = {
     **FIGURES,
-    "version": None,
+    "written": None,
     "staging": "_staging_1",
     "error": "The audit refused\n  - overlap is 0.1, expected at least 0.5\n",
 }
