@@ -15,7 +15,7 @@ from builders import write_events
 from faults.tally import Tally
 from integration.conftest import events_of
 from scoreline.export.export import export
-from scoreline.ingest.new_files import ingest_new
+from scoreline.ingest.new import ingest_new
 from scoreline.pipeline.run import run
 from watched import APP, INCOMING, Watch, all_rows, configured, end_all, exported, made_by
 

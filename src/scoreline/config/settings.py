@@ -131,10 +131,15 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _watched_steps(self) -> Self:
-        steps = {step: trigger.name for trigger in self.watch.triggers for step in trigger.steps} if self.watch else {}
-        for step, section, needed in (("ingest", self.events, "events"), ("export", self.export, "export")):
-            if step in steps and section is None:
-                raise ValueError(f"watch.triggers: {steps[step]} has the step {step}, which needs the section {needed}")
+        for trigger in self.watch.triggers if self.watch else ():
+            if "export" in trigger.steps and self.export is None:
+                raise ValueError(f"watch.triggers: {trigger.name} has the step export, which needs the section export")
+            if "ingest" not in trigger.steps or (trigger.files and self.events):
+                continue
+            needed = ("source",) if trigger.source else ("source", "files")
+            if self.events is None or not any(getattr(self.events, key) for key in needed):
+                keys = " or ".join(f"events.{key}" for key in needed)
+                raise ValueError(f"watch.triggers: {trigger.name} has the step ingest, which needs {keys}")
         return self
 
     @property

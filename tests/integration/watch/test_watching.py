@@ -20,7 +20,7 @@ from integration.conftest import Registry, copied, events_of
 from quick import QUICK
 from scoreline.context import Context
 from scoreline.export.export import export
-from scoreline.ingest.new_files import ingest_new
+from scoreline.ingest.new import ingest_new
 from scoreline.pipeline.run import run
 from scoreline.registry.client import quiet_mlflow
 from scoreline.watch.journal import Journal

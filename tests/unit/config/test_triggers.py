@@ -56,12 +56,33 @@ def test_names_are_taken_once_and_signals_need_a_place() -> None:
 
 
 @pytest.mark.parametrize(
-    ("steps", "said"),
-    [(["ingest"], "nightly has the step ingest, which needs the section events"),
-     (["run", "export"], "nightly has the step export, which needs the section export")],
-)  # fmt: skip
-def test_a_step_that_could_not_be_done_is_found_before_the_night(steps: list[str], said: str) -> None:
+    ("trigger", "events", "said"),
+    [
+        ({"steps": ["ingest"]}, None, "nightly has the step ingest, which needs events.source or events.files"),
+        ({"steps": ["ingest"]}, {}, "nightly has the step ingest, which needs events.source or events.files"),
+        ({"steps": ["ingest"], "at": None, "files": "in"}, None, "which needs events.source or events.files"),
+        ({"steps": ["ingest"], "at": None, "source": "events"}, {"files": "in"}, "which needs events.source$"),
+        ({"steps": ["run", "export"]}, None, "nightly has the step export, which needs the section export"),
+    ],
+)
+def test_a_step_that_could_not_be_done_is_found_before_the_night(
+    trigger: dict[str, Any], events: dict[str, Any] | None, said: str
+) -> None:
+    columns = {"columns": {"user_id": "user", "item_id": "item", "time": "at"}}
     least = {"name": "t", "tables": {"root": "data"}, "model": {"uri": "models:/t@champion"}}
+    made = {**least, "watch": {"triggers": [{**NIGHTLY, **trigger}]}}
+    made |= {} if events is None else {"events": columns | events}
 
-    with pytest.raises(ValidationError, match=said):
-        Settings.model_validate({**least, "watch": {"triggers": [{**NIGHTLY, "steps": steps}]}})
+    with pytest.raises(ValidationError, match=rf"(?m){said}"):
+        Settings.model_validate(made)
+
+
+def test_files_of_a_trigger_need_no_others() -> None:
+    columns = {"columns": {"user_id": "user", "item_id": "item", "time": "at"}}
+    trigger = {"name": "arrivals", "files": "in/*.csv", "steps": ["ingest", "run"]}
+    said = {"name": "t", "tables": {"root": "data"}, "model": {"uri": "models:/t@champion"}, "events": columns}
+
+    made = Settings.model_validate({**said, "watch": {"triggers": [trigger]}})
+
+    assert made.watch is not None
+    assert made.watch.triggers[0].files == "in/*.csv"
