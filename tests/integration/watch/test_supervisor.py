@@ -17,6 +17,10 @@ from scoreline.watch.supervisor import Supervisor
 
 T0 = datetime(2026, 7, 1, 3, 0, tzinfo=UTC).timestamp()
 HOUR, DAY = 3600.0, 86_400.0
+NEEDED = {
+    "events": {"columns": {"user_id": "user", "item_id": "item", "time": "at"}, "files": "incoming"},
+    "export": {"url": "sqlite:///serving.db"},
+}
 CHANGED = Done("taken", changed=True)
 PUBLISHED = Done("published", changed=True, state="published", run_id="r", version=1)
 AWAY, HELD_OFF = Failed("the database is away"), Failed("another run works", held_off=True)
@@ -108,7 +112,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
         found = World(None, journal, now)  # type: ignore[arg-type]
         made.append(found)
         found.supervisor = Supervisor(
-            settings(tmp_path, watch=given), journal, log=found.log.append, clock=lambda: found.now
+            settings(tmp_path, watch=given, **NEEDED), journal, log=found.log.append, clock=lambda: found.now
         )
         found.supervisor.begin()
         return found

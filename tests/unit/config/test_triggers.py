@@ -61,7 +61,7 @@ def test_names_are_taken_once_and_signals_need_a_place() -> None:
         ({"steps": ["ingest"]}, None, "nightly has the step ingest, which needs events.source or events.files"),
         ({"steps": ["ingest"]}, {}, "nightly has the step ingest, which needs events.source or events.files"),
         ({"steps": ["ingest"], "at": None, "files": "in"}, None, "which needs events.source or events.files"),
-        ({"steps": ["ingest"], "at": None, "source": "events"}, {"files": "in"}, "which needs events.source$"),
+        ({"steps": ["ingest"], "at": None, "source": "events"}, {"files": "in"}, "which needs events.source \\["),
         ({"steps": ["run", "export"]}, None, "nightly has the step export, which needs the section export"),
     ],
 )
