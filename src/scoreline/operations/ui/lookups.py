@@ -142,7 +142,7 @@ def item_page(readers: Readers, item: str) -> ItemPage:
     if not about and not users:
         raise InputError(f"There is no item {item!r} in the catalogue, and none of the lists looked at has it.")
     title, genres = (about[0]["title"], about[0]["genres"]) if about else (None, None)
-    publications = _publications(target, item_id, buckets) if buckets else ()
+    publications = _publications(target, item_id, buckets, now=len(users) / max(sampled, 1)) if buckets else ()
     return ItemPage(item_id, title, genres, sampled, len(users), tuple(users[:_USERS]), publications)
 
 
@@ -170,15 +170,19 @@ def _having(
     return sorted(found, key=lambda user: (user[1], user[0])), seen
 
 
-def _publications(target: TableReader, item_id: Any, buckets: Sequence[int]) -> tuple[Publication, ...]:
-    found = []
-    for commit in [commit for commit in target.commits() if commit.published is not None][:_PUBLICATIONS]:
-        try:
-            users, seen = _having(target, item_id, buckets, commit.version)
-        except ScorelineError:  # files that vacuum has removed: what lies further back has gone with them
-            break
+def _publications(target: TableReader, item_id: Any, buckets: Sequence[int], *, now: float) -> tuple[Publication, ...]:
+    """The newest ones, oldest first; `now`: the share in the newest version, which need not be read again."""
+    found, commits = [], target.commits()
+    for commit in [commit for commit in commits if commit.published is not None][:_PUBLICATIONS]:
+        share = now
+        if commit.version != commits[0].version:
+            try:
+                users, seen = _having(target, item_id, buckets, commit.version)
+            except ScorelineError:  # files that vacuum has removed: what lies further back has gone with them
+                break
+            share = len(users) / max(seen, 1)
         note = commit.published
-        found.append(Publication((note.run_id if note else None) or "", commit.at, len(users) / max(seen, 1)))
+        found.append(Publication((note.run_id if note else None) or "", commit.at, share))
     return tuple(reversed(found))
 
 
