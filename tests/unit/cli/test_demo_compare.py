@@ -1,5 +1,10 @@
 """What the demo says of the tables of both engines; the whole of it is run by tests/deploy/test_cuts.py."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,35 +19,44 @@ ROWS = pa.table({"user_id": [1, 2], "scores": [[0.5], [0.25, 0.1]]})
 OTHER = pa.table({"user_id": [1, 2], "scores": [[0.5], [0.25, 0.2]]})
 
 
+SCRIPT = """
+import os, sys, time
+from scoreline.cli.demo_compare import apart
+from scoreline.errors import InputError
+
+def work(place):
+    with open(f"{place}.new", "w") as file:
+        file.write(str(os.getpid()))
+    os.rename(f"{place}.new", place)
+    time.sleep(60)
+
+def fails():
+    raise InputError("no such file")
+
+if __name__ == "__main__":
+    try:
+        apart(fails)
+    except InputError as error:
+        print(error)
+    try:
+        apart(work, sys.argv[1])
+    except KeyboardInterrupt:
+        print("left out")
+"""
+
+
 @pytest.fixture(autouse=True)
 def _embedded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo_compare, "is_embedded", lambda _: True)
 
 
-class InThisProcess:
-    """Stands for the process that Spark works in."""
-
-    def __init__(self, fails: BaseException | None = None) -> None:
-        self.fails = fails
-
-    def __call__(self, *_: object, **__: object) -> "InThisProcess":
-        return self
-
-    def __enter__(self) -> "InThisProcess":
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def submit(self, *_: object) -> "InThisProcess":
-        return self
-
-    def result(self) -> None:
-        if self.fails:
-            raise self.fails
-
-
 def said(monkeypatch: pytest.MonkeyPatch, folder: Path, *, fails: BaseException | None = None, spark: pa.Table) -> str:
-    monkeypatch.setattr(demo_compare, "ProcessPoolExecutor", InThisProcess(fails))
+    def ended(*_: object) -> None:
+        """Stands for the process that Spark works in."""
+        if fails:
+            raise fails
+
+    monkeypatch.setattr(demo_compare, "apart", ended)
     monkeypatch.setattr(
         demo_compare, "_rows", lambda made, _: spark if "on-spark" in made.settings.tables.root else ROWS
     )
@@ -66,3 +80,18 @@ def test_a_machine_that_cannot_have_spark_and_a_person_in_a_hurry_fail_nothing(
     no_java = ConfigurationError("No Java.")
     assert said(monkeypatch, tmp_path, fails=no_java, spark=OTHER) == "Not compared, Spark cannot be had here: No Java."
     assert said(monkeypatch, tmp_path, fails=KeyboardInterrupt(), spark=OTHER) == "Left out."
+
+
+def test_what_is_done_apart_raises_here_and_ends_without_a_word_at_ctrl_c(tmp_path: Path) -> None:
+    script, place = tmp_path / "script.py", tmp_path / "begun"
+    script.write_text(SCRIPT)
+    with subprocess.Popen(
+        [sys.executable, str(script), str(place)], start_new_session=True, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        while not place.exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        assert process.communicate(timeout=10) == ("no such file\nleft out\n", "")
+    assert not Path(f"/proc/{place.read_text()}").exists()
