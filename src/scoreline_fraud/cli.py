@@ -94,7 +94,7 @@ def authorize(transaction: Any, config: Path, url: str | None, api_key: str | No
 @click.option("--estimator", default="random_forest", show_default=True, help="Which one to log, or `all` to compare.")
 @click.option("--log-to", "tracking_uri", help="MLflow tracking address; without it the model is only evaluated.")
 @click.option("--name", default="card_fraud", show_default=True, help="The registered model's name.")
-@click.option("--alias", default="champion", show_default=True)
+@click.option("--alias", default="champion", show_default=True, help="The alias that the version gets.")
 @_config
 def fraud_train(**options: Any) -> None:
     """Train on a week, test on the week after a week's delay, print the quality, log the model."""
@@ -163,10 +163,11 @@ def fraud_score(
 
 
 @click.command("fraud-demo", cls=_Command)
-@click.option("--folder", type=click.Path(path_type=Path), default=Path("data/fraud-demo"), show_default=True)
-@click.option("--estimator", default="random_forest", show_default=True)
-@click.option("--cards", default=1000, show_default=True)
-@click.option("--workers", default=1, show_default=True)
+@click.option("--folder", type=click.Path(path_type=Path), default=Path("data/fraud-demo"), show_default=True,
+              help="Where its files go.")  # fmt: skip
+@click.option("--estimator", default="random_forest", show_default=True, help="Which one to train.")
+@click.option("--cards", default=1000, show_default=True, help="How many cards pay.")
+@click.option("--workers", default=1, show_default=True, help="Processes of the server.")
 @click.option("--payments", default=2000, show_default=True, help="At most so many of the last day are sent.")
 def fraud_demo(folder: Path, estimator: str, cards: int, workers: int, payments: int) -> None:
     """From made-up transactions to served decisions: features, training, MLflow, server, client, figures."""

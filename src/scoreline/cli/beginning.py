@@ -14,9 +14,15 @@ from scoreline.typed import given
 @click.command()
 @click.option("--config", default=lambda: here_or_shipped("conf/demo.yaml"), show_default="conf/demo.yaml",
               type=click.Path(path_type=Path), help="Else the shipped one.")  # fmt: skip
-@click.option("--users", default=3_000, show_default=True, type=click.IntRange(100, 1_000_000))
+@click.option(
+    "--users",
+    default=3_000,
+    show_default=True,
+    type=click.IntRange(100, 1_000_000),
+    help="How many users the service has.",
+)
 @click.option("--compare", is_flag=True, help="Then do the same on Spark, and compare the tables.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key, such as scoring.k=50.")
 def demo(config: Path, users: int, compare: bool, overrides: tuple[str, ...]) -> None:
     """Generate a streaming service and take it through the whole pipeline."""
     from scoreline.cli.demo import run_demo

@@ -15,7 +15,8 @@ STEPS = ("ingest", "train", "promote", "run", "export", "rollback")
 @click.argument("target")
 @click.argument("step", type=click.Choice(STEPS))
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
-@click.option("--config", required=True, envvar="SCORELINE_CONFIG", type=click.Path(path_type=Path))
+@click.option("--config", required=True, envvar="SCORELINE_CONFIG", show_envvar=True, metavar="FILE",
+              type=click.Path(path_type=Path), help="The pipeline's YAML file, which is sent along.")  # fmt: skip
 @click.option("--targets", default=lambda: here_or_shipped("conf/deploy"), show_default="conf/deploy",
               type=click.Path(path_type=Path), help="A folder per target in it; else the shipped one.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print what would be sent, and send nothing.")

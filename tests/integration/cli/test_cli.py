@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 
@@ -13,6 +14,7 @@ from builders import ENGINE, settings, write_events
 from integration.conftest import copied, events_of
 from integration.terminal import Terminal
 from scoreline.cli.demo import _next_steps
+from scoreline.cli.main import main
 from scoreline.config.loading import load_settings
 from scoreline.tables.lock import locked
 from scoreline.typed import given
@@ -287,6 +289,18 @@ sys.meta_path.insert(0, Absent())
 from scoreline.cli.main import entry
 entry()
 """
+
+
+def test_every_option_has_a_line_of_help() -> None:
+    context = click.Context(main)
+    commands = [command for name in main.list_commands(context) if (command := main.get_command(context, name))]
+    bare = [
+        f"{command.name} {option.opts[0]}"
+        for command in commands
+        for option in command.params
+        if isinstance(option, click.Option) and not option.help
+    ]
+    assert (len(commands) > 20, bare) == (True, [])
 
 
 def without(packages: set[str], *arguments: str) -> subprocess.CompletedProcess[str]:
