@@ -1,5 +1,7 @@
 """Pod templates, accounts and the schedule by the schemas of Kubernetes' API, strictly."""
 
+import re
+import tomllib
 from typing import Any
 
 import pytest
@@ -74,3 +76,9 @@ def test_what_the_image_copies_is_there_or_built() -> None:
     built = [word for word in sources if word.startswith("dist/")]
     assert built == ["dist/constraints.txt", "dist/scoreline-*.whl", "dist/jobs"]
     assert [word for word in sources if word not in built and not (ROOT / word).exists()] == []
+
+
+def test_the_image_asks_for_extras_that_there_are() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    asked = re.findall(r'"\$1\[([a-z,]+)\]"', (FOLDER / "Dockerfile").read_text())
+    assert [name for name in asked[0].split(",") if name not in extras] == []
