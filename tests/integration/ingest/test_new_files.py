@@ -92,7 +92,7 @@ def test_each_file_is_taken_once_and_all_together_give_the_histories_of_one_inge
     assert noted["modified_at"].timestamp() == pytest.approx(found.st_mtime, abs=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["csv", "parquet", "json"])
+@pytest.mark.parametrize("kind", [*(pytest.param(kind, marks=pytest.mark.both) for kind in ("csv", "parquet")), "json"])
 def test_folders_give_columns_to_new_files_too(spark: SparkSession, tmp_path: Path, folder: Path, kind: str) -> None:
     given = {
         "columns": {"user_id": "user", "item_id": "item", "time": "day"}, "time": "iso", "settle": "0s", "format": kind
