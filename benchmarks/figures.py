@@ -163,6 +163,22 @@ def limits(results: Results, size: str, small: str) -> dict[str, float | None]:
         "small_again": little["runs"][-1]["stages"][AGAIN]["cpu"] if little else None,
         "one": _mean_of(stages, "run one") if stages else None,
         "share": _mean_of(stages, "run share") if stages else None,
+        **_own_limits(results, size, small),
+    }
+
+
+def _own_limits(results: Results, size: str, small: str) -> dict[str, float | None]:
+    """What is in the way of the embedded engine: its start, and what users cost above it."""
+    runs, kernel = found(results, "embedded-shares"), whole(results, f"job-{size}-polars_kernel")
+    one, share, everybody = (fmean(runs[kind]) for kind in ("one", "share", "all")) if runs else (None, None, None)
+    above = everybody - one if one and everybody else None
+    return {
+        "own_one": one,
+        "own_share": share,
+        "own_all": everybody,
+        "own_above": above,
+        "own_above_kernel": above / kernel if above and kernel else None,
+        "own_small": whole(results, f"job-{small}-embedded"),
     }
 
 
