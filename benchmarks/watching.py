@@ -56,7 +56,7 @@ class World:
         said["events"] |= {"files": "incoming", "settle": "0s"}
         (self.folder / "demo.yaml").write_text(yaml.safe_dump(said))
         (self.folder / "incoming").mkdir()
-        measured(self.command("demo"), self.folder)
+        subprocess.run(self.command("demo"), cwd=self.folder, capture_output=True, check=True)
 
     def command(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "scoreline", *words, "--config", "demo.yaml"]
@@ -165,7 +165,6 @@ def main() -> None:
     parser.add_argument("--postgres", action="store_true", help="export to a PostgreSQL, too")
     parser.add_argument("--only", choices=["one", "many"])
     asked = parser.parse_args()
-    adopt_orphans()
     with ExitStack() as stack:
         scratch = Path(tempfile.mkdtemp())
         stack.callback(shutil.rmtree, scratch, ignore_errors=True)
