@@ -51,7 +51,7 @@ class World:
         self.folder.mkdir(parents=True)
         said = yaml.safe_load((ROOT / "conf" / "demo.yaml").read_text())
         trigger = {"name": "app", "signal": True, "debounce": debounce, "steps": ["ingest", "run", "export"]}
-        said |= {"engine": self.engine, "export": {"url": self.export}}
+        said |= {"engine": self.engine, "export": {"url": "${EXPORT}"}}
         said |= {"watch": {"triggers": [trigger], "http": {"port": self.port}}}
         said["events"] |= {"files": "incoming", "settle": "0s"}
         (self.folder / "demo.yaml").write_text(yaml.safe_dump(said))
@@ -59,7 +59,7 @@ class World:
         subprocess.run(self.command("demo"), cwd=self.folder, capture_output=True, check=True)
 
     def command(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "scoreline", *words, "--config", "demo.yaml"]
+        return ["env", f"EXPORT={self.export}", sys.executable, "-m", "scoreline", *words, "--config", "demo.yaml"]
 
     def event(self, users: range, name: str) -> None:
         lines = [f"{user},{user % 1200},like,2026-06-30T12:00:00Z" for user in users]
