@@ -22,6 +22,9 @@ from embedded import rows
 from integration.databases.server import free_port
 from scoreline.config.loading import load_settings
 from scoreline.context import Context
+from scoreline.export.export import export
+from scoreline.ingest.new_files import ingest_new
+from scoreline.pipeline.run import run
 
 MOMENTS = {
     "user_history": ("updated_at", "added_at"),
@@ -48,12 +51,13 @@ def configured(root: Path, registry: Any, *triggers: dict[str, Any], **changes: 
     watch = {"triggers": chosen, **changes.pop("watch", {})}
     if any("signal" in one or "webhook" in one for one in triggers):
         watch = {"http": {"port": free_port()}, **watch}
+    files = {"files": str(incoming), "settle": "0s"}
     columns = {"user_id": "user", "item_id": "item", "weight": "rating", "time": "at"}
     given = {
         "name": "test",
         "engine": "embedded",
         "tables": {"root": str(root / "tables")},
-        "events": {"columns": columns, "weight_range": [0, 10], "max_bad_share": 0.9, "files": str(incoming)},
+        "events": {"columns": columns, "weight_range": [0, 10], "max_bad_share": 0.9, **files},
         "histories": {"buckets": 8},
         "model": {"uri": "models:/films/1", "folder": str(registry.folder), "train": {"estimator": "popularity"}},
         "mlflow": {"tracking_uri": registry.uri, "experiment": "runs"},
@@ -83,8 +87,21 @@ def exported(root: Path) -> list[tuple[Any, ...]]:
 
 def all_rows(made: Context, root: Path) -> dict[str, list[tuple[Any, ...]]]:
     """Whole tables and the application's, but for what names a run or a moment."""
-    tables = {name: rows(made, name, without=without) for name, without in MOMENTS.items()}
+    there = {name: without for name, without in MOMENTS.items() if made.tables.table(name).exists()}
+    tables = {name: rows(made, name, without=without) for name, without in there.items()}
     return {**tables, "exported": exported(root)}
+
+
+def same_as_undisturbed(spark: SparkSession, config: Path, incoming: Path) -> None:
+    """Compare whole tables with those of the three commands, given once when all files were there."""
+    killed, calm = config.parent, config.parent / "calm"
+    calm.mkdir()
+    other = made_by(spark, config, calm)
+    ingest_new(other, str(incoming))
+    run(other)
+    export(other)
+    assert all_rows(made_by(spark, config, killed), killed) == all_rows(other, calm)
+    assert len(exported(killed)) > 60
 
 
 class Watch:

@@ -14,10 +14,7 @@ from pyspark.sql import SparkSession
 from builders import write_events
 from faults.tally import Tally
 from integration.conftest import events_of
-from scoreline.export.export import export
-from scoreline.ingest.new import ingest_new
-from scoreline.pipeline.run import run
-from watched import APP, INCOMING, Watch, all_rows, configured, end_all, exported, made_by
+from watched import APP, INCOMING, Watch, configured, end_all, same_as_undisturbed
 
 pytest.importorskip("pysail")
 pytest.importorskip("cronsim")
@@ -82,18 +79,6 @@ class Rounds:
         for one in self.accepted:
             assert self.watch.answered(one)["state"] in ("published", "nothing_due")
         self.watch.until(lambda: not self.watch.ask("/healthz")[1]["waiting"])
-
-
-def same_as_undisturbed(spark: SparkSession, config: Path, incoming: Path) -> None:
-    """Compare whole tables with those of the three commands, given once when all files were there."""
-    killed, calm = config.parent, config.parent / "calm"
-    calm.mkdir()
-    other = made_by(spark, config, calm)
-    ingest_new(other, str(incoming))
-    run(other)
-    export(other)
-    assert all_rows(made_by(spark, config, killed), killed) == all_rows(other, calm)
-    assert len(exported(killed)) > 60
 
 
 def rounds_of(

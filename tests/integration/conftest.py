@@ -1,8 +1,12 @@
 """A registry with models, made once: versions 1 and 2 of `films`, item neighbours with other neighbourhoods."""
 
+import json
 import os
 import shutil
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -130,3 +134,24 @@ def copied(tables: Path, to: Path) -> None:
         said, stat = log.read_text(), log.stat()
         log.write_text(said.replace(str(tables), str(to)))
         os.utime(log, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # the log's clock
+
+
+@pytest.fixture
+def heard() -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
+    """An address, and the titles, bodies and types of what it was told."""
+    messages: list[tuple[str, str, str]] = []
+
+    class Server(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            said = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            messages.append((said["title"], said["message"], said["type"]))
+            self.send_response(500 if self.path.startswith("/deaf") else 200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"json://127.0.0.1:{server.server_address[1]}", messages
+        server.shutdown()

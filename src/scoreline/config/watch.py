@@ -87,6 +87,8 @@ class TriggerSettings(Section):
                 raise ValueError(f"{key} does nothing without the step run")
         if self.fraction is not None and self.budget is not None:
             raise ValueError("give fraction or budget, not both")
+        if self.table == "runs":
+            raise ValueError("table is runs, to which each step writes a row: it would start itself for ever")
         if self.files is not None and "ingest" not in self.steps:
             raise ValueError("files are taken by the step ingest, which steps lacks")
         if self.source is not None and "ingest" not in self.steps:

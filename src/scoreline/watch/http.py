@@ -152,6 +152,8 @@ async def _body(request: Request) -> bytes:
                     raise too_large
     except TimeoutError:
         raise _Refused(408, f"the body did not come within {_PATIENCE:.0f} seconds") from None
+    except asyncio.CancelledError:
+        raise _Refused(503, "the watch ends; ask again when it is back") from None
     except ClientDisconnect:
         raise _Refused(400, "the body was broken off") from None
     return found

@@ -10,7 +10,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -59,13 +59,17 @@ class Start:
 
 @dataclass(frozen=True)
 class Chain:
-    """Starts of one trigger that one chain of steps answers. attempt: which this is; 1 is the first."""
+    """Starts of one trigger that one chain of steps answers. attempt: which this is; 1 is the first.
+
+    outcome: `run_id` and `version` of what an attempt before has published for all of them, if one has.
+    """
 
     trigger: str
     ids: tuple[str, ...]
     ask: Ask
     attempt: int
     first_tried_at: float
+    outcome: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Journal:
@@ -179,8 +183,8 @@ class Journal:
             if first is None:
                 return None
             rows = sql.execute(
-                "SELECT id, users, attempts, first_tried_at FROM starts WHERE state = 'queued' AND trigger = ? "
-                "AND (users IS NULL) = ? AND everyone = ? ORDER BY accepted_at",
+                "SELECT id, users, attempts, first_tried_at, outcome FROM starts "
+                "WHERE state = 'queued' AND trigger = ? AND (users IS NULL) = ? AND everyone = ? ORDER BY accepted_at",
                 first,
             ).fetchall()
             ids = tuple(row[0] for row in rows)
@@ -191,7 +195,11 @@ class Journal:
             )
         trigger, for_all, everyone = first
         users = None if for_all else tuple(dict.fromkeys(user for row in rows for user in json.loads(row[1])))
-        return Chain(trigger, ids, Ask(users, bool(everyone)), 1 + max(row[2] for row in rows), first_tried)
+        outcomes = [json.loads(row[4]) for row in rows]
+        same = {key: value for key, value in outcomes[0].items() if key in ("run_id", "version")}
+        is_all = all(outcome.items() >= same.items() for outcome in outcomes)
+        attempt = 1 + max(row[2] for row in rows)
+        return Chain(trigger, ids, Ask(users, bool(everyone)), attempt, first_tried, same if is_all else {})
 
     def end(self, chain: Chain, state: str, outcome: Mapping[str, Any], *, now: float) -> None:
         """Say how a chain has ended."""

@@ -23,7 +23,7 @@ from scoreline.config.watch import Step, TriggerSettings
 from scoreline.errors import told
 from scoreline.watch.journal import Ask
 
-__all__ = ["Done", "Failed", "Gone", "Order", "Worker"]
+__all__ = ["Done", "Failed", "Gone", "Order", "Seen", "Worker"]
 
 _WAIT = 0.2  # seconds between two looks whether it is to be stopped, or has ended
 _ENDING = 10  # seconds that an abandoned step has to say how it ended
@@ -52,6 +52,14 @@ class Done:
     state: str | None = None
     run_id: str | None = None
     version: int | None = None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a trigger sees: its mark, None for nothing. seconds: that the look took, without the start of a session."""
+
+    mark: str | None
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -96,8 +104,8 @@ class Worker:
             self._connection = Connection(ours.detach())
         self._send((settings, list(arguments)))
 
-    def look(self, trigger: TriggerSettings, is_over: Callable[[], bool]) -> str | Failed | None:
-        """The mark of a trigger, or why it could not be seen; raises Gone as `do`."""
+    def look(self, trigger: TriggerSettings, is_over: Callable[[], bool]) -> Seen | Failed:
+        """What a trigger sees, or why it cannot look; raises Gone as `do`."""
         return self._answer(trigger, is_over)  # type: ignore[no-any-return]
 
     def do(self, order: Order, is_over: Callable[[], bool]) -> Done | Failed:

@@ -13,7 +13,7 @@ from scoreline.config.watch import TriggerSettings, WatchSettings
 from scoreline.engine.memory import bytes_of_memory
 from scoreline.errors import ConfigurationError
 from scoreline.watch.journal import Chain, Journal, JournalFailed
-from scoreline.watch.process import Done, Failed, Gone, Order, Worker
+from scoreline.watch.process import Done, Failed, Gone, Order, Seen, Worker
 from scoreline.watch.schedule import come, next_starts
 
 __all__ = ["Supervisor", "Watched"]
@@ -67,6 +67,7 @@ class Supervisor:
         self._held_off: dict[str, int] = {}  # attempts in a row that others held off
         self._is_unsure = False  # whether the journal could not be written, and may say that something runs
         self._stop_at: float | None = None
+        self._has_said_stop = False
         next_starts(self._watch.triggers, now=self._began)  # a time that is none is found now, not in the night
 
     def _now(self) -> datetime:
@@ -170,32 +171,34 @@ class Supervisor:
                 self._look_at[trigger.name] = now + (trigger.every or _NEWS).total_seconds()
                 self._fire(trigger.name, self._now().isoformat(), "events.source is asked for news")
                 continue
-            mark = self._looked(trigger)
+            seen = self._looked(trigger)
             ended = time.monotonic()
+            took = seen.seconds if isinstance(seen, Seen) else ended - now
             every = (trigger.every or _usual(trigger)).total_seconds()
             pause = _pause(blind) if (blind := self._blind.get(trigger.name, 0)) else 0
-            self._look_at[trigger.name] = ended + max(every, pause, min((ended - now) / _SHARE, _LONGEST_PAUSE))
-            self._note(trigger, mark)
+            self._look_at[trigger.name] = ended + max(every, pause, min(took / _SHARE, _LONGEST_PAUSE))
+            self._note(trigger, seen)
 
-    def _looked(self, trigger: TriggerSettings) -> str | Failed | None:
+    def _looked(self, trigger: TriggerSettings) -> Seen | Failed:
         until = time.monotonic() + _LONGEST_LOOK
         try:
-            mark = self._warm().look(trigger, lambda: self._is_over() or time.monotonic() > until)
+            seen = self._warm().look(trigger, lambda: self._is_over() or time.monotonic() > until)
         except Gone as error:
-            mark = Failed(error.said, broken=True)
-        if isinstance(mark, Failed) and mark.broken:
+            seen = Failed(error.said, broken=True)
+        if isinstance(seen, Failed) and seen.broken:
             self._blind[trigger.name] = self._blind.get(trigger.name, 0) + 1
-            self._lost(mark.said)  # what it has lost, such as its JVM, the next one has
+            self._lost(seen.said)  # what it has lost, such as its JVM, the next one has
         else:
             self._blind.pop(trigger.name, None)
-        return mark
+        return seen
 
-    def _note(self, trigger: TriggerSettings, mark: str | Failed | None) -> None:
-        if isinstance(mark, Failed):
-            if self._said.get(trigger.name) != mark.said and not self.stopping:
-                self._log(f"{trigger.name}: cannot look: {mark.said}")
-            self._said[trigger.name] = mark.said
+    def _note(self, trigger: TriggerSettings, seen: Seen | Failed) -> None:
+        if isinstance(seen, Failed):
+            if self._said.get(trigger.name) != seen.said and not self.stopping:
+                self._log(f"{trigger.name}: cannot look: {seen.said}")
+            self._said[trigger.name] = seen.said
             return
+        mark = seen.mark
         self._said.pop(trigger.name, None)
         if mark is not None and mark != self._journal.mark(trigger.name):
             what = {"files": "new or changed files", "table": f"{trigger.table} has version {mark}"}
@@ -208,8 +211,7 @@ class Supervisor:
         again = f", attempt {chain.attempt}" if chain.attempt > 1 else ""
         if chain.trigger not in self._held_off:
             self._log(f"{chain.trigger}: begins {', '.join(trigger.steps)}{asked}{many}{again}")
-        outcome: dict[str, Any] = {}
-        state = "done"
+        outcome, state = dict(chain.outcome), "done" if chain.outcome.get("version") is None else "published"
         self.seen.running = chain.trigger
         try:
             for step in trigger.steps:
@@ -217,13 +219,14 @@ class Supervisor:
                     self._journal.put_back(chain, due_at=self.clock(), outcome=outcome)
                     self._log(f"{chain.trigger}: stopped before {step}; taken up next time")
                     return
-                order = Order(step, trigger, chain.ask, last=self._is_last(chain))
+                ask = chain.ask if outcome.get("version") is None else replace(chain.ask, everyone=False)
+                order = Order(step, trigger, ask, last=self._is_last(chain))
                 done = self._done(order)
                 if isinstance(done, Failed):
                     self._failed(chain, order, done, outcome)
                     return
                 self._log(f"{chain.trigger}: {step}: {done.said}")
-                if step == "run":
+                if step == "run" and (done.changed or outcome.get("version") is None):
                     state = str(done.state)
                     outcome |= {"run_id": done.run_id, "version": done.version}
                 elif step == "ingest" and _brought_nothing(trigger, chain, done):
@@ -282,6 +285,9 @@ class Supervisor:
         self.seen.beat_at = self.clock()
         with suppress(JournalFailed):  # which the next step tells
             self._tell_time()
+        if self.stopping and not self._has_said_stop:  # not by the handler: it may interrupt another line
+            self._has_said_stop = True
+            self._log(f"stops when what it does now is done, within {self._watch.stop_within}; told once more, at once")
         return self._stop_at is not None and time.monotonic() > self._stop_at
 
     def _warm(self) -> Worker:

@@ -1,6 +1,7 @@
 """What the warm process does: it looks, and it takes steps, as `process` tells it to."""
 
 import sys
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
@@ -19,7 +20,7 @@ from scoreline.runs.keeping import kept, kept_if_failed
 from scoreline.runs.telling import tried_again
 from scoreline.training.train import train_model
 from scoreline.watch.looks import seen
-from scoreline.watch.process import Done, Failed, Order
+from scoreline.watch.process import Done, Failed, Order, Seen
 
 
 def work(connection: Connection) -> None:
@@ -29,9 +30,9 @@ def work(connection: Connection) -> None:
         connection.send(_tried(settings, connection.recv()))
 
 
-def _tried(settings: Settings, asked: Order | TriggerSettings) -> Done | Failed | str | None:
+def _tried(settings: Settings, asked: Order | TriggerSettings) -> Done | Seen | Failed:
     try:
-        return _step(settings, asked) if isinstance(asked, Order) else seen(open_context(settings), asked)
+        return _step(settings, asked) if isinstance(asked, Order) else _look(open_context(settings), asked)
     except ScorelineError as error:
         return Failed(
             redacted(str(error)),
@@ -40,6 +41,12 @@ def _tried(settings: Settings, asked: Order | TriggerSettings) -> Done | Failed 
         )
     except Exception as error:
         return Failed(redacted(f"{type(error).__name__}: {told(error)}"), broken=True)
+
+
+def _look(context: Context, trigger: TriggerSettings) -> Seen:
+    began = time.monotonic()
+    mark = seen(context, trigger)
+    return Seen(mark, time.monotonic() - began)
 
 
 def _step(settings: Settings, order: Order) -> Done:

@@ -7,8 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from builders import settings, write_events
+from disks import mounted
 from embedded import command, embedded, rows
 from integration.conftest import events_of
 from scoreline.context import open_context
@@ -340,18 +340,6 @@ def test_news_of_users_with_long_histories_are_refused_before_they_are_merged(pi
     assert "with the histories of the users in it the news has 2" in done.stderr
     assert "smaller files, or say engine: spark" in done.stderr
     assert rows(made, "user_history") == before
-
-
-@contextmanager
-def mounted(folder: Path, options: str) -> Iterator[Path]:
-    """A small disk of its own; skips where none can be had."""
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], check=False).returncode:
-        pytest.skip("needs the right to mount")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_no_space_for_scratch_files_is_told_in_words_and_leaves_the_tables(pipeline: Any, tmp_path: Path) -> None:

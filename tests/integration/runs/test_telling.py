@@ -1,12 +1,8 @@
 """Who is told of what, how often, and what it costs when nobody answers; the other end is a real server."""
 
-import json
 import socket
-import threading
-from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -29,27 +25,6 @@ from scoreline.typed import given
 pytest.importorskip("apprise")
 
 HIDDEN = "T0ken/B1nd/xyzzyx"
-
-
-@pytest.fixture
-def heard() -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
-    """An address, and the titles, bodies and types of what it was told."""
-    messages: list[tuple[str, str, str]] = []
-
-    class Server(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            said = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            messages.append((said["title"], said["message"], said["type"]))
-            self.send_response(500 if self.path.startswith("/deaf") else 200)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"json://127.0.0.1:{server.server_address[1]}", messages
-        server.shutdown()
 
 
 def telling(root: Path, *to: str, **said: object) -> Settings:

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from builders import settings
+from scoreline.config.watch import TriggerSettings
 from scoreline.watch import supervisor as module
 from scoreline.watch.journal import Ask, Journal
-from scoreline.watch.process import Done, Failed, Gone, Order
+from scoreline.watch.process import Done, Failed, Gone, Order, Seen
 from scoreline.watch.supervisor import Supervisor
 
 T0 = datetime(2026, 7, 1, 3, 0, tzinfo=UTC).timestamp()
@@ -82,7 +84,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
 
         def look(self, trigger: Any, is_over: Callable[[], bool]) -> Any:
             made[-1].looked += 1
-            return said(trigger)
+            answer = said(trigger)
+            return Seen(answer, 0.0) if isinstance(answer, str) else answer
 
         def stop(self) -> None:
             pass
@@ -249,6 +252,26 @@ def test_files_whose_run_another_one_holds_off_are_run_when_it_is_over(world: An
     assert found.supervisor.seen.chains == {("incoming", "published"): 1}
 
 
+def test_what_is_published_stays_the_answer_when_only_the_export_is_tried_again(world: Any) -> None:
+    """And `everyone` is scored once, not once an attempt."""
+    found = world(APP)
+    start = found.journal.accept("app", Ask(everyone=True), now=T0, due_at=T0)
+    runs: list[bool] = []
+
+    def says(order: Order) -> Any:
+        if order.step == "export":
+            return AWAY if found.now < T0 + 20 else CHANGED
+        runs.append(order.ask.everyone)
+        return PUBLISHED if len(runs) == 1 else Done("nobody", changed=False, state="nothing_due", run_id="other")
+
+    found.says = says
+    found.pass_time(60)
+
+    ended = found.journal.get(start.id)
+    assert (ended.state, ended.outcome) == ("published", {"run_id": "r", "version": 1})
+    assert runs == [True, False, False, False]
+
+
 def test_a_chain_that_others_hold_off_for_hours_waits_quietly_and_gives_nothing_up(world: Any) -> None:
     found = world(APP, retry_for="1m")
     one = found.signal(42)
@@ -280,6 +303,11 @@ def test_a_worker_that_has_lost_what_it_looks_with_is_replaced(world: Any, monke
     found.supervisor.step()
 
     assert (found.workers, found.steps[:1]) == (2, ["ingest"])
+
+
+def test_a_table_that_each_step_writes_to_is_no_trigger() -> None:
+    with pytest.raises(ValidationError, match="table is runs, to which each step writes a row"):
+        TriggerSettings(name="loop", table="runs", steps=("run",))
 
 
 def test_a_trigger_of_another_kind_by_the_same_name_begins_anew(world: Any) -> None:
