@@ -23,7 +23,7 @@ from integration.databases.server import free_port
 from scoreline.config.loading import load_settings
 from scoreline.context import Context
 from scoreline.export.export import export
-from scoreline.ingest.new_files import ingest_new
+from scoreline.ingest.new import ingest_new
 from scoreline.pipeline.run import run
 
 MOMENTS = {
