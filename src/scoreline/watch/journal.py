@@ -28,6 +28,7 @@ CREATE TABLE IF NOT EXISTS starts (
   first_tried_at REAL, ended_at REAL, outcome TEXT NOT NULL DEFAULT '{}', UNIQUE (trigger, key)
 );
 CREATE INDEX IF NOT EXISTS open_starts ON starts (state, due_at);
+CREATE INDEX IF NOT EXISTS ended_starts ON starts (ended_at);
 CREATE TABLE IF NOT EXISTS marks (trigger TEXT PRIMARY KEY, mark TEXT NOT NULL);
 """
 

@@ -78,7 +78,8 @@ def test_a_new_version_of_a_table_another_version_of_the_model_and_a_time_start_
     client = _aliased(registry, 1)
     table = {"name": "histories", "table": "user_history", "steps": ["run"]}
     alias = {"name": "model", "model": "alias", "steps": ["run"]}
-    nightly = {"name": "nightly", "at": "* * * * *", "steps": ["export"]}
+    came = datetime.now(UTC) - timedelta(minutes=5)
+    nightly = {"name": "nightly", "at": f"{came:%M %H} * * *", "steps": ["export"]}
     model = {"uri": "models:/films@fired", "folder": str(registry.folder)}
     config = configured(tmp_path, registry, nightly, table, alias, model=model)
     copied(ingested, tmp_path / "tables")
@@ -87,7 +88,7 @@ def test_a_new_version_of_a_table_another_version_of_the_model_and_a_time_start_
     assert runs(spark, config) == ["nothing_due", "published"]
     assert not (tmp_path / "serving.db").exists()  # the time of a new trigger is still to come
     with closing(Journal(tmp_path / "tables" / "watch.db")) as journal:  # as if it had looked last some minutes ago
-        journal.set_mark("nightly", (datetime.now(UTC) - timedelta(minutes=3)).isoformat())
+        journal.set_mark("nightly", (came - timedelta(minutes=5)).isoformat())
     client.set_registered_model_alias("films", "fired", "2")
     said = once(config)
     begun = [line.split()[2] for line in said.splitlines() if " begins " in line]
