@@ -132,7 +132,7 @@ class Supervisor:
     def wait_seconds(self) -> float:
         """How long there is certainly nothing to do, but for signals; at most a second, as clocks are set."""
         try:
-            due = self._journal.next_due(tuple(self.triggers))
+            due = None if self._is_unsure else self._journal.next_due(tuple(self.triggers))
         except JournalFailed:
             due = None
         return max(0.0, min(1.0, 1.0 if due is None else due - self.clock()))
@@ -343,4 +343,4 @@ def _moment(mark: str | None) -> datetime | None:
 
 
 def _pause(attempt: int) -> float:
-    return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** (attempt - 1))
+    return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(attempt - 1, 10))  # a float ends at 2.0 ** 1024

@@ -283,6 +283,16 @@ def test_a_chain_that_others_hold_off_for_hours_waits_quietly_and_gives_nothing_
     assert len(found.done) < 3 * 60 + 20  # each leaves a row in the run log
 
 
+def test_who_is_to_be_tried_for_weeks_is(world: Any) -> None:
+    found = world(APP, retry_for="2w")
+    one = found.signal(42)
+    found.says = lambda _: AWAY if found.now < T0 + 6 * DAY else PUBLISHED
+    found.pass_time(6 * DAY + HOUR, each=60)
+
+    assert found.state(one) == "published"
+    assert len(found.done) > 1025
+
+
 def test_a_worker_that_cannot_look_is_not_started_each_second(world: Any) -> None:
     found = world(FILES)
     found.says = lambda _: Gone("the worker's process ended (exit code 1)")
@@ -323,14 +333,16 @@ def test_a_trigger_of_another_kind_by_the_same_name_begins_anew(world: Any) -> N
 def test_a_journal_that_cannot_be_written_stops_nothing_and_loses_nothing(world: Any) -> None:
     found = world(APP)
     one = found.signal(42)
+    other = found.journal.accept("app", Ask(everyone=True), now=found.now, due_at=found.now + 2)
     found.says = lambda order: found.journal._connection.execute("PRAGMA query_only = ON") and PUBLISHED
     found.pass_time(10)  # the end of the chain cannot be written
     assert found.state(one) == "running"
+    assert (found.supervisor.step(), found.supervisor.wait_seconds()) == (False, 1.0)  # no loop without a pause
     found.says = lambda _: PUBLISHED
     found.journal._connection.execute("PRAGMA query_only = OFF")
     found.pass_time(20)
 
-    assert found.state(one) == "published"
+    assert (found.state(one), found.state(other.id)) == ("published", "published")
     assert [line for line in found.log if "journal" in line] == [
         f"waits: the journal {found.journal._file} cannot be used: attempt to write a readonly database",
         "the journal can be used again",
