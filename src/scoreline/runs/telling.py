@@ -20,7 +20,17 @@ from scoreline.typed import typed
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-__all__ = ["NotifyReport", "Told", "last_state", "send", "tell_end", "tell_stale", "tried_again", "try_addresses"]
+__all__ = [
+    "NotifyReport",
+    "Told",
+    "last_state",
+    "note_if_tried_again",
+    "send",
+    "tell_end",
+    "tell_stale",
+    "tried_again",
+    "try_addresses",
+]
 
 log = logging.getLogger(__name__)
 
@@ -37,12 +47,18 @@ _again = ContextVar("tried_again", default=False)
 
 @contextmanager
 def tried_again(is_it: bool) -> Iterator[None]:
-    """Inside, nobody is told of what failed if it will be tried again."""
+    """Inside, nobody is told of what failed if it will be tried again, nor that it then went well."""
     token = _again.set(is_it)
     try:
         yield
     finally:
         _again.reset(token)
+
+
+def note_if_tried_again(record: Record) -> None:
+    """Let a command that failed say that nobody was told of it."""
+    if _again.get() and record.state in ("failed", "interrupted"):
+        record.say(tried_again="by watch")
 
 
 @dataclass(frozen=True)
@@ -81,7 +97,7 @@ def last_state(settings: Settings, record: Record, spark: "SparkSession | None")
     from scoreline.tables.reading import open_readers
 
     rows = logged(open_readers(settings, spark), ["state", "started_at", "figures"], where={"kind": [record.kind]})
-    before = [row for row in rows if "held_off" not in row["figures"]]
+    before = [row for row in rows if not {"held_off", "tried_again"} & row["figures"].keys()]
     return max(before, key=lambda row: row["started_at"])["state"] if before else None
 
 
