@@ -54,15 +54,17 @@ class Rounds:
 
     def round(self, work: str, *, whom: str) -> None:
         self.begun()
-        asks = threading.Thread(target=self.ask)
+        asks, begins = threading.Thread(target=self.ask), "incoming: begins" if work == "ingest" else "app: begins"
+        said = self.watch.said.count(begins)
         if work == "ingest":
-            said = self.watch.said.count("incoming: begins")
             self.file(self.news())
-            self.watch.until(lambda: self.watch.said.count("incoming: begins") > said or self.watch.worker is None)
-            time.sleep(self.dice.uniform(0, 1.5))
         else:
             asks.start()
-            time.sleep(self.dice.uniform(0, 0.02) if work == "accept" else self.dice.uniform(0, 2.5))
+        if work == "accept":
+            time.sleep(self.dice.uniform(0, 0.02))
+        else:  # the worker is warm by then
+            self.watch.until(lambda: self.watch.said.count(begins) > said)
+            time.sleep(self.dice.uniform(0, 1.5))
         if whom == "watch":
             self.watch.kill()
             if asks.ident:
