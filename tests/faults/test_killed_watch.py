@@ -49,11 +49,11 @@ class Rounds:
         if status == 202:
             self.accepted.append(answer["id"])
 
-    def begun(self) -> None:
-        self.watch.until(lambda: self.watch.ask("/healthz")[0] == 200 and self.watch.worker)
-
     def round(self, work: str, *, whom: str) -> None:
-        self.begun()
+        self.watch.until(lambda: self.watch.ask("/healthz")[0] == 200 and self.watch.worker)
+        if whom == "worker":  # each of its deaths in a row is followed by a longer pause
+            self.finished()
+            self.watch.until(lambda: self.watch.worker)
         asks, begins = threading.Thread(target=self.ask), "incoming: begins" if work == "ingest" else "app: begins"
         said = self.watch.said.count(begins)
         if work == "ingest":
