@@ -116,8 +116,12 @@ class Table:
             time.sleep(0.1)
         return there
 
+    def _schema(self) -> T.StructType:
+        """The columns as the table has them."""
+        return self.read().schema
+
     def _check_schema(self, schema: T.StructType) -> None:
-        found = {field.name: field.dataType for field in self.read().schema}
+        found = {field.name: field.dataType for field in self._schema()}
         for field in schema:
             if field.name not in found:
                 raise InputError(f"Table {self.location} has no column {field.name}; it has {', '.join(found)}.")
