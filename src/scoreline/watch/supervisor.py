@@ -58,7 +58,7 @@ class Supervisor:
         self._settings, self._journal, self._log, self.clock = settings, journal, log, clock
         self._watch = watch_of(settings)
         self.triggers: Mapping[str, TriggerSettings] = {trigger.name: trigger for trigger in self._watch.triggers}
-        self.seen = Watched(clock())
+        self.seen = Watched(clock(), beat_at=clock())
         self._worker: Worker | None = None
         self._began = self._now()
         self._look_at: dict[str, float] = {}

@@ -32,6 +32,7 @@ class Served:
     routes: Starlette
     journal: Journal
     woken: list[bool] = field(default_factory=list)
+    now: float = NOW
 
     def post(self, name: str, said: Any = None, **headers: str) -> Answer:
         body = said if isinstance(said, bytes) else b"" if said is None else json.dumps(said).encode()
@@ -46,8 +47,8 @@ def made(root: Path, *, token: str | None = None) -> Served:
     http = {"port": 0, **({"token": token} if token else {})}
     said = settings(root, watch={"triggers": TRIGGERS, "http": http})
     journal = Journal(root / "watch.db")
-    supervisor = Supervisor(said, journal, log=print, clock=lambda: NOW)
     found = Served(Starlette(), journal)
+    supervisor = Supervisor(said, journal, log=print, clock=lambda: found.now)
     assert said.watch is not None
     assert said.watch.http is not None
     found.routes = application(said, said.watch.http, journal, supervisor, lambda: found.woken.append(True))
@@ -186,7 +187,10 @@ def test_metrics_are_prometheus_text(served: Served) -> None:
 
 
 def test_who_is_stuck_is_not_well(served: Served) -> None:
-    answer = asked(served.routes, "/healthz")  # nobody works here
+    assert asked(served.routes, "/healthz").status == 200  # it has just begun
+
+    served.now += 61  # and nobody has worked since
+    answer = asked(served.routes, "/healthz")
 
     assert (answer.status, json.loads(answer.text)["state"]) == (503, "stuck")
 
