@@ -1,4 +1,4 @@
-"""`ingest --new` for one new file, beside 10,000 that were taken and beside none: CPU and wall, in turn.
+"""`ingest --new` for one new file, beside 10,001 that were taken and beside one: CPU and wall, in turn.
 
 python benchmarks/new_files.py [turns] [embedded|spark]
 """
@@ -43,7 +43,7 @@ def main(turns: int, engine: str) -> None:
                 found[taken].append(_ingest(root))
     for taken, costs in found.items():
         cpu, wall = (statistics.median(values) for values in zip(*costs, strict=True))
-        print(f"{engine:<9} {taken:>6,} taken files: {cpu:5.2f} CPU s {wall:5.2f} s (median of {turns})")
+        print(f"{engine:<9} {taken + 1:>6,} taken files: {cpu:5.2f} CPU s {wall:5.2f} s (median of {turns})")
 
 
 def _line(number: int) -> str:
