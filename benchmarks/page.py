@@ -53,7 +53,10 @@ def fields(results: Results, size: str) -> dict[str, str]:
         **_memory(results, size),
         **limits,
         **_model(results, size),
-        "in_the_way": _in_the_way(results, size, limits),
+        "in_the_way": _in_the_way(figures.targets(results, size), "in_the_way.template.md", limits),
+        "embedded_in_the_way": _in_the_way(
+            figures.embedded_targets(results, size), "in_the_way_embedded.template.md", limits
+        ),
     }
 
 
@@ -92,10 +95,10 @@ def _limits(results: Results, size: str) -> dict[str, str]:
     return {"size": size, "small": small, **found}
 
 
-def _in_the_way(results: Results, size: str, limits: dict[str, str]) -> str:
+def _in_the_way(targets: Iterable[figures.Target], file: str, limits: dict[str, str]) -> str:
     """A point for each target that is not reached. The file has, for each, a line with its targets and the text."""
-    missed = {target.against for target in figures.targets(results, size) if target.reached is False}
-    written = (_HERE / "in_the_way.template.md").read_text(encoding="utf-8").split("\n\n")
+    missed = {target.against for target in targets if target.reached is False}
+    written = (_HERE / file).read_text(encoding="utf-8").split("\n\n")
     points = [text for heads, _, text in (part.partition("\n") for part in written) if missed & set(heads.split(" | "))]
     if not points:
         return ""
