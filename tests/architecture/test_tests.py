@@ -67,7 +67,7 @@ THROUGH = {
     "faults/test_tampered_models.py": ["pipeline/pinned_model", "pipeline/scoring_task", "registry/files"],
     "faults/alone/test_killed_workers.py": ["pipeline/worker_daemon"],
     # a watch from its beginning to its end
-    "integration/watch/test_watching.py": ["watch/looks", "watch/process", "watch/worker"],
+    "integration/watch/test_watching.py": ["watch/looks", "watch/process"],
     # one kind of database, one protocol
     "integration/databases/test_protocol.py": ["export/destinations/sql", "export/destinations/opening"],
     "integration/databases/test_postgres_export.py": [
