@@ -109,6 +109,7 @@ def _aliased(registry: Registry, version: int) -> Any:
 
 
 @pytest.mark.both
+@pytest.mark.long
 def test_signals_within_the_debounce_are_one_run_and_a_worker_that_loses_its_engine_is_replaced(
     spark: SparkSession, registry: Registry, ingested: Path, tmp_path: Path, expected: dict[str, Any]
 ) -> None:
