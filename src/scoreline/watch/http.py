@@ -90,14 +90,12 @@ def application(
             raise _Refused(404, "there is no signal of this id; those that ended are kept for a week")
         return JSONResponse(_shown(start))
 
-    async def health(_: Request) -> Response:
+    async def health(request: Request) -> Response:
         seen, silent = supervisor.seen, clock() - supervisor.seen.beat_at
-        said = {
-            "state": "well" if silent < _DEAD else "stuck",
-            "running": seen.running,
-            "waiting": await run_in_threadpool(journal.waiting),
-            "ended": {f"{name} {how}": count for (name, how), count in dict(seen.chains).items()},
-        }
+        said: dict[str, object] = {"state": "well" if silent < _DEAD else "stuck"}
+        if _is_known(request, http):
+            ended = {f"{name} {how}": count for (name, how), count in dict(seen.chains).items()}
+            said |= {"running": seen.running, "waiting": await run_in_threadpool(journal.waiting), "ended": ended}
         return JSONResponse(said, 200 if silent < _DEAD else 503)
 
     async def metrics(_: Request) -> Response:
@@ -130,13 +128,19 @@ def application(
 
 
 def _require_known(request: Request, http: HttpSettings) -> None:
-    if http.token is None:
-        if not is_own_name(request.scope):  # a page from elsewhere, that a browser was led to
-            raise _Refused(400, "this machine is asked by another name: ask localhost")
+    if _is_known(request, http):
         return
+    if http.token is None:
+        raise _Refused(400, "this machine is asked by another name: ask localhost")
+    raise _Refused(401, "expected a bearer token, that of watch.http.token, in the header Authorization")
+
+
+def _is_known(request: Request, http: HttpSettings) -> bool:
+    """Whether a request has the token; without one whether it asks this machine, and not a page that leads here."""
+    if http.token is None:
+        return is_own_name(request.scope)
     said = request.headers.get("authorization", "")
-    if not hmac.compare_digest(said.encode(), f"Bearer {http.token.get_secret_value()}".encode()):
-        raise _Refused(401, "expected a bearer token, that of watch.http.token, in the header Authorization")
+    return hmac.compare_digest(said.encode(), f"Bearer {http.token.get_secret_value()}".encode())
 
 
 async def _body(request: Request) -> bytes:
