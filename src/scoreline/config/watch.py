@@ -21,6 +21,8 @@ _SAID_BY = {
     "every": ("files", "source", "table", "model"),
     "debounce": ("signal", "webhook"),
 }
+_ORDER: tuple[str, ...] = ("ingest", "train", "run", "export", "optimize", "vacuum")
+_OURS = ("user_history", "items", "recommendations", "predictions", "quarantine")  # tables of a pipeline
 _SHORTEST = 16
 
 
@@ -87,8 +89,19 @@ class TriggerSettings(Section):
                 raise ValueError(f"{key} does nothing without the step run")
         if self.fraction is not None and self.budget is not None:
             raise ValueError("give fraction or budget, not both")
+        if list(self.steps) != sorted(set(self.steps), key=_ORDER.index):
+            raise ValueError(
+                f"steps are done in the order {', '.join(_ORDER)}, each once; found {', '.join(self.steps)}"
+            )
+        if self.every is not None and self.every < timedelta(seconds=1):
+            raise ValueError("every is at least 1s")
         if self.table == "runs":
             raise ValueError("table is runs, to which each step writes a row: it would start itself for ever")
+        if self.table is not None and not {"/", "."} & set(self.table) and self.table not in _OURS:
+            raise ValueError(
+                f"table is {self.table}; expected one of this pipeline ({', '.join(_OURS)}), a folder with a / in its "
+                "name, or a table of a catalogue"
+            )
         if self.files is not None and "ingest" not in self.steps:
             raise ValueError("files are taken by the step ingest, which steps lacks")
         if self.source is not None and "ingest" not in self.steps:

@@ -108,6 +108,8 @@ def _take_new(context: Context, settings: EventsSettings, place: str, files: Seq
     taken = {path for path, known in memory.items() if known.refused is None} | outcome.merged
     same = {path: other for path, other in content.same.items() if other in taken}
     _remember(context, table, place, files, digest, same, outcome)
+    refused = {shown(path): _why(path, place, str(failure)) for path, failure in outcome.refused.items()}
+    context.record.say(files_taken=len(outcome.merged), **({"files_refused": refused} if refused else {}))
     _require_a_file_at_fault(outcome, memory)
     return NewFilesReport(
         source=without_credentials(place),
@@ -117,7 +119,7 @@ def _take_new(context: Context, settings: EventsSettings, place: str, files: Seq
         changed=tuple(shown(path) for path in content.changed if path in outcome.merged),
         same={shown(path): shown(other) for path, other in same.items() if path != other},
         waiting={shown(path): why for path, why in outcome.waiting.items()},
-        refused={shown(path): _why(path, place, str(failure)) for path, failure in outcome.refused.items()},
+        refused=refused,
     )
 
 

@@ -22,7 +22,7 @@ from scoreline.runs.begun import Begun, left_behind, marked
 from scoreline.runs.lineage import send_event
 from scoreline.runs.metrics import leave_metrics
 from scoreline.runs.record import Record
-from scoreline.runs.telling import last_state, note_if_tried_again, tell_end
+from scoreline.runs.telling import last_state, note_watch, tell_end
 from scoreline.tables.names import Kind, place
 from scoreline.typed import typed
 
@@ -77,7 +77,7 @@ def kept(settings: Settings, kind: Kind, *, now: datetime, spark: "SparkSession 
             record.say(
                 cpu_seconds=round(after.cpu_seconds - used.cpu_seconds, 2), peak_mib=round(after.peak_bytes / 2**20)
             )
-            note_if_tried_again(record)
+            note_watch(record)
             before = _before(settings, spark, record)
             _write(settings, spark, record, finished=datetime.now(UTC))
             tell_end(settings, record, before=before, page=_page(record))
@@ -120,7 +120,7 @@ def _note_interrupted(settings: Settings, spark: "SparkSession | None") -> None:
         with left_behind(settings.home) as found:
             for one in found:
                 record = _interrupted(one)
-                note_if_tried_again(record)
+                note_watch(record)
                 _append(settings, spark, _row(record, finished=None))
                 tell_end(settings, record, before=None)
                 leave_metrics(settings, record, spark)

@@ -24,12 +24,12 @@ __all__ = [
     "NotifyReport",
     "Told",
     "last_state",
-    "note_if_tried_again",
+    "note_watch",
     "send",
     "tell_end",
     "tell_stale",
-    "tried_again",
     "try_addresses",
+    "watched",
 ]
 
 log = logging.getLogger(__name__)
@@ -42,22 +42,29 @@ _BAD = ("refused", "failed", "interrupted")
 _STALE = "told-stale"  # a file in the pipeline's home, from the message that it is stale to the one that it is not
 
 
-_again = ContextVar("tried_again", default=False)
+_watched: ContextVar[tuple[str, bool] | None] = ContextVar("watched", default=None)
 
 
 @contextmanager
-def tried_again(is_it: bool) -> Iterator[None]:
-    """Inside, nobody is told of what failed if it will be tried again, nor that it then went well."""
-    token = _again.set(is_it)
+def watched(trigger: str, *, again: bool) -> Iterator[None]:
+    """Inside, commands are begun by a trigger of `watch`.
+
+    again: what fails will be tried again; nobody is told of it, nor that it then went well.
+    """
+    token = _watched.set((trigger, again))
     try:
         yield
     finally:
-        _again.reset(token)
+        _watched.reset(token)
 
 
-def note_if_tried_again(record: Record) -> None:
-    """Let a command that failed say that nobody was told of it."""
-    if _again.get() and record.state in ("failed", "interrupted"):
+def note_watch(record: Record) -> None:
+    """Let a command say which trigger has begun it, and one that failed that nobody was told of it."""
+    if (begun_by := _watched.get()) is None:
+        return
+    trigger, again = begun_by
+    record.say(trigger=trigger)
+    if again and record.state in ("failed", "interrupted"):
         record.say(tried_again="by watch")
 
 
@@ -176,7 +183,7 @@ def _occasion(record: Record, before: str | None) -> Occasion | None:
     if record.held_off:
         return None
     if record.state in _BAD:
-        return None if _again.get() else "failed"
+        return None if (begun_by := _watched.get()) and begun_by[1] else "failed"
     if before in _BAD:
         return "recovered"
     return "published" if record.state in ("published", "approved") else None

@@ -182,8 +182,9 @@ def _asked(body: bytes, kind: KeyType) -> Ask:
 
 
 def _id(said: object, kind: KeyType) -> int | str:
-    if isinstance(said, bool) or not isinstance(said, int | str):
-        raise _Refused(422, f"an id is a number or a text, found {json.dumps(said)[:40]}")
+    if isinstance(said, bool) or not isinstance(said, str if kind == "string" else int | str):
+        wanted = "a text (keys.user_id: string)" if kind == "string" else "a number or a text"
+        raise _Refused(422, f"an id is {wanted}, found {json.dumps(said)[:40]}")
     try:
         return typed_id(str(said), kind, "user")  # type: ignore[no-any-return]
     except InputError as error:

@@ -45,13 +45,17 @@ class Order:
 
 @dataclass(frozen=True)
 class Done:
-    """What a step did. said: in words; changed: whether it left other tables; the rest of a run, None of others."""
+    """What a step did. said: in words; changed: whether it left other tables; the rest of a run, None of others.
+
+    asked: of a run for some users, how many they were and who of them is unknown.
+    """
 
     said: str
     changed: bool
     state: str | None = None
     run_id: str | None = None
     version: int | None = None
+    asked: str | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,8 @@ class Seen:
 class Failed:
     """Why a step was not done. held_off: others work on the tables; refused: by the audit.
 
-    broken: by what no step should raise; the process may have lost what it works with. gone: with its process.
+    broken: by what no step should raise; the process may have lost what it works with. gone: with its process. code: as
+    the command's own exit code.
     """
 
     said: str
@@ -74,6 +79,7 @@ class Failed:
     refused: bool = False
     broken: bool = False
     gone: bool = False
+    code: int = 1
 
 
 class Gone(Exception):

@@ -20,7 +20,8 @@ __all__ = ["Supervisor", "Watched"]
 
 _SOON, _ELSEWHERE, _NEWS = timedelta(seconds=5), timedelta(minutes=1), timedelta(minutes=5)
 _LOOKING = ("files", "table", "model", "source")
-_SHARE = 0.05  # of the time, what a look may take
+_NEWS_LEFT = "*news"  # no trigger's name
+_SHARE, _RARELY = 0.05, 60.0  # of the time, what a look may take; seconds to the next one at most
 _LONGEST_LOOK = 600.0  # seconds: a place or a registry that hangs; the session of a cluster has begun within them
 _FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 300.0  # seconds between two attempts
 _LONGEST_WAIT = 60.0  # seconds between two looks whether others are done with the tables
@@ -54,6 +55,7 @@ class Supervisor:
         *,
         log: Callable[[str], None],
         clock: Callable[[], float] = time.time,
+        once: bool = False,
     ) -> None:
         self._settings, self._journal, self._log, self.clock = settings, journal, log, clock
         self._watch = watch_of(settings)
@@ -61,6 +63,8 @@ class Supervisor:
         self.seen = Watched(clock(), beat_at=clock())
         self._worker: Worker | None = None
         self._began = self._now()
+        self._is_once = once  # each trigger is looked at once, and a chain that fails is left to the next watch
+        self._left: set[str] = set()
         self._look_at: dict[str, float] = {}
         self._said: dict[str, str] = {}
         self._blind: dict[str, int] = {}  # looks in a row that cost the worker
@@ -119,7 +123,8 @@ class Supervisor:
         self._look()
         if self.stopping:
             return False
-        chain = self._journal.take(tuple(self.triggers), now=self.clock(), longest=self._longest())
+        triggers = tuple(name for name in self.triggers if name not in self._left)
+        chain = self._journal.take(triggers, now=self.clock(), longest=self._longest()) if triggers else None
         if chain is None:
             return False
         self._do(chain)
@@ -165,18 +170,21 @@ class Supervisor:
     def _look(self) -> None:
         for trigger in self.triggers.values():
             now = time.monotonic()
+            first = trigger.name not in self._look_at
             if trigger.kind not in _LOOKING or self._look_at.get(trigger.name, 0) > now or self.stopping:
+                continue
+            if self._is_once and not first:
                 continue
             if trigger.source is not None:
                 self._look_at[trigger.name] = now + (trigger.every or _NEWS).total_seconds()
-                self._fire(trigger.name, self._now().isoformat(), "events.source is asked for news")
+                self._journal.fire(trigger.name, self._now().isoformat(), now=self.clock())
                 continue
             seen = self._looked(trigger)
             ended = time.monotonic()
-            took = seen.seconds if isinstance(seen, Seen) else ended - now
+            took = 0.0 if first else seen.seconds if isinstance(seen, Seen) else ended - now  # the first one imports
             every = (trigger.every or _usual(trigger)).total_seconds()
             pause = _pause(blind) if (blind := self._blind.get(trigger.name, 0)) else 0
-            self._look_at[trigger.name] = ended + max(every, pause, min(took / _SHARE, _LONGEST_PAUSE))
+            self._look_at[trigger.name] = ended + max(every, pause, min(took / _SHARE, _RARELY))
             self._note(trigger, seen)
 
     def _looked(self, trigger: TriggerSettings) -> Seen | Failed:
@@ -229,14 +237,31 @@ class Supervisor:
                 if step == "run" and (done.changed or outcome.get("version") is None):
                     state = str(done.state)
                     outcome |= {"run_id": done.run_id, "version": done.version}
-                elif step == "ingest" and _brought_nothing(trigger, chain, done):
+                    outcome |= {"asked": done.asked} if done.asked else {}
+                self._note_news(chain, step, done)
+                if step == "ingest" and self._brought_nothing(chain, done):
                     state = "nothing_new"
+                    self._log(f"{chain.trigger}: nothing is new: the other steps are left out")
                     break
         finally:
             self.seen.running = None
         self._held_off.pop(chain.trigger, None)
         self._journal.end(chain, state, outcome, now=self.clock())
         self.seen.ended(chain.trigger, state, self.clock())
+
+    def _note_news(self, chain: Chain, step: str, done: Done) -> None:
+        """Remember that somebody may be due: from an ingest that brought something to a run for all users."""
+        trigger = self.triggers[chain.trigger]
+        whole = trigger.fraction is None and trigger.budget is None
+        if step == "ingest" and done.changed:
+            self._journal.set_mark(_NEWS_LEFT, "yes")
+        elif step == "run" and chain.ask.users is None and (whole or done.state == "nothing_due"):
+            self._journal.set_mark(_NEWS_LEFT, "no")
+
+    def _brought_nothing(self, chain: Chain, done: Done) -> bool:
+        """Whether the rest can be left out: nothing is left of an attempt before, or of news that others brought."""
+        asks = self.triggers[chain.trigger].kind in ("files", "source")
+        return asks and chain.attempt == 1 and not done.changed and self._journal.mark(_NEWS_LEFT) != "yes"
 
     def _done(self, order: Order) -> Done | Failed:
         try:
@@ -249,6 +274,9 @@ class Supervisor:
         now, step = self.clock(), order.step
         outcome = {**outcome, "message": f"{step}: {why.said}"}
         held_off = self._held_off.pop(chain.trigger, 0)
+        if self._is_once:
+            self._left.add(chain.trigger)
+            self.seen.worst = max(self.seen.worst, 3 if why.refused else why.code)
         if self.stopping:
             self._journal.put_back(chain, due_at=now, outcome=outcome)
             self._log(f"{chain.trigger}: {step} was abandoned; taken up next time")
@@ -256,7 +284,6 @@ class Supervisor:
             self._journal.end(chain, "refused", outcome, now=now)
             self._log(f"{chain.trigger}: {step} was refused: {why.said}")
             self.seen.ended(chain.trigger, "refused", now)
-            self.seen.worst = max(self.seen.worst, 3)
         elif why.held_off:
             self._held_off[chain.trigger] = held_off + 1
             if not held_off:
@@ -269,7 +296,6 @@ class Supervisor:
             self._journal.end(chain, "failed", outcome, now=now)
             self._log(f"{chain.trigger}: {step} failed, and is given up after {chain.attempt} attempts: {why.said}")
             self.seen.ended(chain.trigger, "failed", now)
-            self.seen.worst = max(self.seen.worst, 1)
         else:
             pause = _pause(chain.attempt)
             self._journal.put_back(chain, due_at=now + pause, outcome=outcome)
@@ -322,11 +348,6 @@ def watch_of(settings: Settings) -> WatchSettings:
             "[ingest, run, export]}]} (docs/triggers.md)."
         )
     return settings.watch
-
-
-def _brought_nothing(trigger: TriggerSettings, chain: Chain, done: Done) -> bool:
-    """Whether the rest can be left out: there may be something left to do of an attempt before."""
-    return trigger.kind in ("files", "source") and chain.attempt == 1 and not done.changed
 
 
 def _usual(trigger: TriggerSettings) -> timedelta:

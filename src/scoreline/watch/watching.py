@@ -40,7 +40,7 @@ def watch(settings: Settings, *, once: bool, told: Callable[[str], None]) -> int
         stack.enter_context(locked(settings, "watch"))
         journal = Journal(settings.home / _FILE)
         stack.callback(journal.close)
-        supervisor, wake = Supervisor(settings, journal, log=log), threading.Event()
+        supervisor, wake = Supervisor(settings, journal, log=log, once=once), threading.Event()
         stack.enter_context(_stopped_by_signals(supervisor))
         stack.callback(supervisor.close)
         supervisor.begin()
@@ -57,16 +57,19 @@ def watch(settings: Settings, *, once: bool, told: Callable[[str], None]) -> int
             wake.clear()
             if not supervisor.step():
                 wake.wait(supervisor.wait_seconds())
-        log("stopped")
+    log("stopped")
     return 0
 
 
 def _once(supervisor: Supervisor, journal: Journal, log: Callable[[str], None]) -> int:
+    done = 0
     while supervisor.step():
-        pass
-    if left := sum(count for name, count in journal.waiting().items() if name in supervisor.triggers):
-        log(f"{left} start{'s wait' if left > 1 else ' waits'} for the next watch")
+        done += 1
+    if left := [name for name in journal.waiting() if name in supervisor.triggers]:
+        log(f"left to the next watch: {', '.join(left)}")
         return max(1, supervisor.seen.worst)
+    if not done:
+        log("nothing was to be started")
     return supervisor.seen.worst
 
 

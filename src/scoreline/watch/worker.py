@@ -17,7 +17,7 @@ from scoreline.operations.maintenance import optimize, vacuum
 from scoreline.pipeline.run import run
 from scoreline.redaction import redacted
 from scoreline.runs.keeping import kept, kept_if_failed
-from scoreline.runs.telling import tried_again
+from scoreline.runs.telling import watched
 from scoreline.training.train import train_model
 from scoreline.watch.looks import seen
 from scoreline.watch.process import Done, Failed, Order, Seen
@@ -38,6 +38,7 @@ def _tried(settings: Settings, asked: Order | TriggerSettings) -> Done | Seen | 
             redacted(str(error)),
             held_off=isinstance(error, RunInProgress),
             refused=isinstance(error, AuditRefused),
+            code=error.exit_code,
         )
     except Exception as error:
         return Failed(redacted(f"{type(error).__name__}: {told(error)}"), broken=True)
@@ -55,9 +56,9 @@ def _step(settings: Settings, order: Order) -> Done:
         events = settings.events.model_copy(update={"settle": trigger.settle})
         settings = settings.model_copy(update={"events": events})
     if order.given_up is not None:
-        with kept(settings, order.step, now=datetime.now(UTC)):
+        with watched(trigger.name, again=False), kept(settings, order.step, now=datetime.now(UTC)):
             raise RunFailed(order.given_up)
-    with tried_again(not order.last):
+    with watched(trigger.name, again=not order.last):
         with kept_if_failed(settings, order.step):
             context = open_context(settings)
         if order.step == "run":
@@ -74,7 +75,8 @@ def _run(context: Context, order: Order) -> Done:
         users=order.ask.users,
     )
     changed = report.state == "published"
-    return Done(str(report), changed, report.state, report.run_id, report.version)
+    asked = None if report.asked is None else str(report.asked)
+    return Done(str(report), changed, report.state, report.run_id, report.version, asked)
 
 
 def _ingest(context: Context, trigger: TriggerSettings) -> Done:
@@ -88,7 +90,7 @@ def _export(context: Context, _: TriggerSettings) -> Done:
 
 def _train(context: Context, _: TriggerSettings) -> Done:
     report = train_model(context)
-    return Done(str(report), report.refused is None)
+    return Done("\n".join(filter(None, (str(report), report.refused))), report.refused is None)
 
 
 def _optimize(context: Context, _: TriggerSettings) -> Done:

@@ -17,7 +17,7 @@ from scoreline.config.settings import Settings
 from scoreline.errors import AuditRefused, ConfigurationError, InputError, RunFailed, RunInProgress, ScorelineError
 from scoreline.redaction import redacted
 from scoreline.runs.keeping import kept
-from scoreline.runs.telling import tell_stale, tried_again
+from scoreline.runs.telling import tell_stale, watched
 from scoreline.tables.names import Kind
 from scoreline.tables.reading import open_readers
 from scoreline.typed import given
@@ -79,13 +79,13 @@ def test_what_another_command_held_off_has_not_failed_and_is_nothing_to_recover_
 def test_what_is_tried_again_is_no_news_and_neither_is_that_it_then_went_well(heard: Any, tmp_path: Path) -> None:
     address, messages = heard
     made = telling(tmp_path, address, on=["refused", "failed", "recovered"])
-    with tried_again(True):
+    with watched("nightly", again=True):
         ended(made, RunFailed("the database is away"))
         ended(made, state="published")
         assert messages == []
         ended(made, AuditRefused("overlap is 0.1"))
     ended(made, RunFailed("the database is still away"))
-    with tried_again(True):
+    with watched("nightly", again=True):
         ended(made, RunFailed("the database is away"))
         ended(made, state="published")
     assert [title.split(":")[0] for title, *_ in messages] == ["test refused", "test failed", "test recovered"]

@@ -20,7 +20,7 @@ from scoreline.watch.supervisor import Supervisor
 T0 = datetime(2026, 7, 1, 3, 0, tzinfo=UTC).timestamp()
 HOUR, DAY = 3600.0, 86_400.0
 NEEDED = {
-    "events": {"columns": {"user_id": "user", "item_id": "item", "time": "at"}, "files": "incoming"},
+    "events": {"columns": {"user_id": "user", "item_id": "item", "time": "at"}, "source": "lake/events"},
     "export": {"url": "sqlite:///serving.db"},
 }
 CHANGED = Done("taken", changed=True)
@@ -108,14 +108,14 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
 
     monkeypatch.setattr(module, "Worker", Scripted)
 
-    def build(*triggers: dict[str, Any], now: float = T0, **watch: Any) -> World:
+    def build(*triggers: dict[str, Any], now: float = T0, once: bool = False, **watch: Any) -> World:
         signals = any("signal" in trigger for trigger in triggers)
         given = {"triggers": list(triggers), **({"http": {"port": 0}} if signals else {}), **watch}
         journal = Remembering(tmp_path / "watch.db")
         found = World(None, journal, now)  # type: ignore[arg-type]
         made.append(found)
         found.supervisor = Supervisor(
-            settings(tmp_path, watch=given, **NEEDED), journal, log=found.log.append, clock=lambda: found.now
+            settings(tmp_path, watch=given, **NEEDED), journal, log=found.log.append, clock=lambda: found.now, once=once
         )
         found.supervisor.begin()
         return found
@@ -367,3 +367,33 @@ def test_what_is_stopped_is_taken_up_and_who_says_it_twice_waits_no_longer(world
     later = world(APP, now=T0 + 60)
     later.pass_time(10)
     assert later.state(one) == "published"
+
+
+def test_news_that_a_signal_for_some_brought_are_run_by_the_next_that_is_for_all(world: Any) -> None:
+    app = {"name": "app", "signal": True, "debounce": "0s", "steps": ["ingest", "run"]}
+    db = {"name": "db", "source": "events", "every": "1h", "steps": ["ingest", "run"]}
+    made = world(app, db)
+    made.pass_time(1)  # the source is asked first
+    made.done.clear()
+    made.signal(42)
+    made.pass_time(3)
+    assert [(order.step, order.ask.users) for order in made.done] == [("ingest", (42,)), ("run", (42,))]
+
+    made.done.clear()
+    made.says = lambda asked: PUBLISHED if asked.step == "run" else Done("nothing", changed=False)
+    for steps in (["ingest", "run"], ["ingest"]):  # the others' news; then there is none
+        made.supervisor._look_at.clear()
+        made.pass_time(1)
+        assert made.steps == steps
+        made.done.clear()
+
+
+def test_once_asks_once_and_leaves_what_fails_to_the_next(world: Any) -> None:
+    db = {"name": "db", "source": "events", "every": "1s", "steps": ["ingest", "run"]}
+    made = world(db, once=True)
+    made.says = lambda asked: Failed("there is no such table", code=2)
+
+    made.pass_time(60)
+
+    assert (made.steps, made.supervisor.seen.worst) == (["ingest"], 2)
+    assert made.journal.waiting() == {"db": 1}

@@ -10,6 +10,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from integration.conftest import Registry, copied, events_of
+from scoreline import Pipeline
 from scoreline.config.loading import load_settings
 from scoreline.config.settings import Settings
 from scoreline.watch.journal import Ask
@@ -48,7 +49,11 @@ def test_a_signal_is_for_its_users_and_for_all_of_them_if_it_says_so(
     settings = load_settings(configured(tmp_path, registry, app))
     copied(ingested, tmp_path / "tables")
 
-    assert taken(settings, "run", ask=Ask((1, 2))).state == "published"
+    published = taken(settings, "run", ask=Ask((1, 2, 99_999)))
+    assert published.state == "published"
+    assert "1 of them unknown" in str(published.asked)
+    [logged] = Pipeline(settings).logged(str(published.run_id))
+    assert logged.figures["trigger"] == "app"
     assert taken(settings, "run", ask=Ask((1, 2))).state == "nothing_due"
     assert taken(settings, "run", ask=Ask((1, 2), everyone=True)).version == 2
 

@@ -43,9 +43,9 @@ class Served:
         return [chain.ask for chain in chains]
 
 
-def made(root: Path, *, token: str | None = None) -> Served:
+def made(root: Path, *, token: str | None = None, **changes: Any) -> Served:
     http = {"port": 0, **({"token": token} if token else {})}
-    said = settings(root, watch={"triggers": TRIGGERS, "http": http})
+    said = settings(root, watch={"triggers": TRIGGERS, "http": http}, **changes)
     journal = Journal(root / "watch.db")
     found = Served(Starlette(), journal)
     supervisor = Supervisor(said, journal, log=print, clock=lambda: found.now)
@@ -115,6 +115,15 @@ def test_what_is_no_signal_is_told_why_and_starts_nothing(served: Served, body: 
 
     assert (answer.status, served.taken()) == (422, [])
     assert said in json.loads(answer.text)["error"]
+
+
+def test_an_id_of_text_is_no_number(tmp_path: Path) -> None:
+    served = made(tmp_path, keys={"user_id": "string"})
+
+    assert served.post("/signals/app", {"users": [42]}).status == 422
+    assert served.post("/signals/app", {"users": ["42"]}).status == 202
+    assert served.taken() == [Ask(("42",))]
+    served.journal.close()
 
 
 def test_a_body_that_is_too_large_is_not_read_to_its_end(served: Served) -> None:
