@@ -231,7 +231,9 @@ def test_too_many_bad_rows_change_no_history(spark: SparkSession, tmp_path: Path
         ingest_events(made, write_events(tmp_path / "e.csv", rows))
     assert histories_of(made).isEmpty()
     assert len(quarantined(made)) == 2
-    assert f"For example: '1,10,99,{T0}'. They are in the quarantine table (equal rows once); no" in str(bad.value)
+    assert f"For example: '1,10,99,{T0}'. They are in the quarantine table (equal rows once): scoreline" in str(
+        bad.value
+    )
 
 
 STRING_KEYS = {"user_id": "string", "item_id": "string"}

@@ -93,5 +93,5 @@ def test_what_is_done_apart_raises_here_and_ends_without_a_word_at_ctrl_c(tmp_pa
             assert process.poll() is None
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        assert process.communicate(timeout=10) == ("no such file\nleft out\n", "")
+        assert process.communicate(timeout=60) == ("no such file\nleft out\n", "")
     assert not Path(f"/proc/{place.read_text()}").exists()
