@@ -157,7 +157,9 @@ def _write(settings: Settings, spark: "SparkSession | None", record: Record, *, 
         _append(settings, spark, _row(record, finished))
     except Exception as error:
         # by the command itself, which could not write either
-        said = told(error).removeprefix(f"{_ROW}: ") in str(record.facts.get("error"))
+        said = any(
+            words.removeprefix(f"{_ROW}: ") in str(record.facts.get("error")) for words in (str(error), told(error))
+        )
         level = logging.DEBUG if said else logging.WARNING
         log.log(
             level,
