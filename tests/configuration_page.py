@@ -58,8 +58,9 @@ def row(key: str, field: FieldInfo) -> str:
 
 def shown(value: Any) -> str:
     if isinstance(value, timedelta):
-        hours = value.total_seconds() / 3600
-        return f"{hours / 24:g}d" if hours % 24 == 0 else f"{hours:g}h" if hours >= 1 else f"{hours * 60:g}m"
+        seconds = value.total_seconds()
+        unit, long = next(one for one in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)) if seconds % one[1] == 0)
+        return f"{seconds / long:g}{unit}"
     if isinstance(value, tuple | list):
         return f"[{', '.join(map(shown, value))}]"
     if isinstance(value, bool) or value is None:

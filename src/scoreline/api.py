@@ -510,6 +510,8 @@ class Pipeline:
         from scoreline.operations.report.written import write_page
 
         place = None if file is None else Path(file)
+        if place is not None and not place.absolute().parent.is_dir():
+            raise InputError(f"{place}: there is no folder {place.absolute().parent}. Make it, or name another file.")
         return write_page(self._readers(), run_id=run_id, file=place, since=since)
 
     def ui(self, *, host: str = "127.0.0.1", port: int = 8765, told: Callable[[str], None]) -> None:
@@ -726,8 +728,10 @@ class Pipeline:
         return self._context().tables.existing(name, made_by=made_by).read()
 
     def _readers(self) -> "Readers":
+        from scoreline.runs.keeping import require_place
         from scoreline.tables.reading import open_readers
 
+        require_place(self.settings, spark=self._spark)
         return open_readers(self.settings, self._spark)
 
     def _context(self, kind: "Kind | None" = None) -> "Context":

@@ -78,6 +78,10 @@ class NotUnique(InputError):
     """A key of the input is in more than one row."""
 
 
+class Mistyped(InputError):
+    """What a person typed names nothing; found before anything was begun, so it is told to that person only."""
+
+
 class BeyondMemory(InputError):
     """Grouping the events would take more of this machine's memory than the embedded engine may take; Spark can."""
 

@@ -65,6 +65,8 @@ def test_a_person_publishes_what_the_audit_refused_and_it_is_recorded(second: An
         approve_run(made, run_id, reason=" ")
     with pytest.raises(InputError, match=f"no staged rows of run nonsense; .*{run_id}"):
         approve_run(made, "nonsense", reason="because")
+    mistyped = [row for row in made.tables.table("runs").read().collect() if "held_off" in row["figures"]]
+    assert [(row["kind"], row["run_id"] in (run_id, "nonsense")) for row in mistyped] == [("approve", False)] * 2
     report = approve_run(made, run_id, reason="the catalogue was replaced")
     assert len(report.broken) == 1
     assert report.broken[0].endswith("expected at least 1 (audit.min_overlap)")

@@ -1,6 +1,7 @@
 """What `import scoreline` offers: names that are there, nothing imported before its time, reports that can be read."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError, dataclass
@@ -8,9 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import yaml
 
 import scoreline
-from scoreline import ConfigurationError, Pipeline, Settings
+from scoreline import ConfigurationError, InputError, Pipeline, RunFailed, Settings
 from scoreline.report import Report
 
 CONFIG = """
@@ -64,8 +66,6 @@ def test_a_pipeline_is_made_of_a_file_a_dict_or_settings(tmp_path: Path) -> None
     (tmp_path / "films.yaml").write_text(CONFIG)
     of_file = Pipeline(tmp_path / "films.yaml", set={"scoring.k": 50, "scoring.max_age": "36h"})
     assert (of_file.settings.scoring.k, str(of_file.settings.scoring.max_age)) == (50, "1 day, 12:00:00")
-    import yaml
-
     said = yaml.safe_load(CONFIG)
     assert Pipeline(said, set={"scoring.k": 7}).settings.scoring.k == 7
     assert said == yaml.safe_load(CONFIG)
@@ -98,3 +98,26 @@ def test_a_report_is_frozen_and_gives_text_json_html_and_rows() -> None:
     ]
     with pytest.raises(FrozenInstanceError):
         DONE.state = "failed"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("looks", ["status", "log", "quarantine", "report"])
+def test_a_folder_of_tables_that_is_not_there_is_named(tmp_path: Path, looks: str) -> None:
+    made = Pipeline({**yaml.safe_load(CONFIG), "tables": {"root": f"{tmp_path}/mistyped"}})
+    with pytest.raises(InputError, match=f"there is no folder {tmp_path}/mistyped. Correct it, or begin with"):
+        getattr(made, looks)()
+
+
+def test_a_page_in_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    made = Pipeline({**yaml.safe_load(CONFIG), "tables": {"root": str(tmp_path)}})
+    with pytest.raises(InputError, match=f"there is no folder {tmp_path}/pages. Make it"):
+        made.report(file=tmp_path / "pages" / "x.html")
+
+
+def test_a_store_without_credentials_says_so_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    made = Pipeline({**yaml.safe_load(CONFIG), "tables": {"root": "s3://nowhere/x"}})
+    with pytest.raises(RunFailed, match=r"^No credentials were found for s3://nowhere/x/.*AWS_ACCESS_KEY_ID"):
+        made.status()

@@ -83,7 +83,7 @@ class NotifySettings(Section):
     and 100 more; with their secrets, so by `${NAME}`"""
     on: tuple[Occasion, ...] = ("refused", "failed", "stale", "recovered")
     """of `refused`, `failed` (also interrupted, told by the next command), `stale` (found by `status --check`),
-    `recovered` (the first good end after a bad one), `published`"""
+    `recovered` (the first good end after a bad one; of a run that it published), `published`"""
 
 
 class ExportSettings(Section):

@@ -17,15 +17,23 @@ __all__ = ["NextDue", "next_due"]
 class NextDue:
     """Why users are due `now`, empty if nobody is known to be; `at`: when the oldest row is too old, None if never.
 
+    unknown: no run has looked at all users since what readers see was published, so somebody may be due.
+
     What only MLflow or files know, such as a model that was promoted elsewhere or other rules, `plan` finds.
     """
 
     now: tuple[str, ...]
     at: datetime | None
+    unknown: bool = False
 
     def __str__(self) -> str:
         if self.now:
             return f"now: {'; '.join(self.now)}"
+        if self.unknown:
+            return (
+                "not known until the next run or plan: no run has looked at all users since what readers see was "
+                "published"
+            )
         if self.at:
             return f"{self.at:%Y-%m-%d %H:%M:%S} UTC by age (scoring.max_age), or with news before"
         return "with news: events, another model version, other rules"
@@ -38,17 +46,11 @@ def next_due(readers: Readers, target: TableReader | None, freshness: Freshness 
     longest = readers.settings.scoring.max_age
     at = freshness.oldest + longest if freshness.oldest and longest else None
     reasons = [
-        *_left(freshness),
+        *([f"{freshness.failed:,} users whom the model failed for"] if freshness.failed else []),
         *(_news(readers, shown.published, freshness.known_at) if shown.published else ()),
         *(["rows are older than scoring.max_age"] if at and at <= now else ()),
     ]
-    return NextDue(tuple(reasons), at)
-
-
-def _left(freshness: Freshness) -> Sequence[str]:
-    if freshness.known_at is None:
-        return ["no run has looked at all users since what readers see was published"]
-    return [f"{freshness.failed:,} users whom the model failed for"] if freshness.failed else []
+    return NextDue(tuple(reasons), at, unknown=freshness.known_at is None)
 
 
 def _news(readers: Readers, made: Publication, known_at: datetime | None) -> Sequence[str]:

@@ -24,12 +24,13 @@ class Quarantined(Report):
     """Bad rows, newest first, as `docs/tables.md` has them; equal rows of a source are one, with a `row_count`.
 
     found: how many there are of those asked for, of which `bad` are the newest. reasons: how many rows of the sources
-    broke each rule, whatever reason was asked for.
+    broke each rule, whatever reason was asked for (`asked`, None for any).
     """
 
     bad: list[dict[str, Any]]
     found: int
     reasons: Mapping[str, int]
+    asked: str | None = None
 
     def rows(self) -> list[dict[str, object]]:
         """A bad row a row."""
@@ -39,7 +40,10 @@ class Quarantined(Report):
         if not self.reasons:
             return "No row is in quarantine."
         lines = [line for row in self.bad for line in _shown(row)]
-        lines.append(f"{len(self.bad):,} of {self.found:,} shown, equal rows once. In the sources:")
+        fitting, all_of_them = (f" with {self.asked!r} in a reason", ", for any reason") if self.asked else ("", "")
+        lines.append(
+            f"{len(self.bad):,} of {self.found:,}{fitting} shown, equal rows once. In the sources{all_of_them}:"
+        )
         return "\n".join(lines + [f"  {rows:,} rows: {reason}" for reason, rows in self.reasons.items()])
 
 
@@ -68,7 +72,7 @@ def read_quarantine(
         both = pa.concat_tables([newest, fitting]) if newest.num_columns else fitting
         newest = both.sort_by([("ingested_at", "descending"), ("source_file", "ascending")])[:last]
     by_reason = dict(sorted(reasons.items(), key=lambda one: (-one[1], one[0])))
-    return Quarantined(records(newest), found, by_reason)
+    return Quarantined(records(newest), found, by_reason, reason)
 
 
 def _counted(rows: pa.Table) -> dict[str, int]:

@@ -5,7 +5,7 @@ from getpass import getuser
 
 from scoreline.context import Context, logged, step
 from scoreline.engine.failures import explained
-from scoreline.errors import InputError
+from scoreline.errors import InputError, Mistyped
 from scoreline.pipeline.inputs import read_name
 from scoreline.pipeline.publish import Approval, publish_audited
 from scoreline.pipeline.published import run_of
@@ -47,10 +47,10 @@ def approve_run(context: Context, run_id: str, *, reason: str) -> ApprovalReport
     or a rollback has published since it began (its rows would replace newer ones).
     """
     if not reason.strip():
-        raise InputError('Say why: --reason "a sentence that somebody can understand in a month".')
+        raise Mistyped('Say why: --reason "a sentence that somebody can understand in a month".')
     with exclusive(context.settings, context.tables, "run"), explained(f"run {run_id} could not be published"):
-        context.record.run_id = run_id
         staging = find_run(context.tables, run_id)
+        context.record.run_id = run_id
         lineage = staging.manifest.lineage
         context.record.model = f"{lineage.model} version {lineage.model_version}"
         context.record.read(read_name(context.settings, lineage.input), lineage.input_version)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol, TypeVar
 
-from scoreline.errors import InputError
+from scoreline.errors import InputError, Mistyped
 from scoreline.tables.history import Commit
 from scoreline.tables.names import PUBLISHED
 from scoreline.typed import typed
@@ -53,7 +53,7 @@ def published_table(tables: _Tables[L], pipeline: str, *, run_id: str | None = N
     if newest is None:
         place = f"{tables.table(PUBLISHED[0]).location} or {PUBLISHED[1]}"
         if run_id is not None:
-            raise InputError(f"No run {run_id} was published by pipeline {pipeline} to {place}.")
+            raise Mistyped(f"No run {run_id} was published by pipeline {pipeline} to {place}.")
         raise InputError(f"Pipeline {pipeline} has published nothing to {place} yet. Make it with: {typed('run')}")
     return newest[1]
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 
 from scoreline.engine.failures import explained
-from scoreline.errors import InputError, ScorelineError
+from scoreline.errors import Mistyped, ScorelineError
 from scoreline.hashing import fingerprint
 from scoreline.pipeline.manifest import Manifest, read_manifest
 from scoreline.tables.commit_note import Staged
@@ -46,13 +46,13 @@ def find_staging(tables: Tables, dependencies: Mapping[str, object]) -> Staging 
 
 
 def find_run(tables: Tables, run_id: str) -> Staging:
-    """The staged rows of a run that was not published; raises InputError if there are none, with those there are."""
+    """The staged rows of a run that was not published; raises Mistyped if there are none, with those there are."""
     there = [staging for name in tables.names(PREFIX) if (staging := _found(tables.table(name)))]
     for staging in there:
         if staging.manifest.run_id == run_id:
             return staging
     listed = ", ".join(sorted(staging.manifest.run_id for staging in there)) or "none"
-    raise InputError(
+    raise Mistyped(
         f"There are no staged rows of run {run_id}; runs that are staged and not published: {listed}. They are removed "
         "when the run is published, and a day after their last write."
     )

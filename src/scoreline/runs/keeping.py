@@ -29,7 +29,7 @@ from scoreline.typed import typed
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-__all__ = ["kept", "kept_if_failed"]
+__all__ = ["kept", "kept_if_failed", "require_place"]
 
 log = logging.getLogger(__name__)
 
@@ -94,11 +94,8 @@ def kept_if_failed(settings: Settings, kind: Kind | None, *, spark: "SparkSessio
     """
     now = datetime.now(UTC)
     try:
-        if kind is not None and not _has_place(settings, kind, spark):
-            raise InputError(
-                f"tables.root is {settings.tables.root}, and there is no folder {settings.home}. Correct it, or begin "
-                f"with: {typed('ingest --events FILE')}"
-            )
+        if kind is not None:
+            require_place(settings, kind, spark=spark)
         yield
     except Exception:
         if kind is None:
@@ -107,7 +104,16 @@ def kept_if_failed(settings: Settings, kind: Kind | None, *, spark: "SparkSessio
             raise
 
 
-def _has_place(settings: Settings, kind: Kind, spark: "SparkSession | None") -> bool:
+def require_place(settings: Settings, kind: Kind | None = None, *, spark: "SparkSession | None" = None) -> None:
+    """Raise InputError where the pipeline's folder is not there; `kind`: None for what only looks."""
+    if not _has_place(settings, kind, spark):
+        raise InputError(
+            f"tables.root is {settings.tables.root}, and there is no folder {settings.home}. Correct it, or begin "
+            f"with: {typed('ingest --events FILE')}"
+        )
+
+
+def _has_place(settings: Settings, kind: Kind | None, spark: "SparkSession | None") -> bool:
     """Whether a command may write to the pipeline's folder: it is there, or this is a command that makes it."""
     from scoreline.tables.appending import is_ours_alone
 

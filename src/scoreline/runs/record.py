@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from scoreline.errors import AuditRefused, RunInProgress, ScorelineError, Superseded
+from scoreline.errors import AuditRefused, Mistyped, RunInProgress, ScorelineError, Superseded
 from scoreline.redaction import redacted
 from scoreline.tables.names import Kind, State
 
@@ -77,11 +77,13 @@ class Record:
             self.state = "interrupted"
         if isinstance(error, RunInProgress):
             self.say(held_off="by another command")  # it has done nothing, and says nothing of those that work
+        if isinstance(error, Mistyped):
+            self.say(held_off="by a mistake in what was typed")
         self.say(error=said)
 
     @property
     def held_off(self) -> bool:
-        """Whether another command kept it from beginning: that it has failed is no news of the tables."""
+        """Whether another command, or a typing error, kept it from beginning: that is no news of the tables."""
         return "held_off" in self.facts
 
     @property

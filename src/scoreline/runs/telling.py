@@ -39,6 +39,7 @@ _TYPES: Mapping[Occasion, str] = {
     "refused": "warning", "failed": "failure", "stale": "warning", "recovered": "success", "published": "success",
 }  # fmt: skip
 _BAD = ("refused", "failed", "interrupted")
+_EMPTY = ("nothing_due", "only_failures")  # what readers see is as it was: neither a recovery nor news
 _STALE = "told-stale"  # a file in the pipeline's home, from the message that it is stale to the one that it is not
 
 
@@ -94,17 +95,19 @@ class NotifyReport(Report):
 
 
 def last_state(settings: Settings, record: Record, spark: "SparkSession | None") -> str | None:
-    """How the command of this kind before a good one ended, but for those that another held off.
+    """How the command of this kind before a good one ended, but for those that were held off or published nothing.
 
     None for the first, and where nobody wants to know.
     """
-    if settings.notify is None or "recovered" not in settings.notify.on or record.state in _BAD:
+    if settings.notify is None or "recovered" not in settings.notify.on or record.state in (*_BAD, *_EMPTY):
         return None
     from scoreline.runs.rows import logged
     from scoreline.tables.reading import open_readers
 
     rows = logged(open_readers(settings, spark), ["state", "started_at", "figures"], where={"kind": [record.kind]})
-    before = [row for row in rows if not {"held_off", "tried_again"} & row["figures"].keys()]
+    before = [
+        row for row in rows if row["state"] not in _EMPTY and not {"held_off", "tried_again"} & row["figures"].keys()
+    ]
     return max(before, key=lambda row: row["started_at"])["state"] if before else None
 
 

@@ -65,7 +65,8 @@ class Pool:
         def ask(batch: pa.RecordBatch) -> pa.RecordBatch:
             worker = idle.get()
             try:
-                _send(worker, _packed(batch))
+                with contextlib.suppress(WorkerEnded):  # what it said before it ended is still to be read
+                    _send(worker, _packed(batch))
                 answer, peak = _answer(worker)
                 self.peak_bytes = max(self.peak_bytes, peak)
                 return answer
@@ -95,7 +96,8 @@ class Pool:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         socket.send_fds(self._server, [b"w"], [theirs.fileno()])
         theirs.close()
-        _send(ours, pickle.dumps(job))
+        with contextlib.suppress(WorkerEnded):  # told when its first answer is read
+            _send(ours, pickle.dumps(job))
         return ours
 
 
@@ -260,8 +262,10 @@ def _work(asking: socket.socket) -> None:
     except WorkerEnded:
         return
     except BaseException:
-        _send(asking, _ERROR)
-        _send(asking, traceback.format_exc().encode())
+        said = traceback.format_exc().encode()
+        with contextlib.suppress(WorkerEnded):  # another worker has failed before, and nobody listens any more
+            _send(asking, _ERROR)
+            _send(asking, said)
 
 
 if __name__ == "__main__":

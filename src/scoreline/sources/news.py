@@ -21,7 +21,7 @@ from scoreline.errors import InputError
 from scoreline.hashing import fingerprint
 from scoreline.redaction import without_credentials
 from scoreline.sources.database import fetched
-from scoreline.sources.reader import is_database, is_table, require_file, require_reader
+from scoreline.sources.reader import is_database, is_table, require_database, require_file, require_reader
 from scoreline.tables.appended import NotOnlyAppended, appended
 from scoreline.tables.delta import Table, table_at
 from scoreline.tables.names import SOURCE
@@ -58,6 +58,7 @@ def news_of(
     if isinstance(source, Files):
         return None
     if is_database(source):
+        require_database(source)
         if settings.table is not None:
             return _of_database(spark, source, settings.table, settings, marks(), scratch)
         if only_new:

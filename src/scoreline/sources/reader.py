@@ -51,6 +51,7 @@ def _rows_of(
     spark: SparkSession, source: str, layout: Layout, wanted: list[str], database: Database | None
 ) -> DataFrame:
     if is_database(source):
+        require_database(source)
         return read_database(spark, source, database, wanted)
     if is_table(source):
         with explained(f"Table {source} could not be read"):
@@ -152,6 +153,17 @@ def require_file(path: str) -> None:
         raise InputError(f"{path}: no such file or folder.{hint}")
     if Path(path).is_file() and Path(path).stat().st_size == 0:
         raise InputError(f"{path}: the file is empty; expected at least a row.")
+
+
+def require_database(url: str) -> None:
+    """Raise InputError if SQLite's file is not there: it would be made, empty."""
+    if not url.startswith("sqlite"):
+        return
+    import sqlalchemy
+
+    file = sqlalchemy.make_url(url).database or ":memory:"
+    if not file.startswith((":", "file:")):
+        require_file(file)
 
 
 def _require_columns(rows: DataFrame, wanted: list[str], source: str, layout: Layout) -> None:

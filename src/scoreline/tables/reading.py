@@ -149,6 +149,7 @@ def is_elsewhere(settings: Settings, spark: "SparkSession | None" = None) -> boo
 
 # wide columns of rows that `where` leaves out are not decoded: one user of 1 M, who may be in any file, takes a tenth
 _FILTERED_FIRST = "SET datafusion.execution.parquet.pushdown_filters = true"
+_NO_CREDENTIALS = re.compile(r"\bIMDS\b|169\.254\.169\.254|instance metadata", re.IGNORECASE)  # asked last, in vain
 _LOST = re.compile(r"Object at location (\S+) not found")
 
 
@@ -255,6 +256,12 @@ def _failed(location: str, error: Exception) -> RunFailed:
     log.debug("reading failed", exc_info=error)
     if (lost := _LOST.search(str(error))) is not None:
         return RunFailed(f"{location} could not be read: {lost[1]} does not exist, and the table's log names it.")
+    if location.startswith(("s3://", "s3a://")) and _NO_CREDENTIALS.search(str(error)):
+        return RunFailed(
+            f"No credentials were found for {location}: give spark.hadoop.fs.s3a.access.key and "
+            "spark.hadoop.fs.s3a.secret.key below spark:, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the "
+            f"environment (docs/deploy/storage.md). The store's client says: {redacted(told(error)).rstrip('.')}."
+        )
     where = (
         " Look at the store's address, its settings below spark: and the credentials in the environment "
         "(docs/deploy/storage.md)."

@@ -112,6 +112,13 @@ def test_a_failure_half_way_leaves_the_previous_export_whole(exported: Any, data
     assert database() == in_table(exported())
 
 
+def test_a_folder_that_is_not_there_is_no_place_for_a_database(ran: Any, tmp_path: Path) -> None:
+    made = ran(export={"url": f"sqlite:///{tmp_path}/mistyped/serving.db"})
+    with pytest.raises(ConfigurationError, match=f"there is no folder {tmp_path}/mistyped. Correct it"):
+        export(made)
+    assert not (tmp_path / "mistyped").exists()
+
+
 def test_a_database_that_is_read_only_is_one_message(exported: Any, database: Any, tmp_path: Path) -> None:
     first = database()
     run(exported("films/2", now=NOW + HOUR))

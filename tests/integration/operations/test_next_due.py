@@ -44,9 +44,12 @@ def test_age_makes_the_oldest_due(ran: Any) -> None:
     assert due(aged, hours=25).now == ("rows are older than scoring.max_age",)
 
 
-def test_a_run_of_some_buckets_leaves_the_others_due(filled: Any) -> None:
+def test_after_a_run_of_some_buckets_it_is_not_known_whether_others_are_due(filled: Any) -> None:
     run(filled(), fraction=0.25)
-    assert due(filled()).now == ("no run has looked at all users since what readers see was published",)
+    assert due(filled()) == NextDue((), None, unknown=True)
+    assert str(due(filled())) == (
+        "not known until the next run or plan: no run has looked at all users since what readers see was published"
+    )
 
 
 @pytest.mark.both

@@ -62,6 +62,10 @@ def test_they_are_chosen_by_reason_time_and_number(readers: Readers) -> None:
     assert raw(reason="weight", last=1) == ["9,9,y,17"]
     assert raw(since="30m") == ["9,9,y,17"]
     assert raw(since="30m", reason="time") == []
+    assert str(read_quarantine(readers, reason="zzz", now=NOW + HOUR)).splitlines()[:2] == [
+        "0 of 0 with 'zzz' in a reason shown, equal rows once. In the sources, for any reason:",
+        "  3 rows: weight is not a number",
+    ]
     with pytest.raises(InputError, match="--since is a duration such as 12h"):
         raw(since="yesterday")
 

@@ -14,7 +14,15 @@ from scoreline import Pipeline
 from scoreline.cli.main import entry
 from scoreline.config.loading import load_settings
 from scoreline.config.settings import Settings
-from scoreline.errors import AuditRefused, ConfigurationError, InputError, RunFailed, RunInProgress, ScorelineError
+from scoreline.errors import (
+    AuditRefused,
+    ConfigurationError,
+    InputError,
+    Mistyped,
+    RunFailed,
+    RunInProgress,
+    ScorelineError,
+)
 from scoreline.redaction import redacted
 from scoreline.runs.keeping import kept
 from scoreline.runs.telling import tell_stale, watched
@@ -47,7 +55,8 @@ def test_each_end_that_is_asked_for_is_told_once(heard: Any, tmp_path: Path) -> 
     ended(made, state="published")
     ended(made, AuditRefused("overlap is 0.1, expected at least 0.5"))
     ended(made, InputError("no such file"), kind="ingest")
-    ended(made, state="nothing_due")
+    ended(made, state="nothing_due")  # nothing has recovered yet
+    ended(made, state="published")
     ended(made, state="nothing_due")
     ended(made, kind="ingest")
     runs = [title.split()[3].rstrip(":") for title, *_ in messages]
@@ -55,7 +64,7 @@ def test_each_end_that_is_asked_for_is_told_once(heard: Any, tmp_path: Path) -> 
         (f"test published: run {runs[0]}", "success"),
         (f"test refused: run {runs[1]}", "warning"),
         (f"test failed: ingest {runs[2]}", "failure"),
-        (f"test recovered: run {runs[3]}: nothing due", "success"),
+        (f"test recovered: run {runs[3]}: published", "success"),
         (f"test recovered: ingest {runs[4]}: done", "success"),
     ]
     assert [body for _, body, _ in messages[1:3]] == [
@@ -73,6 +82,15 @@ def test_what_another_command_held_off_has_not_failed_and_is_nothing_to_recover_
     ended(made, state="published")
     ended(made, RunInProgress("another run works"))
     ended(made, state="published")
+    assert messages == []
+
+
+def test_a_typing_error_is_told_to_who_made_it_only(heard: Any, tmp_path: Path) -> None:
+    address, messages = heard
+    made = telling(tmp_path, address, on=["failed", "recovered"])
+    ended(made, state="approved", kind="approve")
+    ended(made, Mistyped("There are no staged rows of run 2026"), kind="approve")
+    ended(made, state="approved", kind="approve")
     assert messages == []
 
 

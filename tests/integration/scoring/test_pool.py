@@ -5,9 +5,14 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from embedded import command, embedded, rows
+from scoreline.errors import WorkerFailed
+from scoreline.scoring.node import Shipment
+from scoreline.scoring.pool import Pool
+from scoreline.scoring.task import ScoringTask
 
 pytest.importorskip("pysail")
 
@@ -68,3 +73,18 @@ def test_workers_are_forked_while_threads_hold_locks(filled: Any, tmp_path: Path
     assert calm["audit"]["scored"] == reports[-1]["audit"]["scored"] == 60
     assert rows(made, "recommendations", without=("run_id", "scored_at")) == lists
     assert len([name for name in forked if name != "jemalloc_bg_thd"]) == 1  # that one minds a fork itself
+
+
+def test_why_a_model_cannot_be_loaded_is_told_though_the_workers_end_before_they_are_asked(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ids, none = pa.schema([("user_id", pa.int64())]), pa.schema([])
+    task = ScoringTask(
+        str(tmp_path), "tabular", ("user_id",), ("user_id",), none, ids, {}, k=1, seen=(), blocked=None, allowed=None
+    )
+    larger_than_a_socket_holds = pa.record_batch([pa.array(range(1 << 18))], schema=ids)
+    pool = Pool(2, "")
+    with pytest.raises(WorkerFailed, match="cannot be loaded where it is to score"):
+        list(pool.scored((Shipment(str(tmp_path), None), task), iter([larger_than_a_socket_holds] * 8)))
+    pool.close()
+    assert capfd.readouterr().err == ""

@@ -332,6 +332,16 @@ def test_headers_of_other_tools(spark: SparkSession, tmp_path: Path) -> None:
     assert "b.csv has the header item, user, at, and" in _refused(spark, tmp_path / "folder")
 
 
+@pytest.mark.parametrize("events", [{"query": "SELECT 1"}, {"table": "e", "mark": {"column": "at"}}])
+def test_a_file_of_a_database_that_is_not_there_is_not_made(
+    spark: SparkSession, tmp_path: Path, events: dict[str, Any]
+) -> None:
+    made = context(spark, tmp_path / "t", events={"columns": COLUMNS, **events})
+    with pytest.raises(InputError, match=f"{tmp_path}/shop.db: no such file"):
+        ingest_events(made, f"sqlite:///{tmp_path}/shop.db")
+    assert not (tmp_path / "shop.db").exists()
+
+
 def test_values_of_a_database_are_those_of_a_file(spark: SparkSession, tmp_path: Path) -> None:
     """Whole numbers in a column of floats are whole, digits stay, and what is no value is told by its column."""
     with sqlite3.connect(tmp_path / "app.db") as database:

@@ -1,7 +1,12 @@
 """docs/configuration.md says what the settings are."""
 
-from configuration_page import PAGE, page
+from datetime import timedelta
+
+import pytest
+
+from configuration_page import PAGE, page, shown
 from scoreline.config.keys import leaves
+from scoreline.config.section import parse_duration
 from scoreline.config.settings import Settings
 
 
@@ -13,3 +18,10 @@ def test_every_key_says_what_it_is_for() -> None:
     lines = [line.split(" | ") for line in page().splitlines() if line.startswith("| `")]
     assert [line[0] for line in lines if line[-1] in ("None |", " |") or line[1] == "any"] == []
     assert len(lines) == len([*leaves(Settings)])
+
+
+@pytest.mark.parametrize("text", ["2s", "30s", "90s", "1m", "90m", "2h", "7d"])
+def test_a_duration_stands_there_as_one_may_write_it(text: str) -> None:
+    duration = parse_duration(text)
+    assert isinstance(duration, timedelta)
+    assert shown(duration) == text

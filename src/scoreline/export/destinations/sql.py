@@ -189,7 +189,11 @@ def _engine(given: str) -> sa.Engine:
         ) from None
     file = url.database or ""
     if url.get_backend_name() == "sqlite" and not file.startswith((":", "file:")):
-        Path(file).expanduser().absolute().parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(file).absolute().parent
+        if not folder.is_dir():
+            raise ConfigurationError(
+                f"export.url names the file {file}, and there is no folder {folder}. Correct it, or make the folder."
+            )
     try:
         return sa.create_engine(url)
     except (sa.exc.ArgumentError, ImportError) as error:
