@@ -17,7 +17,7 @@ from scoreline.operations.report.facts import Due, Histogram, Recorded, RunFacts
 from scoreline.pipeline.manifest import MEANING
 from scoreline.redaction import redacted
 from scoreline.tables.names import PUBLISHED
-from scoreline.typed import typed
+from scoreline.typed import typed, typed_again
 
 _HEADLINES = {
     "published": ("Published", "good"),
@@ -121,19 +121,19 @@ def _why(facts: RunFacts) -> str:
 
 def _next(facts: RunFacts) -> tuple[str, ...]:
     """What one can do now about a run that published nothing."""
-    run = facts.run
+    run, command = facts.run, facts.run.figures.get("command")
     if run.state != "refused":
-        return (f"{typed('run')}{_AGAIN[run.state]}",)
+        return (f"{redacted(typed_again(command))}{_AGAIN[run.state]}",)
     if not run.figures.get("staging"):
         return ()
     explain = f"{typed(f'explain USER --run {run.run_id}')}   # what made a list of this run"
     approve = f"{typed(f'approve {run.run_id} --reason REASON')}   # it is right all the same: publish it"
-    again = f"{typed('run')}   # the limit was changed: what is staged is judged again"
+    again = f"{redacted(typed_again(command))}   # the limit was changed: what is staged is judged again"
     staged = "lists" not in facts.missing
     return (
         *([explain] if facts.lists else []),
         *([again] if staged else []),
-        f"{typed('run --restart')}   # score anew, when the cause is mended",
+        f"{redacted(typed_again(command, '--restart'))}   # score anew, when the cause is mended",
         *([approve] if staged else []),
     )
 

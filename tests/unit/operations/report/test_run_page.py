@@ -11,6 +11,7 @@ import pytest
 from run_facts import ARABIC, FIGURES, HOSTILE, example, facts, gate, lists, run
 from scoreline.operations.report.facts import Due, Failures, ModelFacts, Output, OutputChanges, RunFacts
 from scoreline.operations.report.run_page import render, verdict_of
+from scoreline.typed import given
 
 REFUSED = {
     **FIGURES,
@@ -172,6 +173,28 @@ def test_what_published_nothing_says_why_what_readers_see_and_what_to_do(state: 
     assert since.lines == ("Its process is gone.", "Run run-9 has been published since; nothing is to be done.")
     assert published.lines == ("Its process is gone.", "It had published before: readers see its rows.")
     assert (since.next, published.next) == ((), ())
+
+
+def test_a_run_is_typed_again_with_the_options_that_decided_what_it_was() -> None:
+    killed = "scoreline run --set model.uri=models:/slow/1 --set scoring.slice_users=300 --report page.html"
+    said = {"error": "its process is gone", "command": killed}
+    refused = {**REFUSED, "command": "scoreline run --full-refresh --set audit.max_overlap=0.5"}
+
+    with given("--config", "films.yaml", "--set", "scoring.k=7"):
+        assert verdict_of(facts(run=run(state="interrupted", figures=said), shown="run-1")).next == (
+            "scoreline run --config films.yaml --set model.uri=models:/slow/1 --set scoring.slice_users=300"
+            "   # what is staged is taken up",
+        )
+    made = verdict_of(facts(run=run(state="refused", figures=refused), shown="run-1"))
+    assert [line.partition("   # ")[0] for line in made.next[1:3]] == [
+        "scoreline run --full-refresh --set audit.max_overlap=0.5",
+        "scoreline run --restart --full-refresh --set audit.max_overlap=0.5",
+    ]
+    for option in ("--full-refresh", "--budget 20m", "--users 1,2", "--users-from ids.txt", "--fraction 0.5"):
+        failed = run(state="failed", figures={"error": "the disk is full", "command": f"scoreline run {option}"})
+        assert verdict_of(facts(run=failed, shown="run-1")).next == (
+            f"scoreline run {option}   # when the cause is mended",
+        )
 
 
 def test_what_cannot_be_approved_any_more_is_not_offered() -> None:
