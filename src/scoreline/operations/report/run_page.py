@@ -126,13 +126,16 @@ def _next(facts: RunFacts) -> tuple[str, ...]:
         return (f"{redacted(typed_again(command))}{_AGAIN[run.state]}",)
     if not run.figures.get("staging"):
         return ()
+    limits = [limit for limit in run.limits or () if not (limit.passed or limit.warns)]
+    keys = [_key(limit.text) for limit in limits]
+    is_a_matter_of_limits = all(keys)  # those without a key cannot be changed
     explain = f"{typed(f'explain USER --run {run.run_id}')}   # what made a list of this run"
     approve = f"{typed(f'approve {run.run_id} --reason REASON')}   # it is right all the same: publish it"
-    again = f"{redacted(typed_again(command))}   # the limit was changed: what is staged is judged again"
+    again = f"{redacted(typed_again(command, changed=keys))}   # the limit was changed: what is staged is judged again"
     staged = "lists" not in facts.missing
     return (
         *([explain] if facts.lists else []),
-        *([again] if staged else []),
+        *([again] if staged and is_a_matter_of_limits else []),
         f"{redacted(typed_again(command, '--restart'))}   # score anew, when the cause is mended",
         *([approve] if staged else []),
     )
@@ -154,15 +157,15 @@ def _refusing(facts: RunFacts) -> list[str]:
     units = {trend.name: trend.unit for trend in facts.trends}
     return [
         f"{limit.name} is {_written(limit.found, units[limit.name])}, expected "
-        f"{_limit(limit.text, limit.value, units[limit.name])}{_key(limit.text)}"
+        f"{_limit(limit.text, limit.value, units[limit.name])}{f' ({key})' if (key := _key(limit.text)) else ''}"
         for limit in facts.run.limits or ()
         if not (limit.passed or limit.warns) and limit.name in units
     ]
 
 
 def _key(text: str) -> str:
-    """The key of the configuration that a limit names, in brackets."""
-    return f" (audit.{text.split('(audit.', 1)[1].split(')', 1)[0]})" if "(audit." in text else ""
+    """The key of the configuration that a limit names; empty for one that nobody can change."""
+    return f"audit.{text.split('(audit.', 1)[1].split(')', 1)[0]}" if "(audit." in text else ""
 
 
 def _sentence(text: str) -> str:

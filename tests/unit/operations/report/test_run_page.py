@@ -197,6 +197,24 @@ def test_a_run_is_typed_again_with_the_options_that_decided_what_it_was() -> Non
         )
 
 
+def test_the_limit_that_refused_is_not_proposed_again_and_what_is_no_limit_cannot_be_changed() -> None:
+    overlap = gate("overlap with the lists replaced", 0.25, "at least 1 (audit.min_overlap)", 1, passed=False)
+    seen = gate("seen items recommended", 117, "0", 0, passed=False)
+    command = "scoreline run --set audit.min_overlap=1.0 --set scoring.k=5"
+    said = {**REFUSED, "command": command}
+
+    changed = verdict_of(facts(run=run(state="refused", figures={**said, "limits": [overlap]}), shown="run-1"))
+    fixed = verdict_of(facts(run=run(state="refused", figures={**said, "limits": [overlap, seen]}), shown="run-1"))
+
+    again = "scoreline run --set audit.min_overlap=LIMIT --set scoring.k=5"
+    assert f"{again}   # the limit was changed: what is staged is judged again" in changed.next
+    assert [line.partition("   # ")[0] for line in fixed.next] == [
+        "scoreline explain USER --run run-0",
+        "scoreline run --restart --set audit.min_overlap=1.0 --set scoring.k=5",
+        "scoreline approve run-0 --reason REASON",
+    ]
+
+
 def test_what_cannot_be_approved_any_more_is_not_offered() -> None:
     refused = facts(run=run(state="refused", figures=REFUSED), shown="run-1")
 
