@@ -98,7 +98,8 @@ def verdict_of(facts: RunFacts) -> Verdict:
         if facts.shown == run.run_id:
             return Verdict(headline, tone, (why, "It had published before: readers see its rows."))
         if facts.overtaken:
-            return Verdict(headline, tone, (why, f"Run {facts.shown} has been published since; nothing is to be done."))
+            since = f"Run {facts.shown} has been published since."
+            return Verdict(headline, tone, (why, since), (f"{typed('plan')}   # who is still due",))
         others = f"{len(run.broken) - 1} more limits are broken, see below." if len(run.broken) > 1 else ""
         return Verdict(headline, tone, tuple(filter(None, [why, others, still])), _next(facts))
     if run.state == "only_failures":

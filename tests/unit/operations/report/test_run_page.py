@@ -170,9 +170,9 @@ def test_what_published_nothing_says_why_what_readers_see_and_what_to_do(state: 
 
     assert (verdict.headline, verdict.next) == (state.capitalize(), again)
     assert verdict.lines == ("Its process is gone.", "Readers still see run run-1.")
-    assert since.lines == ("Its process is gone.", "Run run-9 has been published since; nothing is to be done.")
+    assert since.lines == ("Its process is gone.", "Run run-9 has been published since.")
     assert published.lines == ("Its process is gone.", "It had published before: readers see its rows.")
-    assert (since.next, published.next) == ((), ())
+    assert (since.next, published.next) == (("scoreline plan   # who is still due",), ())
 
 
 def test_a_run_is_typed_again_with_the_options_that_decided_what_it_was() -> None:
@@ -223,9 +223,9 @@ def test_what_cannot_be_approved_any_more_is_not_offered() -> None:
 
     assert since.lines == (
         "Overlap is 0.1, expected at least 0.5.",
-        "Run run-9 has been published since; nothing is to be done.",
+        "Run run-9 has been published since.",
     )
-    assert since.next == ()
+    assert since.next == ("scoreline plan   # who is still due",)
     assert gone.next == ("scoreline run --restart   # score anew, when the cause is mended",)
 
 
