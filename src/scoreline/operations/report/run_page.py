@@ -157,7 +157,7 @@ def _refusing(facts: RunFacts) -> list[str]:
     """The limits that refused the run, written as in the table of figures."""
     units = {trend.name: trend.unit for trend in facts.trends}
     return [
-        f"{limit.name} is {_written(limit.found, units[limit.name])}, expected "
+        f"{limit.name} is {_written(limit.found, units[limit.name], beside=limit.value)}, expected "
         f"{_limit(limit.text, limit.value, units[limit.name])}{f' ({key})' if (key := _key(limit.text)) else ''}"
         for limit in facts.run.limits or ()
         if not (limit.passed or limit.warns) and limit.name in units
@@ -202,7 +202,8 @@ def gate_rows(trends: Iterable[Trend], *, judged: bool) -> list[Row]:
 
 
 def _gate_row(trend: Trend, *, judged: bool) -> Row:
-    limit, value = trend.limit, _written(trend.now, trend.unit)
+    limit = trend.limit
+    value = _written(trend.now, trend.unit, beside=limit.value if limit else None)
     passed = limit is None or limit.passed
     tone, mark = ("", "") if passed else ("warn", "warns") if limit is not None and limit.warns else ("bad", "refused")
     text = ("none" if judged else "not recorded") if limit is None else _limit(limit.text, limit.value, trend.unit)
@@ -302,8 +303,18 @@ def _grouped(facts: RunFacts) -> list[tuple[str, int, int]]:
     return found
 
 
-def _written(value: float, unit: Unit) -> str:
-    return {"share": _share, "count": _count, "number": _number}[unit](value)
+def _written(value: float, unit: Unit, *, beside: float | None = None) -> str:
+    """A figure; with more digits where it would look like the one `beside` it, its limit, and is another.
+
+    >>> _written(0.4999, "share"), _written(0.4999, "share", beside=0.5), _written(0.2504, "number", beside=0.25)
+    ('50.0 %', '49.99 %', '0.2504')
+    """
+    if unit == "count":
+        return _count(value)
+    text = _share(value) if unit == "share" else _number(value)
+    if beside is None or beside == value or text != (_share(beside) if unit == "share" else _number(beside)):
+        return text
+    return f"{100 * value:.8g} %" if unit == "share" else f"{value:.8g}"
 
 
 def _count(value: float | None) -> str:
@@ -312,14 +323,16 @@ def _count(value: float | None) -> str:
 
 def _share(value: float | None) -> str:
     """
-    >>> _share(0.293), _share(0.0004), _share(1), _share(None)
-    ('29.3 %', '0.04 %', '100 %', '–')
+    >>> _share(0.293), _share(0.0004), _share(0.9995), _share(0.999996), _share(1), _share(None)
+    ('29.3 %', '0.04 %', '99.95 %', '99.9996 %', '100 %', '–')
     """
     if value is None:
         return "–"
     if value in (0, 1):
         return f"{value:.0%}".replace("%", " %")
     digits = 2 if abs(value) < 0.001 else 1
+    while value < 1 and digits < 9 and f"{100 * value:.{digits}f}".startswith("100"):
+        digits += 1
     return f"{100 * value:.{digits}f} %"
 
 

@@ -340,6 +340,20 @@ def test_the_limit_that_refused_is_written_as_in_the_table() -> None:
     assert line == "Overlap with the lists replaced is 25.0 %, expected at least 50.0 % (audit.min_overlap)."
 
 
+@pytest.mark.parametrize(("found", "limit", "line"), [
+    (0.9995, 1.0, "is 99.95 %, expected at least 100 % (audit.min_overlap)."),
+    (0.4999, 0.5, "is 49.99 %, expected at least 50.0 % (audit.min_overlap)."),
+    (0.99949, 0.9995, "is 99.9 %, expected at least 99.95 % (audit.min_overlap)."),
+])  # fmt: skip
+def test_what_is_refused_does_not_look_like_its_limit(found: float, limit: float, line: str) -> None:
+    name = "overlap with the lists replaced"
+    broken = gate(name, found, f"at least {limit:g} (audit.min_overlap)", limit, passed=False)
+    made = facts(run=run(state="refused", figures={**REFUSED, "overlap": found, "limits": [broken]}))
+    assert verdict_of(made).lines[0] == f"Overlap with the lists replaced {line}"
+    shown = line.removeprefix("is ").partition(",")[0]
+    assert f"{shown} refused" in text_of(made)
+
+
 def test_a_models_figures_stand_beside_those_of_popularity_and_the_champion() -> None:
     metrics = {"ndcg_at_10": 0.5, "popularity_ndcg_at_10": 0.25, "champion_ndcg_at_10": 0.125, "fit_seconds": 3.0}
 
