@@ -120,6 +120,15 @@ def test_the_commands_to_type_name_the_configuration_that_came_by_option(heard: 
     )
 
 
+def test_a_run_is_to_be_typed_with_the_options_that_decided_what_it_was(
+    heard: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, messages = heard
+    monkeypatch.setattr("sys.argv", ["/bin/scoreline", "run", "--full-refresh", "--set", "model.uri=models:/slow/1"])
+    ended(telling(tmp_path, address), RunFailed("the disk is full"))
+    assert messages[0][1].endswith("mend it, then scoreline run --full-refresh --set model.uri=models:/slow/1")
+
+
 def test_the_path_of_the_report_is_told_once_it_is_written(heard: Any, tmp_path: Path) -> None:
     address, messages = heard
     made = telling(tmp_path, address, on=["refused", "published"])

@@ -17,7 +17,7 @@ from scoreline.operations.report.facts import Due, Histogram, Recorded, RunFacts
 from scoreline.pipeline.manifest import MEANING
 from scoreline.redaction import redacted
 from scoreline.tables.names import PUBLISHED
-from scoreline.typed import typed
+from scoreline.typed import typed, typed_again
 
 _HEADLINES = {
     "published": ("Published", "good"),
@@ -98,7 +98,8 @@ def verdict_of(facts: RunFacts) -> Verdict:
         if facts.shown == run.run_id:
             return Verdict(headline, tone, (why, "It had published before: readers see its rows."))
         if facts.overtaken:
-            return Verdict(headline, tone, (why, f"Run {facts.shown} has been published since; nothing is to be done."))
+            since = f"Run {facts.shown} has been published since."
+            return Verdict(headline, tone, (why, since), (f"{typed('plan')}   # who is still due",))
         others = f"{len(run.broken) - 1} more limits are broken, see below." if len(run.broken) > 1 else ""
         return Verdict(headline, tone, tuple(filter(None, [why, others, still])), _next(facts))
     if run.state == "only_failures":
@@ -121,19 +122,22 @@ def _why(facts: RunFacts) -> str:
 
 def _next(facts: RunFacts) -> tuple[str, ...]:
     """What one can do now about a run that published nothing."""
-    run = facts.run
+    run, command = facts.run, facts.run.figures.get("command")
     if run.state != "refused":
-        return (f"{typed('run')}{_AGAIN[run.state]}",)
+        return (f"{redacted(typed_again(command))}{_AGAIN[run.state]}",)
     if not run.figures.get("staging"):
         return ()
+    limits = [limit for limit in run.limits or () if not (limit.passed or limit.warns)]
+    keys = [_key(limit.text) for limit in limits]
+    is_a_matter_of_limits = all(keys)  # those without a key cannot be changed
     explain = f"{typed(f'explain USER --run {run.run_id}')}   # what made a list of this run"
     approve = f"{typed(f'approve {run.run_id} --reason REASON')}   # it is right all the same: publish it"
-    again = f"{typed('run')}   # the limit was changed: what is staged is judged again"
+    again = f"{redacted(typed_again(command, changed=keys))}   # the limit was changed: what is staged is judged again"
     staged = "lists" not in facts.missing
     return (
         *([explain] if facts.lists else []),
-        *([again] if staged else []),
-        f"{typed('run --restart')}   # score anew, when the cause is mended",
+        *([again] if staged and is_a_matter_of_limits else []),
+        f"{redacted(typed_again(command, '--restart'))}   # score anew, when the cause is mended",
         *([approve] if staged else []),
     )
 
@@ -153,16 +157,16 @@ def _refusing(facts: RunFacts) -> list[str]:
     """The limits that refused the run, written as in the table of figures."""
     units = {trend.name: trend.unit for trend in facts.trends}
     return [
-        f"{limit.name} is {_written(limit.found, units[limit.name])}, expected "
-        f"{_limit(limit.text, limit.value, units[limit.name])}{_key(limit.text)}"
+        f"{limit.name} is {_written(limit.found, units[limit.name], beside=limit.value)}, expected "
+        f"{_limit(limit.text, limit.value, units[limit.name])}{f' ({key})' if (key := _key(limit.text)) else ''}"
         for limit in facts.run.limits or ()
         if not (limit.passed or limit.warns) and limit.name in units
     ]
 
 
 def _key(text: str) -> str:
-    """The key of the configuration that a limit names, in brackets."""
-    return f" (audit.{text.split('(audit.', 1)[1].split(')', 1)[0]})" if "(audit." in text else ""
+    """The key of the configuration that a limit names; empty for one that nobody can change."""
+    return f"audit.{text.split('(audit.', 1)[1].split(')', 1)[0]}" if "(audit." in text else ""
 
 
 def _sentence(text: str) -> str:
@@ -198,7 +202,8 @@ def gate_rows(trends: Iterable[Trend], *, judged: bool) -> list[Row]:
 
 
 def _gate_row(trend: Trend, *, judged: bool) -> Row:
-    limit, value = trend.limit, _written(trend.now, trend.unit)
+    limit = trend.limit
+    value = _written(trend.now, trend.unit, beside=limit.value if limit else None)
     passed = limit is None or limit.passed
     tone, mark = ("", "") if passed else ("warn", "warns") if limit is not None and limit.warns else ("bad", "refused")
     text = ("none" if judged else "not recorded") if limit is None else _limit(limit.text, limit.value, trend.unit)
@@ -298,8 +303,18 @@ def _grouped(facts: RunFacts) -> list[tuple[str, int, int]]:
     return found
 
 
-def _written(value: float, unit: Unit) -> str:
-    return {"share": _share, "count": _count, "number": _number}[unit](value)
+def _written(value: float, unit: Unit, *, beside: float | None = None) -> str:
+    """A figure; with more digits where it would look like the one `beside` it, its limit, and is another.
+
+    >>> _written(0.4999, "share"), _written(0.4999, "share", beside=0.5), _written(0.2504, "number", beside=0.25)
+    ('50.0 %', '49.99 %', '0.2504')
+    """
+    if unit == "count":
+        return _count(value)
+    text = _share(value) if unit == "share" else _number(value)
+    if beside is None or beside == value or text != (_share(beside) if unit == "share" else _number(beside)):
+        return text
+    return f"{100 * value:.8g} %" if unit == "share" else f"{value:.8g}"
 
 
 def _count(value: float | None) -> str:
@@ -308,14 +323,16 @@ def _count(value: float | None) -> str:
 
 def _share(value: float | None) -> str:
     """
-    >>> _share(0.293), _share(0.0004), _share(1), _share(None)
-    ('29.3 %', '0.04 %', '100 %', '–')
+    >>> _share(0.293), _share(0.0004), _share(0.9995), _share(0.999996), _share(1), _share(None)
+    ('29.3 %', '0.04 %', '99.95 %', '99.9996 %', '100 %', '–')
     """
     if value is None:
         return "–"
     if value in (0, 1):
         return f"{value:.0%}".replace("%", " %")
     digits = 2 if abs(value) < 0.001 else 1
+    while value < 1 and digits < 9 and f"{100 * value:.{digits}f}".startswith("100"):
+        digits += 1
     return f"{100 * value:.{digits}f} %"
 
 

@@ -11,6 +11,7 @@ import pytest
 from run_facts import ARABIC, FIGURES, HOSTILE, example, facts, gate, lists, run
 from scoreline.operations.report.facts import Due, Failures, ModelFacts, Output, OutputChanges, RunFacts
 from scoreline.operations.report.run_page import render, verdict_of
+from scoreline.typed import given
 
 REFUSED = {
     **FIGURES,
@@ -169,9 +170,49 @@ def test_what_published_nothing_says_why_what_readers_see_and_what_to_do(state: 
 
     assert (verdict.headline, verdict.next) == (state.capitalize(), again)
     assert verdict.lines == ("Its process is gone.", "Readers still see run run-1.")
-    assert since.lines == ("Its process is gone.", "Run run-9 has been published since; nothing is to be done.")
+    assert since.lines == ("Its process is gone.", "Run run-9 has been published since.")
     assert published.lines == ("Its process is gone.", "It had published before: readers see its rows.")
-    assert (since.next, published.next) == ((), ())
+    assert (since.next, published.next) == (("scoreline plan   # who is still due",), ())
+
+
+def test_a_run_is_typed_again_with_the_options_that_decided_what_it_was() -> None:
+    killed = "scoreline run --set model.uri=models:/slow/1 --set scoring.slice_users=300 --report page.html"
+    said = {"error": "its process is gone", "command": killed}
+    refused = {**REFUSED, "command": "scoreline run --full-refresh --set audit.max_overlap=0.5"}
+
+    with given("--config", "films.yaml", "--set", "scoring.k=7"):
+        assert verdict_of(facts(run=run(state="interrupted", figures=said), shown="run-1")).next == (
+            "scoreline run --config films.yaml --set model.uri=models:/slow/1 --set scoring.slice_users=300"
+            "   # what is staged is taken up",
+        )
+    made = verdict_of(facts(run=run(state="refused", figures=refused), shown="run-1"))
+    assert [line.partition("   # ")[0] for line in made.next[1:3]] == [
+        "scoreline run --full-refresh --set audit.max_overlap=0.5",
+        "scoreline run --restart --full-refresh --set audit.max_overlap=0.5",
+    ]
+    for option in ("--full-refresh", "--budget 20m", "--users 1,2", "--users-from ids.txt", "--fraction 0.5"):
+        failed = run(state="failed", figures={"error": "the disk is full", "command": f"scoreline run {option}"})
+        assert verdict_of(facts(run=failed, shown="run-1")).next == (
+            f"scoreline run {option}   # when the cause is mended",
+        )
+
+
+def test_the_limit_that_refused_is_not_proposed_again_and_what_is_no_limit_cannot_be_changed() -> None:
+    overlap = gate("overlap with the lists replaced", 0.25, "at least 1 (audit.min_overlap)", 1, passed=False)
+    seen = gate("seen items recommended", 117, "0", 0, passed=False)
+    command = "scoreline run --set audit.min_overlap=1.0 --set scoring.k=5"
+    said = {**REFUSED, "command": command}
+
+    changed = verdict_of(facts(run=run(state="refused", figures={**said, "limits": [overlap]}), shown="run-1"))
+    fixed = verdict_of(facts(run=run(state="refused", figures={**said, "limits": [overlap, seen]}), shown="run-1"))
+
+    again = "scoreline run --set audit.min_overlap=LIMIT --set scoring.k=5"
+    assert f"{again}   # the limit was changed: what is staged is judged again" in changed.next
+    assert [line.partition("   # ")[0] for line in fixed.next] == [
+        "scoreline explain USER --run run-0",
+        "scoreline run --restart --set audit.min_overlap=1.0 --set scoring.k=5",
+        "scoreline approve run-0 --reason REASON",
+    ]
 
 
 def test_what_cannot_be_approved_any_more_is_not_offered() -> None:
@@ -182,9 +223,9 @@ def test_what_cannot_be_approved_any_more_is_not_offered() -> None:
 
     assert since.lines == (
         "Overlap is 0.1, expected at least 0.5.",
-        "Run run-9 has been published since; nothing is to be done.",
+        "Run run-9 has been published since.",
     )
-    assert since.next == ()
+    assert since.next == ("scoreline plan   # who is still due",)
     assert gone.next == ("scoreline run --restart   # score anew, when the cause is mended",)
 
 
@@ -297,6 +338,20 @@ def test_the_limit_that_refused_is_written_as_in_the_table() -> None:
     line = verdict_of(facts(run=run(state="refused", figures=said))).lines[0]
 
     assert line == "Overlap with the lists replaced is 25.0 %, expected at least 50.0 % (audit.min_overlap)."
+
+
+@pytest.mark.parametrize(("found", "limit", "line"), [
+    (0.9995, 1.0, "is 99.95 %, expected at least 100 % (audit.min_overlap)."),
+    (0.4999, 0.5, "is 49.99 %, expected at least 50.0 % (audit.min_overlap)."),
+    (0.99949, 0.9995, "is 99.9 %, expected at least 99.95 % (audit.min_overlap)."),
+])  # fmt: skip
+def test_what_is_refused_does_not_look_like_its_limit(found: float, limit: float, line: str) -> None:
+    name = "overlap with the lists replaced"
+    broken = gate(name, found, f"at least {limit:g} (audit.min_overlap)", limit, passed=False)
+    made = facts(run=run(state="refused", figures={**REFUSED, "overlap": found, "limits": [broken]}))
+    assert verdict_of(made).lines[0] == f"Overlap with the lists replaced {line}"
+    shown = line.removeprefix("is ").partition(",")[0]
+    assert f"{shown} refused" in text_of(made)
 
 
 def test_a_models_figures_stand_beside_those_of_popularity_and_the_champion() -> None:
