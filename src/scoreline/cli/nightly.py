@@ -17,10 +17,11 @@ from scoreline.errors import InputError, ScorelineError, told
 from scoreline.redaction import redacted
 
 _LINES = 5  # lines in a message
-# instead of yesterday's page, where there is nothing to tell of a run
-_NOTHING = """<!doctype html>
+# instead of yesterday's page, where nothing is recorded of a run
+_BARE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="color-scheme" content="light dark">
-<title>Nothing was scored</title><h1>Nothing was scored</h1><p>{}.</p></html>
+<title>{title}</title><h1>{title}</h1>{lines}
+</html>
 """
 
 
@@ -221,32 +222,56 @@ def _paged(pipeline: Pipeline, file: str | None) -> Iterator[Callable[[], str | 
 
     The run stands, whatever becomes of its page.
     """
-    began, waiting = datetime.now(UTC), [file] if file is not None else []
+    began, waiting = datetime.now(UTC), [Path(file)] if file is not None else []
+    failed: BaseException | None = None
 
     def written() -> str | None:
         if not waiting:
             return None
-        place = Path(waiting.pop())
         try:
-            click.echo(_write_page(pipeline, place, since=began), err=True)
-        except (ScorelineError, OSError) as error:
-            click.echo(f"no page was written: {redacted(told(error))}", err=True)
+            click.echo(pipeline.report(file=waiting[0], since=began), err=True)
+        except (ScorelineError, OSError):  # nothing is recorded of it: told once it has ended
             return None
-        return str(place.absolute())
+        return str(waiting.pop().absolute())
 
     try:
         yield written
+    except BaseException as error:
+        failed = error
+        raise
     finally:
-        written()
+        for place in waiting:
+            try:
+                click.echo(_write_page(pipeline, place, since=began, failed=failed), err=True)
+            except (ScorelineError, OSError) as error:
+                click.echo(f"no page was written: {redacted(told(error))}", err=True)
 
 
-def _write_page(pipeline: Pipeline, place: Path, *, since: datetime) -> str:
-    """Write the page of the run that has ended since, or that there is none and what readers see; says which."""
+def _write_page(pipeline: Pipeline, place: Path, *, since: datetime, failed: BaseException | None) -> str:
+    """Write the page of the run that has ended since; without one, how it failed or that nobody was due. Says which."""
     try:
         return str(pipeline.report(file=place, since=since))
-    except InputError as nothing:
-        place.write_text(_NOTHING.format(html.escape(redacted(pipeline.status().verdict))), encoding="utf-8")
+    except ScorelineError as nothing:
+        if failed is not None:
+            return _write_bare(place, "The run failed", told(failed), _readers_see(pipeline))
+        if not isinstance(nothing, InputError):
+            raise
+        _write_bare(place, "Nothing was scored", f"{pipeline.status().verdict}.")
         return f"{place}: {nothing}"
+
+
+def _write_bare(place: Path, title: str, *lines: str) -> str:
+    said = "".join(f"\n<p>{html.escape(redacted(line))}</p>" for line in lines)
+    place.write_text(_BARE.format(title=title, lines=said), encoding="utf-8")
+    return f"{place}: {title[0].lower()}{title[1:]}"
+
+
+def _readers_see(pipeline: Pipeline) -> str:
+    try:
+        published = pipeline.status().published
+    except ScorelineError as error:
+        return f"What readers see cannot be read: {told(error)}"
+    return f"Readers still see run {published['run_id']}." if published else "Readers see nothing yet."
 
 
 @click.command()

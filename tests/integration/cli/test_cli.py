@@ -1,5 +1,7 @@
 """Each command as a user types it: what it prints, what it says of a mistake, the code it leaves with."""
 
+import errno
+import html
 import shutil
 import subprocess
 import sys
@@ -59,6 +61,35 @@ def test_a_mistyped_root_is_told_and_nothing_is_made_there(terminal: Terminal, t
             "with: scoreline ingest --events FILE --set scoring.k=6\n",
         )
     assert not (tmp_path / "tables").exists()
+
+
+@pytest.mark.parametrize("root", ["nowhere", "s3://nowhere/x"])
+def test_a_run_that_could_not_begin_has_a_page_with_its_error(terminal: Terminal, tmp_path: Path, root: str) -> None:
+    config, page = tmp_path / "test.yaml", tmp_path / "page.html"
+    page.write_text("yesterday's")
+    place = root if "://" in root else f"{tmp_path}/{root}"
+    config.write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), "tables": {"root": place}}))
+
+    done = terminal("run", "--report", str(page))
+
+    said = done.err.rpartition("error: ")[2].strip().splitlines()[0]
+    assert done.code != 0
+    assert f"{page}: the run failed" in done.err
+    assert f"<h1>The run failed</h1>\n<p>{html.escape(said)}</p>\n<p>" in page.read_text()
+    assert "<p>What readers see cannot be read: " in page.read_text()
+
+
+def test_a_run_whose_tables_cannot_be_written_has_a_page_with_its_error(
+    terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("scoreline.api.Pipeline.run", read_only)
+    page = tmp_path / "page.html"
+    done = terminal("run", "--report", str(page))
+    assert "nobody was due" not in done.err
+    assert "<h1>The run failed</h1>\n<p>[Errno 30] Read-only file system</p>\n<p>" in page.read_text()
 
 
 def test_a_root_that_cannot_be_made_is_told(terminal: Terminal, tmp_path: Path) -> None:
