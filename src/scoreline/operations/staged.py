@@ -6,7 +6,7 @@ from scoreline.pipeline.manifest import Manifest, read_manifest
 from scoreline.tables.commit_note import Staged
 from scoreline.tables.reading import Readers, TableReader, records
 
-__all__ = ["staged", "unpublished"]
+__all__ = ["slices_staged", "staged", "staged_by", "unpublished"]
 
 
 def staged(readers: Readers, name: object) -> tuple[TableReader, Manifest] | None:
@@ -16,6 +16,19 @@ def staged(readers: Readers, name: object) -> tuple[TableReader, Manifest] | Non
     notes = (commit.note for commit in table.commits())
     manifests = (read_manifest(note.manifest) for note in notes if isinstance(note, Staged))
     return next(((table, manifest) for manifest in manifests if manifest is not None), None)
+
+
+def staged_by(readers: Readers, run_id: str) -> tuple[TableReader, Manifest] | None:
+    """The staged rows of a run that was killed before it could record where they are, in the folder on this machine."""
+    names = sorted(folder.name for folder in readers.settings.home.glob("_staging_*"))
+    there = filter(None, (staged(readers, name) for name in names))
+    return next((found for found in there if found[1].run_id == run_id), None)
+
+
+def slices_staged(table: TableReader, manifest: Manifest) -> tuple[int, int]:
+    """How many slices of a run are staged, and of how many."""
+    there = {commit.note.slice for commit in table.commits() if isinstance(commit.note, Staged)}
+    return len(there & {part.number for part in manifest.slices}), len(manifest.slices)
 
 
 def unpublished(readers: Readers, run_id: str) -> tuple[TableReader, Manifest] | None:

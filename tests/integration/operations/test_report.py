@@ -20,7 +20,7 @@ from scoreline.ingest.items import ingest_items
 from scoreline.operations.log import read_log
 from scoreline.operations.report.facts import Due, RunFacts
 from scoreline.operations.report.gather import find_run, gather
-from scoreline.operations.report.run_page import verdict_of
+from scoreline.operations.report.run_page import render, verdict_of
 from scoreline.operations.report.written import write_page
 from scoreline.pipeline.run import run
 from scoreline.registry.client import quiet_mlflow
@@ -161,6 +161,40 @@ def test_a_killed_run_is_the_newest_before_anybody_has_written_it_down(titled: A
     page = written.file.read_text(encoding="utf-8")
     assert "It has begun and never ended: its process is gone." in page
     assert f"Readers still see run {before}." in page
+
+
+def test_a_killed_run_is_told_from_what_it_has_staged(ran: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no more in the log than that it began."""
+    from scoreline.pipeline import slices
+
+    real, scored = slices.scored_slice, []
+
+    def dying(snapshot: Any, part: Any, due: Any, **rest: Any) -> Any:
+        if scored:
+            raise KeyboardInterrupt
+        scored.append(part.number)
+        return real(snapshot, part, due, **rest)
+
+    made = ran("films/2", now=LATER, scoring={"k": 5, "slice_users": 15})
+    monkeypatch.setattr(slices, "scored_slice", dying)
+    with pytest.raises(KeyboardInterrupt):
+        run(made)
+    readers = open_readers(made.settings, made.spark)
+    stopped = facts(made).run
+    killed = replace(stopped, figures={"error": "its process is gone"})
+    found = gather(readers, run=killed, now=made.now)
+    lost = gather(readers, run=replace(killed, run_id="another"), now=made.now)
+
+    assert found.due.reasons == {"other_model": 60}
+    assert found.due.slices is not None
+    done, of = found.due.slices
+    assert (done, of > 1) == (1, True)
+    assert (
+        f"It ended before it was counted what became of them; nothing was published. 1 of {of} slices is staged."
+        in (render(found))
+    )
+    assert "Who was due is not recorded: it was killed; nothing was published." in render(lost)
+    assert lost.missing["lists"].startswith("Not recorded: it was killed")
 
 
 @pytest.fixture

@@ -180,7 +180,7 @@ class Due:
     """Who was due and what became of them. `reasons` is None where it was not recorded.
 
     rows_before, rows_after: of the published table, around the run's commit; None where nothing was published. counted:
-    False for a run that ended before its figures were there.
+    False for a run that ended before its figures were there. slices: how many are staged, and of how many.
     """
 
     wanted: int
@@ -193,6 +193,7 @@ class Due:
     rows_before: int | None = None
     rows_after: int | None = None
     counted: bool = True
+    slices: tuple[int, int] | None = None
 
     @property
     def difference(self) -> int:

@@ -29,7 +29,7 @@ from scoreline.operations.report.lists import compare_lists, counted
 from scoreline.operations.report.model_facts import model_facts
 from scoreline.operations.report.outputs import compare_outputs
 from scoreline.operations.report.sample import Tally, chosen_buckets, few, of_users
-from scoreline.operations.staged import staged
+from scoreline.operations.staged import slices_staged, staged, staged_by
 from scoreline.tables.history import published_commit
 from scoreline.tables.names import BUCKET, PUBLISHED, RECOMMENDATIONS, USER_ID
 from scoreline.tables.reading import Readers, TableReader, Where, records
@@ -59,6 +59,7 @@ class Made:
     model: tuple[str, str]
     rules_hash: str | None
     reasons: Mapping[str, int] | None = None
+    slices: tuple[int, int] | None = None
     published: bool = True
 
     @property
@@ -185,7 +186,7 @@ def _made(readers: Readers, run: Recorded) -> Made | None:
                     model=(note.model or "", note.model_version or ""),
                     rules_hash=note.rules_hash,
                 )
-    if (kept := staged(readers, run.figures.get("staging"))) is None:
+    if (kept := staged(readers, run.figures.get("staging")) or staged_by(readers, run.run_id)) is None:
         return None
     table, manifest = kept
     lineage = manifest.lineage
@@ -199,6 +200,7 @@ def _made(readers: Readers, run: Recorded) -> Made | None:
         model=(lineage.model, lineage.model_version),
         rules_hash=lineage.rules_hash,
         reasons=manifest.reasons,
+        slices=slices_staged(table, manifest),
         published=False,
     )
 
@@ -206,6 +208,8 @@ def _made(readers: Readers, run: Recorded) -> Made | None:
 def _why_no_rows(run: Recorded) -> str:
     if run.state in ("published", "approved"):
         return "The table's log no longer reaches back to this run, so its lists are not compared."
+    if run.state == "interrupted":
+        return "Not recorded: it was killed, and no rows of it are found, so there is nothing to compare."
     return "This run left no rows that are still there, so there is nothing to compare."
 
 
@@ -237,6 +241,7 @@ def _with_rows(readers: Readers, facts: RunFacts, made: Made) -> RunFacts:
     due = replace(
         facts.due,
         reasons=facts.due.reasons or made.reasons,
+        slices=made.slices,
         failures=tally.failures(),
         rows_before=made.target.count(made.before) if made.published else None,
         rows_after=made.target.count(made.version) if made.published else None,
