@@ -1,15 +1,16 @@
 """What a run will cost, from what past runs have cost: a pure function of the run log.
 
-A run costs a fixed part and a part for each due user by reason. The fit is one of least absolute deviations, relative
-to what each run cost, none of its parts below 0; older runs count less. A reason of which the log has seen too little
-costs what the others do. How far off an estimate may be is what the estimates before were off: each past run is
-estimated once more from the runs before it alone (split conformal prediction, Lei et al. 2018, arXiv:1604.04173), and
-after each miss more of these errors count (Gibbs and Candès 2021, arXiv:2106.00170).
+A run costs a fixed part and a part for each due user by reason. Of its seconds those until it knew who is due are in
+the log, and no part of the fit. The fit is one of least absolute deviations, relative to what each run cost, none of
+its parts below 0; older runs count less. A reason of which the log has seen too little costs what the others do. How
+far off an estimate may be is what the estimates before were off: each past run is estimated once more from the runs
+before it alone (split conformal prediction, Lei et al. 2018, arXiv:1604.04173), and after each miss more of these
+errors count (Gibbs and Candès 2021, arXiv:2106.00170).
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import numpy as np
@@ -88,7 +89,8 @@ class Estimate:
 class Learned:
     """How one figure depends on who is due. other: per user of a reason that no run has had.
 
-    fewest, most: users of the runs it was learned from. spread: the logarithm of the factor that bounds are off.
+    opening: what a run costs before it knows who is due, beside `fixed`. fewest, most: users of the runs it was learned
+    from. spread: the logarithm of the factor that bounds are off.
     """
 
     fixed: float
@@ -96,6 +98,7 @@ class Learned:
     other: float
     fewest: int
     most: int
+    opening: float = 0.0
     spread: float = _AT_FIRST
     errors: tuple[float, ...] = ()
     held: int = 0
@@ -107,7 +110,7 @@ class Learned:
             expected=expected,
             low=low / factor,
             high=high * factor,
-            fixed=self.fixed,
+            fixed=self.opening + self.fixed,
             per_user={reason: self._rate(reason) for reason in reasons},
             compared=len(self.errors),
             held=self.held,
@@ -124,10 +127,11 @@ class Learned:
         nearest = min(max(users, self.fewest), self.most)
         expected = self._at(reasons, 1.0)
         if nearest == users:
-            return expected, expected, expected
+            same = self.opening + expected
+            return same, same, same
         there = self._at(reasons, nearest / users)
         low, high = sorted((there, there * users / nearest))
-        return low, min(max(expected, low), high), high
+        return self.opening + low, self.opening + min(max(expected, low), high), self.opening + high
 
     def _at(self, reasons: Counts, scale: float) -> float:
         return self.fixed + scale * sum(self._rate(reason) * users for reason, users in reasons.items())
@@ -159,14 +163,28 @@ class Costs:
 def learn_costs(past: Sequence[PastRun], *, selected: bool) -> Costs:
     """From runs for everybody, or from those for some users: these open otherwise."""
     alike = [run for run in past if run.selected == selected and run.reasons and run.costs]
-    learned = {name: learn([(run.reasons, run.costs[name]) for run in alike if name in run.costs]) for name in COSTS}
+    learned = {}
+    for name in COSTS:
+        known = [run for run in alike if name in run.costs]
+        opened = [run.opening for run in known] if name == "seconds" else None
+        learned[name] = learn([(run.reasons, run.costs[name]) for run in known], opened)
     return Costs(min(len(alike), _FITTED), **learned)
 
 
-def learn(runs: Sequence[tuple[Counts, float]]) -> Learned | None:
-    """From what runs had to do and what it cost, oldest first; None without any."""
+def learn(runs: Sequence[tuple[Counts, float]], opened: Sequence[float] | None = None) -> Learned | None:
+    """From what runs had to do and what it cost, oldest first; None without any.
+
+    opened: of each cost the part that no user has caused, where the log says so. None: none.
+    """
     if not runs:
         return None
+    apart = [0.0] * len(runs) if opened is None else opened
+    users_part = [(counts, max(cost - part, _NEAR * cost)) for (counts, cost), part in zip(runs, apart, strict=True)]
+
+    def fitted(number: int) -> Learned:
+        """Of so many of the oldest runs."""
+        return replace(_fitted(users_part[:number]), opening=median(apart[:number][-_FITTED:]))
+
     scores: list[float] = []  # by how much the bounds of the fit alone were missed, as logarithms
     errors: list[float] = []
     held: list[bool] = []
@@ -174,19 +192,14 @@ def learn(runs: Sequence[tuple[Counts, float]]) -> Learned | None:
     newest = range(max(1, len(runs) - 2 * _COMPARED), len(runs))
     for place in newest:
         reasons, cost = runs[place]
-        low, expected, high = _fitted(runs[:place]).band(reasons)
+        low, expected, high = fitted(place).band(reasons)
         score = max(math.log(low / cost), math.log(cost / high))
         held.append(score <= _spread(scores, share))
         share = min(1.0, max(_SHARE, share + _GAIN * (_SHARE - held[-1])))
         errors.append(abs(math.log(cost / expected)))
         scores.append(score)
-    made = _fitted(runs)
-    return Learned(
-        made.fixed,
-        made.per_user,
-        made.other,
-        made.fewest,
-        made.most,
+    return replace(
+        fitted(len(runs)),
         spread=_spread(scores, share),
         errors=tuple(errors[-_COMPARED:]),
         held=sum(held[-_COMPARED:]),

@@ -23,7 +23,7 @@ class PastRun:
 
     reasons: due users that it took. waiting: due users that it left to later runs, None where that is not known: of a
     run for some users, a full refresh, an older log. costs: those of COSTS that are recorded; none of a run that found
-    nobody due, or took over slices of an interrupted one.
+    nobody due, or took over slices of an interrupted one. opening: of its seconds those before it knew who is due.
     """
 
     started_at: datetime
@@ -31,6 +31,7 @@ class PastRun:
     waiting: int | None
     costs: Mapping[str, float]
     selected: bool = False
+    opening: float = 0.0
 
 
 def read_past(readers: Readers, *, engine: str) -> list[PastRun]:
@@ -54,4 +55,5 @@ def _past(row: Mapping[str, Any]) -> PastRun:
         waiting=figures.get("waiting"),
         costs={name: figures[name] for name in COSTS if figures.get(name)} if whole else {},
         selected=figures.get("selection") is not None,
+        opening=(figures.get("steps") or {}).get("open", 0.0) if whole else 0.0,
     )

@@ -128,3 +128,21 @@ def test_it_reads_as_a_person_would_say_it() -> None:
     for past, told in ((5, False), (6, True)):  # so many runs are one estimate fewer
         few = learn_costs(runs[:past], selected=False).estimate({"changed": 1000})
         assert ("Of the last" in str(few)) is told
+
+
+def test_what_a_run_takes_to_open_is_not_charged_to_its_users() -> None:
+    """First everybody in a warm process, then two small runs of which most is the start; then 654 took 10.1 s."""
+    users, seconds, opening = (1500, 15, 12), (2.4, 6.8, 9.3), (0.3, 5.0, 7.0)
+    past = [
+        past_run(
+            number,
+            {"changed" if number else "new": users[number]},
+            costs={"seconds": seconds[number]},
+            opening=opening[number],
+        )
+        for number in range(3)
+    ]
+    found = learn_costs(past, selected=False).estimate({"changed": 654})
+    assert found is not None
+    assert found.seconds.low < 10.1 < found.seconds.high < 30
+    assert found.seconds.expected == pytest.approx(7, rel=0.3)

@@ -13,7 +13,7 @@ COSTS = {"seconds": 60.0, "cpu_seconds": 100.0, "worker_peak_mib": 300}
 def test_runs_of_this_installation_are_read_oldest_first(tmp_path: Path) -> None:
     made = settings(tmp_path)
     assert read_past(open_readers(made), engine="embedded") == []
-    ours = {"engine": "embedded", "reasons": {"changed": 5}, **COSTS}
+    ours = {"engine": "embedded", "reasons": {"changed": 5}, "steps": {"open": 4.5, "score": 50.0}, **COSTS}
     record(made, 1, **ours)
     record(made, 9, **ours, waiting=7)
     record(made, 8, **{**ours, "engine": "spark"})
@@ -21,7 +21,7 @@ def test_runs_of_this_installation_are_read_oldest_first(tmp_path: Path) -> None
     record(made, 6, **ours, state="failed")
     found = read_past(open_readers(made), engine="embedded")
     assert [run.waiting for run in found] == [7, 0]
-    assert found[1] == PastRun(NOW.replace(month=6, day=30), {"changed": 5}, 0, COSTS)
+    assert found[1] == PastRun(NOW.replace(month=6, day=30), {"changed": 5}, 0, COSTS, opening=4.5)
 
 
 def test_a_host_with_as_many_processors_is_as_good_as_this_one(tmp_path: Path) -> None:
