@@ -8,7 +8,7 @@ https://spark.apache.org/docs/latest/streaming/structured-streaming-kafka-integr
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
 
@@ -70,7 +70,7 @@ class KafkaTopic:
 
     servers: str
     name: str
-    options: Mapping[str, str]
+    options: Mapping[str, str] = field(repr=False)  # with passwords
 
     @classmethod
     def at(cls, address: str, options: Mapping[str, str]) -> "KafkaTopic":
@@ -87,50 +87,49 @@ class KafkaTopic:
         return f"kafka://{self.servers}/{self.name}"
 
     def look(self, spark: SparkSession) -> Offsets:
-        """The topic as it is now; raises InputError if that cannot be told, ConfigurationError without the package."""
+        """The topic as it is now. Raises InputError if that cannot be told, ConfigurationError without the package."""
         if is_remote(spark):
             raise InputError(
-                f"{self.shown} is asked for its offsets by Kafka's client for Java, which a session of Spark Connect does "
-                "not lend. Ingest in a session of the cluster: scoreline submit."
+                f"{self.shown} is asked for its offsets by Kafka's client for Java, which Spark Connect does not lend. "
+                "Ingest where the session's driver is."
             )
-        client: Any = spark._jvm.org.apache.kafka.clients.admin  # type: ignore[union-attr]
+        jvm: Any = spark._jvm
+        client = jvm.org.apache.kafka.clients.admin
         if type(client.AdminClient).__name__ == "JavaPackage":  # py4j's word for a class that is not there
-            scala = spark._jvm.scala.util.Properties.versionNumberString()  # type: ignore[union-attr]
-            package = f"org.apache.spark:spark-sql-kafka-0-10_{scala.rpartition('.')[0]}:{spark.version}"
+            scala = jvm.scala.util.Properties.versionNumberString().rpartition(".")[0]
+            package = f"org.apache.spark:spark-sql-kafka-0-10_{scala}:{spark.version}"
             raise ConfigurationError(
                 f"{self.shown} could not be read: Spark's source of Kafka is not here. Say spark: "
                 f"{{spark.jars.packages: {package}}} in the configuration."
             )
+        given = jvm.java.util.Properties()
+        for key, value in self.options.items():
+            given.put(key, value)
         try:
-            given = spark._jvm.java.util.Properties()  # type: ignore[union-attr]
-            for key, value in self.options.items():
-                given.put(key, value)
             admin = client.AdminClient.create(given)
             try:
-                return self._looked_at(spark, client, admin)
+                return self._looked_at(jvm, admin)
             finally:
-                admin.close(spark._jvm.java.time.Duration.ofSeconds(1))  # type: ignore[union-attr]
+                admin.close(jvm.java.time.Duration.ofSeconds(1))
         except engine_errors() as error:
             raise InputError(f"{self.shown} could not be read: {told(error)}") from None
 
-    def _looked_at(self, spark: SparkSession, client: Any, admin: Any) -> Offsets:
-        jvm: Any = spark._jvm
-        cluster = admin.describeCluster().clusterId().get()  # first: a broker that is away has no topics
+    def _looked_at(self, jvm: Any, admin: Any) -> Offsets:
+        client, common = jvm.org.apache.kafka.clients.admin, jvm.org.apache.kafka.common
         if self.name not in (there := set(admin.listTopics().names().get())):
             hint = f" There are: {', '.join(sorted(there)[:_SHOWN])}." if there else ""
             raise InputError(f"{self.shown}: there is no such topic, or it may not be seen.{hint}")
-        asked = jvm.java.util.Collections.singletonList(self.name)
-        topic = admin.describeTopics(asked).allTopicNames().get().get(self.name)
-        partitions = [
-            jvm.org.apache.kafka.common.TopicPartition(self.name, at) for at in range(topic.partitions().size())
-        ]
-        committed = client.ListOffsetsOptions(jvm.org.apache.kafka.common.IsolationLevel.READ_COMMITTED)
+        cluster = admin.describeCluster().clusterId().get()
+        one = jvm.java.util.Collections.singletonList(self.name)
+        topic = admin.describeTopics(one).allTopicNames().get().get(self.name)
+        partitions = [common.TopicPartition(self.name, at) for at in range(topic.partitions().size())]
+        committed = client.ListOffsetsOptions(common.IsolationLevel.READ_COMMITTED)
 
         def offsets(which: Any) -> tuple[int, ...]:
-            wanted = jvm.java.util.HashMap()
+            asked = jvm.java.util.HashMap()
             for partition in partitions:
-                wanted.put(partition, which)
-            found = admin.listOffsets(wanted, committed).all().get()
+                asked.put(partition, which)
+            found = admin.listOffsets(asked, committed).all().get()
             return tuple(int(found.get(partition).offset()) for partition in partitions)
 
         key = f"scoreline.mark.{fingerprint(['kafka', cluster, self.name])}"
