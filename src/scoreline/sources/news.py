@@ -111,7 +111,7 @@ def _of_kafka(spark: SparkSession, address: str, settings: EventsSettings, marks
     require_reader(spark, address)
     if settings.format != "json":
         raise InputError(
-            f"A message of Kafka is read as a JSON object, and not as {settings.format}: events.format: json."
+            f"A message of Kafka is read as JSON, and events.format is {settings.format}. Say format: json."
         )
     topic = KafkaTopic.at(address, {key: value.get_secret_value() for key, value in settings.kafka.items()})
     offsets = topic.look(spark)
