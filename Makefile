@@ -134,6 +134,7 @@ scale: $(STAMP) ## What has to stay small when users and slices are many (5 minu
 
 clusters: package ## Run the job on each cluster that runs here, a line per target (15 minutes; needs mvn)
 	$(BIN)/python -m pytest tests/integration/engine/test_connect.py -m slow
+	$(BIN)/python -m pytest tests/integration/sources/test_kafka.py -m slow
 	$(BIN)/python tests/clusters/check.py
 
 PIN := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header pyproject.toml

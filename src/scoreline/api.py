@@ -129,7 +129,8 @@ class Pipeline:
 
         Args:
             source: a folder, a pattern or a file; a database's URL, of `events.table`; with `events.format: delta` the
-                folder of a Delta table; a Delta table of a catalogue. None: `events.files` or `events.source`.
+                folder of a Delta table; a Delta table of a catalogue; a topic, `kafka://HOST:PORT/TOPIC`. None:
+                `events.files` or `events.source`.
 
         Returns:
             Of a table what was ingested, with `rows_read` 0 if nothing was new; `remarks` say if all of it had to be

@@ -109,6 +109,7 @@ KEYS: dict[str, Differs | Shown | Rows | Columns] = {
     "events.mark.column": Shown("scoreline/sources/marked", "integration/ingest/test_new.py"),
     "events.mark.overlap": Shown("scoreline/sources/marked", "integration/ingest/test_new.py"),
     "events.source": Shown("scoreline/ingest/new", "integration/ingest/test_new.py"),
+    "events.kafka": Shown("scoreline/sources/news", "integration/sources/test_kafka.py"),
     "events.files": Shown("scoreline/ingest/new", "integration/ingest/test_new_files.py"),
     "events.settle": Shown("scoreline/ingest/new_files", "integration/ingest/test_new_files.py"),
     "events.max_bad_share": Shown("scoreline/ingest/ingest", "integration/ingest/test_ingest.py"),
@@ -287,6 +288,11 @@ def test_the_catalogue_is_made_of_the_columns_that_are_named(spark: SparkSession
         ([("events.kinds", {"a": 1})], "events: kinds does nothing without columns.kind"),
         ([("events.partitions", 4)], "events: partitions does nothing without table"),
         ([("events.mark", {"column": "id"})], "events: mark does nothing without table"),
+        ([("events.kafka", {"a": "b"})], "events: kafka does nothing without source: kafka://"),
+        (
+            [("events.source", "kafka://h:9092/t"), ("events.query", "SELECT 1")],
+            "events: query and table do nothing with a source that is a topic",
+        ),
         ([("events.columns.weight", None)], "events: weight_range does nothing without columns.weight or columns.kind"),
         *[
             ([(f"{section}.format", kind), (f"{section}.{key}", value)], f"{section}: {key} does nothing with")

@@ -31,6 +31,8 @@ MINIMAL = "name: films\ntables: {root: data}\nmodel: {uri: 'models:/films@champi
         "mlflow: {tracking_uri: 'https://me:hushhush@mlflow.example'}\n",
         "spark: {spark.hadoop.fs.s3a.secret.key: hushhush}\n",
         "spark: {spark.authenticate.secret: hushhush}\n",
+        "events: {kafka: {ssl.key.password: hushhush}}\n",
+        'events: {kafka: {sasl.jaas.config: \'PlainLoginModule required username="u" password="hushhush";\'}}\n',
     ],
 )
 def test_a_secret_in_the_file_is_refused_and_not_shown(line: str, tmp_path: Path) -> None:
@@ -39,6 +41,16 @@ def test_a_secret_in_the_file_is_refused_and_not_shown(line: str, tmp_path: Path
     with pytest.raises(ConfigurationError, match="a secret stands in the file") as caught:
         load_settings(conf)
     assert "hush" not in str(caught.value)
+
+
+def test_a_password_among_the_options_of_kafka_comes_by_reference(tmp_path: Path) -> None:
+    conf = tmp_path / "c.yaml"
+    given = "events: {source: 'kafka://h:9092/t', format: json, columns: {user_id: u, item_id: i, time: t}, kafka: {"
+    conf.write_text(MINIMAL + given + 'sasl.jaas.config: \'x username="u" password="${KAFKA_PASSWORD}";\'}}\n')
+    made = load_settings(conf, environment={"KAFKA_PASSWORD": "correcthorse"})
+    assert made.events is not None
+    assert made.events.kafka["sasl.jaas.config"].get_secret_value() == 'x username="u" password="correcthorse";'
+    assert "horse" not in repr(made) + redacted("login of u with correcthorse failed")
 
 
 def test_a_secret_by_reference_is_never_shown_again(tmp_path: Path) -> None:

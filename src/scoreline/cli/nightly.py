@@ -35,7 +35,8 @@ _BARE = """<!doctype html>
 )
 @click.option(
     "--new", is_flag=False, flag_value="", metavar="[SOURCE]",
-    help="What is new in a folder, a database or a Delta table; without a name in events.files or events.source.",
+    help="What is new in a folder, a database, a Delta table or a topic; without a name in events.files or "
+    "events.source.",
 )  # fmt: skip
 @click.option("--items", metavar="SOURCE", help="The catalogue with titles.")
 def ingest(

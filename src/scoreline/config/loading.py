@@ -132,7 +132,7 @@ def require_references(value: object, path: Path | str, place: tuple[str, ...] =
 def _literal_secret(value: str, place: tuple[str, ...]) -> bool:
     # what a reference leaves in the file is its default
     written = _ENV.sub(lambda match: match[2] or "", value)
-    if place[:1] == ("spark",):
+    if place[:1] == ("spark",) or place[:2] == ("events", "kafka"):
         named = is_secret_name(place[-1]) and written not in ("", "true", "false")
         return named or bool(secrets_in(written))
     if place == ("lineage", "api_key"):

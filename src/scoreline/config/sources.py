@@ -125,7 +125,11 @@ class EventsSettings(Section):
     table: str | None = Field(default=None, min_length=1, description="a database's table: only what is new is read")
     mark: MarkSettings | None = None
     source: SecretStr | None = Field(
-        default=None, description="database's URL or Delta table that `ingest --new` takes new rows of"
+        default=None,
+        description="database's URL, Delta table or `kafka://HOST:PORT/TOPIC` that `ingest --new` takes new rows of",
+    )
+    kafka: dict[str, SecretStr] = Field(
+        default={}, description="options of Kafka's clients, such as `security.protocol`; passwords by `${NAME}`"
     )
     files: str | None = Field(default=None, description="folder or pattern that `ingest --new` takes new files of")
     settle: Duration = timedelta(seconds=30)
@@ -154,6 +158,11 @@ class EventsSettings(Section):
             raise ValueError("mark does nothing without table, the database's table that has the column")
         if self.files and self.source:
             raise ValueError("give files or source, which ingest --new takes; name the other one: ingest --new NAME")
+        is_kafka = self.source is not None and self.source.get_secret_value().startswith("kafka://")
+        if self.kafka and not is_kafka:
+            raise ValueError("kafka does nothing without source: kafka://HOST:PORT/TOPIC")
+        if is_kafka and (self.query or self.table):
+            raise ValueError("query and table do nothing with a source that is a topic of Kafka; remove them")
         if self.columns.kind and self.columns.weight:
             raise ValueError("give columns.weight or columns.kind, not both")
         if self.query and self.table:

@@ -1,4 +1,4 @@
-"""`ingest --new`: of a place only what no ingest has taken yet: files, or rows of a database or a Delta table."""
+"""`ingest --new`: of a place only what no ingest has taken: files, or rows of a database, a Delta table or a topic."""
 
 from scoreline.config.settings import EventsSettings
 from scoreline.context import Context, logged, step
@@ -33,6 +33,6 @@ def _configured(settings: EventsSettings) -> str:
     if found is None:
         raise InputError(
             "Which source? Say ingest --new SOURCE, or in the configuration events.files, a folder, or events.source, "
-            "a database or a Delta table."
+            "a database, a Delta table or a topic of Kafka."
         )
     return found

@@ -1,4 +1,4 @@
-"""What a database's or a Delta table has got since the last ingest, and the mark from which the next one goes on.
+"""What a database's or a Delta table, or a topic, has got since the last ingest, and the mark where the next goes on.
 
 The mark is a property of `user_history` and moves after the merge: whoever is killed in between reads rows again, and
 changes nothing by it.
@@ -21,7 +21,8 @@ from scoreline.errors import InputError
 from scoreline.hashing import fingerprint
 from scoreline.redaction import without_credentials
 from scoreline.sources.database import fetched
-from scoreline.sources.reader import is_database, is_table, require_database, require_file, require_reader
+from scoreline.sources.kafka import KafkaTopic
+from scoreline.sources.reader import is_database, is_kafka, is_table, require_database, require_file, require_reader
 from scoreline.tables.appended import NotOnlyAppended, appended
 from scoreline.tables.delta import Table, table_at
 from scoreline.tables.names import SOURCE
@@ -50,13 +51,15 @@ def news_of(
     *,
     only_new: bool,
 ) -> News | None:
-    """The news of `events.table`, or if `only_new` of a Delta table; None for a source that is read whole, or by files.
+    """The news of `events.table`, of a topic, or if `only_new` of a Delta table; None for a source that is read whole.
 
     `marks`: the properties that marks are among; `scratch`: a table to put rows into. Raises InputError for a source
     that has no way to tell what is new, and one that cannot be read.
     """
     if isinstance(source, Files):
         return None
+    if is_kafka(source):
+        return _of_kafka(spark, source, settings, marks())
     if is_database(source):
         require_database(source)
         if settings.table is not None:
@@ -103,6 +106,20 @@ def _of_postgres(spark: SparkSession, url: str, name: str, partitions: int, mark
     again = since is not None and not continues(position, since)
     remarks = ("all of it was read: it was made anew, or its database was",) if again else ()
     return News(table.key, since, str(position), rows.withColumn(SOURCE, F.lit(without_credentials(url))), remarks)
+
+
+def _of_kafka(spark: SparkSession, address: str, settings: EventsSettings, marks: Mapping[str, str]) -> News:
+    require_reader(spark, address)
+    if settings.format != "json":
+        raise InputError(
+            f"A message of Kafka is read as JSON, and events.format is {settings.format}. Say format: json."
+        )
+    topic = KafkaTopic.at(address, {key: value.get_secret_value() for key, value in settings.kafka.items()})
+    offsets = topic.look(spark)
+    since = marks.get(offsets.key)
+    begin, remarks = offsets.begin(since)
+    rows = topic.read(spark, begin, offsets.end, settings.source_columns())
+    return News(offsets.key, since, offsets.mark, rows, remarks)
 
 
 def _of_delta(spark: SparkSession, source: str, marks: Mapping[str, str]) -> News:

@@ -61,8 +61,9 @@ def _rows_of(
 
 def require_reader(spark: SparkSession, source: str) -> None:
     """Raise InputError for what this session's engine has no reader of."""
-    if engine_of(spark).name == "embedded" and (source.startswith("jdbc:") or is_table(source)):
-        what = "is read by JDBC" if source.startswith("jdbc:") else "is no file here, but may be a table of a catalogue"
+    by_java = "JDBC" if source.startswith("jdbc:") else "Kafka's client for Java" if is_kafka(source) else None
+    if engine_of(spark).name == "embedded" and (by_java or is_table(source)):
+        what = f"is read by {by_java}" if by_java else "is no file here, but may be a table of a catalogue"
         raise InputError(
             f"{without_credentials(source)} {what}, and the embedded engine reads files of this machine, and databases "
             "by SQLAlchemy's URL (postgresql://, sqlite:///). Say engine: spark."
@@ -78,6 +79,11 @@ def as_read(rows: DataFrame, name: str, layout: Layout, wanted: list[str]) -> Da
 def is_database(source: str) -> bool:
     """Whether it is the URL of a database."""
     return source.startswith("jdbc:") or (bool(_URL.match(source)) and source.split(":", 1)[0].lower() not in _STORAGE)
+
+
+def is_kafka(source: str) -> bool:
+    """Whether it is the address of a topic."""
+    return source.startswith("kafka://")
 
 
 def is_table(source: str) -> bool:

@@ -11,7 +11,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 from pyspark.sql import SparkSession
 
-from builders import NOW, context
+from builders import ENGINE, NOW, context
 from integration.races import just_before
 from scoreline.api import Pipeline
 from scoreline.errors import ConfigurationError, InputError, RunFailed, RunInProgress
@@ -191,6 +191,25 @@ def test_what_is_new_has_to_be_known(made: Made, shop: Shop, tmp_path: Path) -> 
         ingest_new(made(format="delta"), str(tmp_path / "nowhere"))
     with locked(made().settings, "ingest"), pytest.raises(RunInProgress, match="Another ingest works"):
         ingest_new(made(**shop.events))
+
+
+@pytest.mark.both
+def test_a_topic_is_read_where_spark_has_its_source_of_kafka(made: Made) -> None:
+    kafka = {"format": "json", "source": "kafka://127.0.0.1:9/films"}
+    package = r"Say spark: \{spark\.jars\.packages: org\.apache\.spark:spark-sql-kafka-0-10_2\.1[23]:[34]\.\d\.\d\}"
+    told = (InputError, r"Say engine: spark\.") if ENGINE == "embedded" else (ConfigurationError, package)
+    with pytest.raises(told[0], match=rf"^kafka://127\.0\.0\.1:9/films .*{told[1]}"):
+        ingest_new(made(**kafka))
+
+
+@pytest.mark.spark
+def test_a_topic_has_an_address_without_a_password_and_messages_of_json(made: Made) -> None:
+    with pytest.raises(InputError, match=r"events\.format is csv"):
+        ingest_new(made(source="kafka://127.0.0.1:9/films"))
+    for wrong in ("kafka://reader:s3cret@h:9092/films", "kafka://h/films", "kafka://h:9092", "kafka://h:9092/a/b"):
+        with pytest.raises(InputError, match="Expected a topic as kafka://HOST:PORT,HOST:PORT/TOPIC") as caught:
+            ingest_new(made(format="json", source=wrong))
+        assert "s3cret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
