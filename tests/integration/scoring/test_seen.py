@@ -20,10 +20,14 @@ from integration.conftest import ITEMS, events_of
 from integration.truth import expected, published
 from scoreline.errors import AuditRefused
 from scoreline.ingest.ingest import ingest_events
+from scoreline.operations.report.facts import SeenAgain
+from scoreline.operations.report.gather import find_run, gather
+from scoreline.operations.report.run_page import verdict_of
 from scoreline.pipeline.run import plan_run, run
 from scoreline.registry.client import quiet_mlflow
 from scoreline.registry.files import download
 from scoreline.registry.versions import pin
+from scoreline.tables.reading import open_readers
 from strangers import held, remake
 
 HOUR = timedelta(hours=1)
@@ -107,6 +111,12 @@ def test_a_model_that_takes_the_users_id_has_its_seen_items_counted(pipeline: An
     ingest_events(made, write_events(tmp_path / "e.csv", rows))
     with pytest.raises(AuditRefused, match="seen items recommended is 1, expected 0"):
         run(made)
+    readers = open_readers(made.settings, made.spark)
+    page = gather(readers, run=find_run(readers), now=NOW)
+    assert page.seen == SeenAgain(1, ((1, 3),))
+    assert verdict_of(page).lines[1] == (
+        "1 user is recommended items that they have seen: user 1 item 3. Most likely the model ignores exclude_seen."
+    )
     allowed = _with_model(pipeline(histories=SHORT, scoring={"k": 5, "exclude_seen": False}), tmp_path / "model")
     assert run(allowed).audit.seen == 0
     assert published(allowed) == {1: [1, 2, 3, 4, 5], 2: [1, 2, 3, 4, 5]}

@@ -176,6 +176,17 @@ class Failures:
 
 
 @dataclass(frozen=True)
+class SeenAgain:
+    """Users whose lists have items that they have seen: how many, and some of them with an item each.
+
+    None for an item that the history no longer holds.
+    """
+
+    users: int
+    examples: tuple[tuple[object, object | None], ...]
+
+
+@dataclass(frozen=True)
 class Due:
     """Who was due and what became of them. `reasons` is None where it was not recorded.
 
@@ -368,6 +379,7 @@ class RunFacts:
     shown: str | None = None
     overtaken: bool = False
     missing: Mapping[str, str] = field(default_factory=dict)
+    seen: SeenAgain | None = None
 
     def title(self, item_id: object) -> str:
         return self.titles.get(item_id) or str(item_id)

@@ -22,6 +22,7 @@ from scoreline.operations.report.facts import (
     Point,
     Recorded,
     RunFacts,
+    SeenAgain,
     Trend,
     recorded,
 )
@@ -38,6 +39,7 @@ from scoreline.typed import typed
 log = logging.getLogger(__name__)
 
 RUNS_SHOWN = 30
+_SEEN_SHOWN = 3
 _LINEAGE = {"source", "model_name", "model_version", "history_hash", "rules_hash", "run_id", "scored_at"}
 _STAGED = {"history_hash", "outcome", "source", "seen_count", "forbidden_count", "code", "message"}
 _UNTOLD = ("nothing_due", "up_to_date")  # runs that made no rows
@@ -250,6 +252,8 @@ def _with_rows(readers: Readers, facts: RunFacts, made: Made) -> RunFacts:
     if not tally.scored:
         return facts
     buckets = chosen_buckets(tally.buckets, settings.audit.sample_users)
+    if made.is_lists and not made.published and facts.run.figures.get("seen"):
+        facts = replace(facts, seen=_seen_again(readers, made))
     if not made.is_lists:
         return _with_outputs(settings, facts, made, tally, buckets)
     return _with_lists(readers, facts, made, tally, buckets)
@@ -304,6 +308,26 @@ def _with_lists(readers: Readers, facts: RunFacts, made: Made, tally: Tally, buc
         new, old, of=tally.scored, watched=watched, genres=catalogue.genres, catalogue=catalogue.genre_sizes
     )
     return replace(facts, lists=lists, examples=chosen, titles=catalogue.titles)
+
+
+def _seen_again(readers: Readers, made: Made) -> SeenAgain:
+    """Who is recommended what they have seen: all staged rows are counted, and a few users looked up."""
+    users, buckets = [], []
+    for batch in made.rows.batches([USER_ID, BUCKET, "seen_count"], made.where):
+        there = batch.filter(pc.greater(batch["seen_count"], 0))
+        users += there[USER_ID].to_pylist()
+        buckets += there[BUCKET].to_pylist()
+    few_users = sorted(zip(users, buckets, strict=True))[:_SEEN_SHOWN]
+    where: Where = {USER_ID: [user for user, _ in few_users], BUCKET: sorted({bucket for _, bucket in few_users})}
+    histories = readers.table("user_history").rows([USER_ID, "item_ids"], where, made.input_version)
+    watched = {row[USER_ID]: set(row["item_ids"]) for row in records(histories)}
+    lists = records(made.rows.rows([USER_ID, RECOMMENDATIONS], {**made.where, **where}))
+    listed = {row[USER_ID]: [item["item_id"] for item in row[RECOMMENDATIONS]] for row in lists}
+    examples = (
+        (user, next((item for item in listed.get(user, ()) if item in watched.get(user, ())), None))
+        for user, _ in few_users
+    )
+    return SeenAgain(len(users), tuple(examples))
 
 
 def _lists_schema(rows: TableReader, version: int | None) -> pa.Schema:

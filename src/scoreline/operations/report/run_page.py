@@ -101,7 +101,7 @@ def verdict_of(facts: RunFacts) -> Verdict:
             since = f"Run {facts.shown} has been published since."
             return Verdict(headline, tone, (why, since), (f"{typed('plan')}   # who is still due",))
         others = f"{len(run.broken) - 1} more limits are broken, see below." if len(run.broken) > 1 else ""
-        return Verdict(headline, tone, tuple(filter(None, [why, others, still])), _next(facts))
+        return Verdict(headline, tone, tuple(filter(None, [why, _seen(facts), others, still])), _next(facts))
     if run.state == "only_failures":
         said = f"All {_count(due.failed)} users who were due failed again, within the budget."
         return Verdict(headline, tone, (said, still))
@@ -113,6 +113,19 @@ def verdict_of(facts: RunFacts) -> Verdict:
         )
         lines += [f"In spite of: {run.broken[0]}."] if run.broken else []
     return Verdict(headline, tone, tuple(filter(None, [*lines, later])))
+
+
+def _seen(facts: RunFacts) -> str:
+    """Who is recommended what they have seen, and the likely cause."""
+    if (seen := facts.seen) is None:
+        return ""
+    named = [f"user {user}" + (f" item {item}" if item is not None else "") for user, item in seen.examples]
+    users = "1 user is" if seen.users == 1 else f"{_count(seen.users)} users are"
+    more = ", ..." if seen.users > len(named) else ""
+    return (
+        f"{users} recommended items that they have seen: {', '.join(named)}{more}. Most likely the model ignores "
+        "exclude_seen."
+    )
 
 
 def _why(facts: RunFacts) -> str:
