@@ -16,6 +16,7 @@ from integration.conftest import copied
 from integration.truth import published
 from quick import QUICK
 from scoreline.engine.jars import delta_jars
+from scoreline.engine.java import ensure_java
 from scoreline.engine.session import STATIC
 
 ROOT = Path(__file__).parents[3]
@@ -47,6 +48,16 @@ def config(registry: Any, ingested: Path, tmp_path: Path) -> Path:
     return path
 
 
+def java() -> Path:
+    """Pip's where there is no other; this process's environment stays as it was."""
+    before = dict(os.environ)
+    try:
+        return ensure_java()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
 def submit(config: Path, settings: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
     spark_submit = Path(pyspark.__path__[0]) / "bin" / "spark-submit"
     conf = [part for key, value in {**SUBMITTED, **settings}.items() for part in ("--conf", f"{key}={value}")]
@@ -54,7 +65,7 @@ def submit(config: Path, settings: dict[str, str], *options: str) -> subprocess.
     # nothing of this process's own session
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PYSPARK_", "SPARK_", "MLFLOW_"))}
     environment = {**inherited, "PYSPARK_PYTHON": sys.executable, "PYTHONPATH": str(ROOT / "src")}
-    environment["SPARK_LOCAL_IP"] = "127.0.0.1"
+    environment |= {"SPARK_LOCAL_IP": "127.0.0.1", "JAVA_HOME": str(java())}
     command = [str(spark_submit), "--master", "local[2]", *options, *conf, *job]
     return subprocess.run(
         command, capture_output=True, text=True, check=False, timeout=240, env=environment, cwd=config.parent

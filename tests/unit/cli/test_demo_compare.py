@@ -20,7 +20,7 @@ OTHER = pa.table({"user_id": [1, 2], "scores": [[0.5], [0.25, 0.2]]})
 
 
 SCRIPT = """
-import os, sys, time
+import os, signal, sys, time
 from scoreline.cli.demo_compare import apart
 from scoreline.errors import InputError
 
@@ -34,6 +34,7 @@ def fails():
     raise InputError("no such file")
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background has it ignored
     try:
         apart(fails)
     except InputError as error:
