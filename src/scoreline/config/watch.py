@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from ipaddress import ip_address
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -11,7 +11,7 @@ from scoreline.config.section import Duration, Fraction, Section
 
 __all__ = ["HttpSettings", "Step", "TriggerSettings", "WatchSettings", "is_loopback"]
 
-Step = Literal["ingest", "train", "run", "export", "optimize", "vacuum"]
+Step = Literal["ingest", "train", "run", "export", "optimize", "vacuum"]  # in the order in which they are done
 _KINDS = ("at", "files", "source", "table", "model", "signal", "webhook")
 # what else a trigger may say, by the kinds that look at it
 _SAID_BY = {
@@ -21,7 +21,7 @@ _SAID_BY = {
     "every": ("files", "source", "table", "model"),
     "debounce": ("signal", "webhook"),
 }
-_ORDER: tuple[str, ...] = ("ingest", "train", "run", "export", "optimize", "vacuum")
+_ORDER: tuple[Step, ...] = get_args(Step)
 _OURS = ("user_history", "items", "recommendations", "predictions", "quarantine")  # tables of a pipeline
 _SHORTEST = 16
 

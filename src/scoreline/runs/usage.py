@@ -2,12 +2,13 @@
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-__all__ = ["Usage", "peak_of_forks", "processors"]
+__all__ = ["Usage", "held_bytes", "peak_of_forks", "processors"]
 
 _PEAK = re.compile(r"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
 
@@ -22,15 +23,24 @@ class Usage:
 
     @classmethod
     def now(cls) -> "Usage":
-        me = psutil.Process()
         cpu, peak = 0.0, 0
-        for process in [me, *me.children(recursive=True)]:
+        for process in _tree(psutil.Process()):
             try:
                 cpu += sum(process.cpu_times()[:4])
                 peak += _peak(process)
             except psutil.Error:  # it has just ended
                 continue
         return cls(cpu, peak)
+
+
+def held_bytes(pid: int) -> int:
+    """What a process and all that it has started hold in memory now; nothing once it has ended."""
+    held = 0
+    with suppress(psutil.Error):
+        for process in _tree(psutil.Process(pid)):
+            with suppress(psutil.Error):  # it has just ended
+                held += process.memory_info().rss
+    return held
 
 
 def peak_of_forks(word: str) -> int | None:
@@ -47,6 +57,10 @@ def peak_of_forks(word: str) -> int | None:
         except psutil.Error:  # it has just ended
             continue
     return max((found[pid] for pid, parent in parents.items() if parent in found), default=None)
+
+
+def _tree(top: psutil.Process) -> list[psutil.Process]:
+    return [top, *top.children(recursive=True)]
 
 
 def processors() -> int:

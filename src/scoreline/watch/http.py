@@ -8,7 +8,6 @@ import base64
 import hashlib
 import hmac
 import json
-import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -26,7 +25,7 @@ from scoreline.config.settings import Settings
 from scoreline.config.sources import KeyType
 from scoreline.config.watch import HttpSettings, TriggerSettings
 from scoreline.errors import ConfigurationError, InputError
-from scoreline.operations.ui.server import is_own_name
+from scoreline.operations.ui.server import is_own_name, listen
 from scoreline.sources.whole_numbers import typed_id
 from scoreline.watch.journal import Ask, Journal, JournalFailed, Start
 from scoreline.watch.supervisor import Supervisor
@@ -245,9 +244,8 @@ def _metrics(pipeline: str, waiting: dict[str, int], supervisor: Supervisor) -> 
 @contextmanager
 def serving(routes: Starlette, http: HttpSettings) -> Iterator[str]:
     """Inside, the routes answer in a thread; gives the address. Raises ConfigurationError for one that is taken."""
-    family = socket.AF_INET6 if ":" in http.host else socket.AF_INET
     try:
-        listening = socket.create_server((http.host, http.port), family=family)
+        listening, address = listen(http.host, http.port)
     except OSError as error:
         raise ConfigurationError(
             f"watch.http: nobody can listen on {http.host}, port {http.port}: {error.strerror}. Choose another port."
@@ -260,9 +258,8 @@ def serving(routes: Starlette, http: HttpSettings) -> Iterator[str]:
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="http", daemon=True)
     with listening:
         thread.start()
-        name = f"[{http.host}]" if ":" in http.host else http.host
         try:
-            yield f"http://{name}:{listening.getsockname()[1]}"
+            yield address
         finally:
             server.should_exit = True
             thread.join(timeout=10)

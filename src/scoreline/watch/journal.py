@@ -123,14 +123,7 @@ class Journal:
                 ).fetchone()
                 if row is not None:
                     return self._start(sql, row[0]) if row[1] == asked else None
-            fresh = uuid4().hex
-            users = None if ask.users is None else json.dumps(ask.users)
-            sql.execute(
-                "INSERT INTO starts (id, trigger, users, everyone, key, asked, accepted_at, due_at, state) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'queued')",
-                (fresh, trigger, users, ask.everyone, key, asked, now, due_at),
-            )
-            return self._start(sql, fresh)
+            return self._start(sql, _queue(sql, trigger, ask, asked, key=key, now=now, due_at=due_at))
 
     def fire(self, trigger: str, mark: str, *, now: float, key: str | None = None) -> bool:
         """Move a trigger's mark and queue one start of it, unless one waits already; whether it was queued.
@@ -142,11 +135,7 @@ class Journal:
             waiting = sql.execute("SELECT 1 FROM starts WHERE trigger = ? AND state = 'queued'", (trigger,)).fetchone()
             if waiting:
                 return False
-            sql.execute(
-                "INSERT INTO starts (id, trigger, everyone, key, asked, accepted_at, due_at, state) "
-                "VALUES (?, ?, 0, ?, '', ?, ?, 'queued')",
-                (uuid4().hex, trigger, key, now, now),
-            )
+            _queue(sql, trigger, Ask(), "", key=key, now=now, due_at=now)
             return True
 
     def has(self, trigger: str, key: str) -> bool:
@@ -261,6 +250,19 @@ class Journal:
             return None
         known = dict(zip(("id", "trigger", "state", "accepted_at", "attempts", "ended_at"), row, strict=False))
         return Start(**known, outcome=json.loads(row[6]))
+
+
+def _queue(
+    sql: sqlite3.Connection, trigger: str, ask: Ask, asked: str, *, key: str | None, now: float, due_at: float
+) -> str:
+    """Write a start down; its id."""
+    fresh, users = uuid4().hex, None if ask.users is None else json.dumps(ask.users)
+    sql.execute(
+        "INSERT INTO starts (id, trigger, users, everyone, key, asked, accepted_at, due_at, state) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'queued')",
+        (fresh, trigger, users, ask.everyone, key, asked, now, due_at),
+    )
+    return fresh
 
 
 def _places(values: Sequence[str]) -> str:

@@ -16,11 +16,10 @@ from multiprocessing.connection import Connection
 from socket import socketpair
 from typing import Any
 
-import psutil
-
 from scoreline.config.settings import Settings
 from scoreline.config.watch import Step, TriggerSettings
 from scoreline.errors import told
+from scoreline.runs.usage import held_bytes
 from scoreline.watch.journal import Ask
 
 __all__ = ["Done", "Failed", "Gone", "Order", "Seen", "Worker"]
@@ -146,17 +145,7 @@ class Worker:
 
     def memory_bytes(self) -> int:
         """What it and all that it has started hold now."""
-        held = 0
-        with suppress(psutil.Error):
-            top = psutil.Process(self._process.pid)
-            for process in [top, *top.children(recursive=True)]:
-                with suppress(psutil.Error):
-                    held += process.memory_info().rss
-        return held
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+        return held_bytes(self._process.pid)
 
     @property
     def has_ended(self) -> bool:

@@ -31,8 +31,7 @@ _LONGEST_WAIT = 60.0  # seconds between two looks whether others are done with t
 class Watched:
     """What one watch has done since it began, for `/healthz` and `/metrics`."""
 
-    began_at: float
-    beat_at: float = 0.0
+    beat_at: float
     chains: dict[tuple[str, str], int] = field(default_factory=dict)
     ended_at: dict[str, float] = field(default_factory=dict)
     workers: int = 0
@@ -60,7 +59,7 @@ class Supervisor:
         self._settings, self._journal, self._log, self.clock = settings, journal, log, clock
         self._watch = watch_of(settings)
         self.triggers: Mapping[str, TriggerSettings] = {trigger.name: trigger for trigger in self._watch.triggers}
-        self.seen = Watched(clock(), beat_at=clock())
+        self.seen = Watched(beat_at=clock())
         self._worker: Worker | None = None
         self._began = self._now()
         self._is_once = once  # each trigger is looked at once, and a chain that fails is left to the next watch
@@ -276,7 +275,7 @@ class Supervisor:
         held_off = self._held_off.pop(chain.trigger, 0)
         if self._is_once:
             self._left.add(chain.trigger)
-            self.seen.worst = max(self.seen.worst, 3 if why.refused else why.code)
+            self.seen.worst = max(self.seen.worst, why.code)
         if self.stopping:
             self._journal.put_back(chain, due_at=now, outcome=outcome)
             self._log(f"{chain.trigger}: {step} was abandoned; taken up next time")

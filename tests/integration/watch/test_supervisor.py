@@ -72,7 +72,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     class Scripted:
         """Stands for the warm process."""
 
-        has_ended, pid = False, 0
+        has_ended = False
 
         def __init__(self, *_: object) -> None:
             made[-1].workers += 1

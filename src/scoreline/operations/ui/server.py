@@ -106,19 +106,26 @@ def token_for(host: str, environ: Mapping[str, str]) -> str | None:
     return given or secrets.token_hex(24)
 
 
+def listen(host: str, port: int) -> tuple[socket.socket, str]:
+    """A socket that listens, port 0 takes a free one, and its address; raises OSError for one that is taken."""
+    is_six = ":" in host
+    listening = socket.create_server((host, port), family=socket.AF_INET6 if is_six else socket.AF_INET)
+    name = f"[{host}]" if is_six else host
+    return listening, f"http://{name}:{listening.getsockname()[1]}"
+
+
 def serve(application: ASGIApp, *, host: str, port: int, told: Callable[[str], None]) -> None:
     """Answer until somebody stops it; `told` is given the address to open. Raises InputError for one that is taken."""
     import uvicorn
 
     token = token_for(host, os.environ)
     try:
-        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        listening, address = listen(host, port)
     except OSError as error:
         raise InputError(
             f"Nobody can listen on {host}, port {port}: {error.strerror}. Choose another --port."
         ) from None
-    name = f"[{host}]" if ":" in host else host
-    told(f"http://{name}:{listening.getsockname()[1]}/" + (f"?token={token}" if token else ""))
+    told(f"{address}/" + (f"?token={token}" if token else ""))
     config = uvicorn.Config(Guard(application, token), log_level="warning", access_log=False, server_header=False)
     with listening:
         uvicorn.Server(config).run(sockets=[listening])
