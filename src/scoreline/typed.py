@@ -1,15 +1,17 @@
 """Commands that a message says to type, with the options that this process was given and the next one needs as well."""
 
+import re
 import shlex
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
-__all__ = ["given", "typed", "typed_again"]
+__all__ = ["given", "limits_in", "typed", "typed_again"]
 
 # options that decide what a run is, and whether a value follows
 _DECIDING = {
     "--set": True, "--full-refresh": False, "--users": True, "--users-from": True, "--fraction": True, "--budget": True,
 }  # fmt: skip
+_LIMIT = re.compile(r"\((audit\.\w+)\)")
 _given: list[str] = []
 
 
@@ -51,6 +53,15 @@ def typed_again(command: object, *more: str, changed: Collection[str] = ()) -> s
     words = _words(command)
     said = words[2:] if words[:1] == ["scoreline"] and words[1:2] in (["run"], ["watch"]) else _given
     return " ".join(["scoreline run", *more, *map(shlex.quote, [*config, *_deciding(said, changed)])])
+
+
+def limits_in(text: str) -> list[str]:
+    """The keys of the limits that a text names, as the audit's own texts do.
+
+    >>> limits_in("overlap is 0.1, expected at least 0.5 (audit.min_overlap)")
+    ['audit.min_overlap']
+    """
+    return _LIMIT.findall(text)
 
 
 def _words(command: object) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import sqlite3
@@ -21,7 +22,7 @@ from faults.poison import save
 from faults.tally import Tally
 from integration.conftest import Registry, copied, events_of
 from integration.databases.server import free_port
-from watched import APP, INCOMING, Watch, configured, made_by, same_as_undisturbed, watching
+from watched import APP, INCOMING, Watch, configured, exported, made_by, same_as_undisturbed, watching
 
 pytest.importorskip("pysail")
 pytest.importorskip("cronsim")
@@ -108,6 +109,24 @@ def test_a_database_that_is_away_is_tried_again_and_told_of_only_when_it_is_give
         assert [(title.split(":")[0], kind) for title, _, kind in messages] == [("test failed", "failure")]
         assert watch.end() == 0
     tally(FAULT, "registry or database away", times=3)
+
+
+def test_a_signal_for_one_user_after_the_lists_were_removed_takes_nobodys_list(
+    spark: SparkSession, registry: Registry, ingested: Path, tmp_path: Path, tally: Tally
+) -> None:
+    config = configured(tmp_path, registry, APP)
+    copied(ingested, tmp_path / "tables")
+    with watching(config) as watch:
+        watch.answered(watch.asked(everyone=True))
+        before = exported(tmp_path)
+        shutil.rmtree(tmp_path / "tables" / "recommendations")
+        end = watch.answered(watch.asked(1))
+        assert (end["state"], "this one has lists of 1 of 60 users" in end["message"]) == ("refused", True)
+        assert exported(tmp_path) == before
+        watch.answered(watch.asked(everyone=True))
+        assert exported(tmp_path) == before
+        assert watch.end() == 0
+    tally(FAULT, "lists removed")
 
 
 def test_files_that_are_none_stop_no_other_and_start_no_chain_again(

@@ -64,7 +64,9 @@ class AuditSettings(Section):
         default=None, gt=0, description="population stability index of the scores against those replaced"
     )
     min_users_share: Fraction | None = Field(
-        default=0.5, description="users there are now, as a share of the users published before"
+        default=0.5,
+        description="users there are now, as a share of the users published before; and "
+        "users with a list in a table that was made anew, as a share of all, before an export sends it",
     )
     warn: list[GateName] = Field(default=[], description="limits that warn instead of refusing")
     verify_every: Duration | None = Field(

@@ -2,9 +2,11 @@
 
 The database says which version of which table it shows; the next export compares that version with the newest. A run's
 id in each row tells what is the same, or the lists themselves do where somebody else has changed rows. Where they
-cannot be compared, everyone's lists are sent. How a database takes the rows is its destination's business.
+cannot be compared, everyone's lists are sent, unless a table that was made anew has too few of them yet. How a database
+takes the rows is its destination's business.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
@@ -14,8 +16,9 @@ from pyspark.sql import functions as F
 
 from scoreline.context import Context, logged, step
 from scoreline.engine.failures import explained
+from scoreline.engine.frames import count
 from scoreline.engine.thrown import engine_errors
-from scoreline.errors import ConfigurationError, Superseded
+from scoreline.errors import AuditRefused, ConfigurationError, Superseded
 from scoreline.export.destinations import Change, Destination, Sent, Shown, open_destination
 from scoreline.report import Report
 from scoreline.tables.delta import Table
@@ -29,6 +32,8 @@ _VANISHED = (
     "the table's log names it", "Invalid table version",
 )  # fmt: skip
 _ATTEMPTS = 3
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,8 @@ def export(context: Context) -> ExportReport:
     """Bring the database to the newest version of `recommendations`; doing it twice sends nothing the second time.
 
     Where another export or a rollback comes between, what the table says then is sent. Raises Superseded, with what
-    the database shows untouched, if that goes on.
+    the database shows untouched, if that goes on; AuditRefused if the table is another than the one whose lists the
+    database shows, and has lists of a smaller share of the users than `audit.min_users_share`.
     """
     settings = context.settings.export
     if context.settings.input is not None:
@@ -80,7 +86,7 @@ def export(context: Context) -> ExportReport:
     source = context.tables.existing(RECOMMENDATIONS, made_by=typed("run"))
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            report = _once(destination, source)
+            report = _once(context, destination, source)
             _require_wanted(source, report.version, destination.address)
             record = context.record
             record.users = report.replaced + report.removed
@@ -99,11 +105,13 @@ def _told(report: ExportReport) -> dict[str, object]:
     return {"destination": said.pop("target"), "why_everyone": said.pop("everyone"), **said}
 
 
-def _once(destination: Destination, source: Table) -> ExportReport:
+def _once(context: Context, destination: Destination, source: Table) -> ExportReport:
     # the database first: should a newer export come between, we find it newer than what we have read of the table
     previous = destination.shown()
     commits, table_id = source.commits(), str(source.detail()["id"])
     wanted = _wanted(commits, table_id)
+    if previous is not None and _is_another(previous, wanted, commits):
+        _require_users(context, source, wanted.version, destination.address)
     sent, everyone = (Sent(), None) if previous == wanted else _sent(destination, source, previous, wanted, commits)
     before = previous.version if previous else None
     return ExportReport(
@@ -144,11 +152,37 @@ def _why_everyone(previous: Shown | None, wanted: Shown, commits: Sequence[Commi
     """Why what the database shows cannot be compared with the table; None if it can."""
     if previous is None:
         return "nothing had been exported"
-    table_id = wanted.origin.split("/", 1)[0]
-    made = next((c for c in commits if c.version == previous.content), None)
-    if previous.version > wanted.version or made is None or _identity(table_id, made) != previous.origin:
+    if _is_another(previous, wanted, commits):
         return "what the database showed is not from this table as it is now"
     return None
+
+
+def _is_another(previous: Shown, wanted: Shown, commits: Sequence[Commit]) -> bool:
+    """Whether what the database shows is not from this table, or from what this table says no longer."""
+    table_id = wanted.origin.split("/", 1)[0]
+    made = next((c for c in commits if c.version == previous.content), None)
+    return previous.version > wanted.version or made is None or _identity(table_id, made) != previous.origin
+
+
+def _require_users(context: Context, source: Table, version: int, address: str) -> None:
+    """Raise AuditRefused if a table that was made anew has lists of too few users: the others would lose theirs."""
+    limits, histories = context.settings.audit, context.tables.table("user_history")
+    if limits.min_users_share is None or not histories.exists():
+        return
+    listed, users = count(source.read(version)), count(histories.read())
+    if listed >= limits.min_users_share * users:
+        return
+    said = (
+        f"{address} shows lists of another table than {source.location} is now, and this one has lists of "
+        f"{listed:,} of {users:,} users, expected at least {limits.min_users_share:.0%} (audit.min_users_share)"
+    )
+    if "min_users_share" in limits.warn:
+        log.warning("%s", said)
+        return
+    raise AuditRefused(
+        f"Nothing was sent: {said}. The others would lose theirs. Make their lists first: {typed('run')}. If they are "
+        f"really gone: {typed('export --set audit.min_users_share=0')}"
+    )
 
 
 def _require_wanted(source: Table, version: int, address: str) -> None:

@@ -15,7 +15,7 @@ from scoreline.errors import ConfigurationError, told
 from scoreline.redaction import redacted
 from scoreline.report import Report
 from scoreline.runs.record import Record
-from scoreline.typed import typed, typed_again
+from scoreline.typed import limits_in, typed, typed_again
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -200,10 +200,11 @@ def _outcome(record: Record) -> str:
 def _next(occasion: Occasion, record: Record, *, has_page: bool) -> list[str]:
     """What to do about it, in this order."""
     report = [] if has_page else [typed(f"report --run {record.run_id}")]
-    run = typed_again(record.facts.get("command"))
-    if occasion == "refused":
+    refused_by = limits_in(str(record.facts.get("error")))
+    run = typed_again(record.facts.get("command"), changed=refused_by)
+    if occasion == "refused" and record.kind == "run":
         return [*report, f"{typed(f'approve {record.run_id} --reason REASON')}, or mend it and {run}"]
-    if occasion == "failed":
+    if occasion in ("refused", "failed"):
         again = run if record.kind == "run" else f"{record.kind} once more"
         return [typed(f"log {record.run_id}"), f"mend it, then {again}"]
     return [typed("log --last 5")] if occasion == "recovered" else report

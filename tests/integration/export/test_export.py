@@ -1,5 +1,8 @@
 """The application's database shows what the table shows, and never half of it."""
 
+import shutil
+import sqlite3
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -8,7 +11,7 @@ import pytest
 
 from builders import NOW, write_events
 from integration.databases.published import Rows, asked
-from scoreline.errors import ConfigurationError, InputError, RunFailed
+from scoreline.errors import AuditRefused, ConfigurationError, InputError, RunFailed
 from scoreline.export.export import export
 from scoreline.ingest.ingest import ingest_events
 from scoreline.operations.log import read_log, read_run
@@ -85,6 +88,24 @@ def test_users_who_left_are_removed(exported: Any, database: Any) -> None:
 
 
 @pytest.mark.both
+def test_a_table_made_anew_for_a_few_users_takes_nobodys_list(exported: Any, database: Any, tmp_path: Path) -> None:
+    before = database()
+    made = exported()
+    shutil.rmtree(Path(made.settings.tables.root) / "recommendations")
+    run(exported(now=NOW + HOUR), users=range(1, 30))
+    with pytest.raises(AuditRefused, match=r"lists of 29 of 60 users, expected at least 50% \(audit.min_users_share\)"):
+        export(exported())
+    assert database() == before
+    assert read_log(open_readers(made.settings), kind="export").runs[0]["state"] == "refused"
+    for some in ({"min_users_share": 0.4}, {"min_users_share": 0.9, "warn": ["min_users_share"]}):
+        with closing(sqlite3.connect(tmp_path / "serving.db")) as sql, sql:
+            sql.execute("UPDATE scoreline_exports SET origin = ''")
+        assert export(exported(audit=some)).replaced == 29
+    run(exported(now=NOW + 2 * HOUR))
+    assert export(exported()).replaced == 31
+    assert database() == in_table(made)
+
+
 def test_after_a_rollback_the_database_follows(exported: Any, database: Any) -> None:
     first = database()
     run(exported("films/2", now=NOW + HOUR))

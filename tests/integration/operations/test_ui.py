@@ -21,7 +21,9 @@ from integration.truth import histories, published
 from scoreline.context import Context
 from scoreline.ingest.ingest import ingest_events
 from scoreline.ingest.items import ingest_items
+from scoreline.operations.log import read_log
 from scoreline.operations.ui.pages import application
+from scoreline.pipeline.rollback import roll_back
 from scoreline.pipeline.run import run
 from scoreline.runs.begun import marked
 from scoreline.runs.record import Record
@@ -54,6 +56,18 @@ def test_the_overview_says_what_readers_see_and_links_the_runs(looked_at: Contex
     assert found.status == 200
     assert f"{shown.run_id}</code></a> by films version 2" in found.text
     assert len(set(re.findall(r'href="/run\?id=([^"]+)"', found.text))) == 2
+
+
+def test_after_a_rollback_the_overview_lists_it_and_names_the_run_of_the_figures(looked_at: Context, ran: Any) -> None:
+    first, second = (row["run_id"] for row in reversed(read_log(open_readers(looked_at.settings), kind="run").runs))
+    roll_back(ran(now=LATER + timedelta(hours=1)))
+
+    found = get(looked_at, "/").text
+
+    assert f'Readers see run <a href="/run?id={first}">' in found
+    newest = found.split("<tbody>")[1].split("</tr>")[0]
+    assert ("rollback" in newest, "/run?id=" in newest) == (True, False)
+    assert f'Of run <a href="/run?id={second}"><code>{second}</code></a> (published), the last one' in found
 
 
 def test_a_run_is_its_report_with_links(looked_at: Context) -> None:

@@ -129,6 +129,15 @@ def test_a_run_is_to_be_typed_with_the_options_that_decided_what_it_was(
     assert messages[0][1].endswith("mend it, then scoreline run --full-refresh --set model.uri=models:/slow/1")
 
 
+def test_the_limit_that_refused_is_not_the_one_to_type_again(
+    heard: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, messages = heard
+    monkeypatch.setattr("sys.argv", ["/bin/scoreline", "run", "--set", "audit.min_overlap=1.0"])
+    ended(telling(tmp_path, address), AuditRefused("overlap is 0.1, at least 1 (audit.min_overlap)"))
+    assert messages[0][1].endswith("or mend it and scoreline run --set audit.min_overlap=LIMIT")
+
+
 def test_the_path_of_the_report_is_told_once_it_is_written(heard: Any, tmp_path: Path) -> None:
     address, messages = heard
     made = telling(tmp_path, address, on=["refused", "published"])

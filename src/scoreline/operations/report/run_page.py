@@ -17,7 +17,7 @@ from scoreline.operations.report.facts import Due, Histogram, Recorded, RunFacts
 from scoreline.pipeline.manifest import MEANING
 from scoreline.redaction import redacted
 from scoreline.tables.names import PUBLISHED
-from scoreline.typed import typed, typed_again
+from scoreline.typed import limits_in, typed, typed_again
 
 _HEADLINES = {
     "published": ("Published", "good"),
@@ -179,7 +179,7 @@ def _refusing(facts: RunFacts) -> list[str]:
 
 def _key(text: str) -> str:
     """The key of the configuration that a limit names; empty for one that nobody can change."""
-    return f"audit.{text.split('(audit.', 1)[1].split(')', 1)[0]}" if "(audit." in text else ""
+    return next(iter(limits_in(text)), "")
 
 
 def _sentence(text: str) -> str:

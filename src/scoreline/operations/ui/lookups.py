@@ -27,16 +27,19 @@ from scoreline.tables.reading import Readers, TableReader, records
 
 _PUBLICATIONS = 6  # an item is looked for in so many
 _USERS = 20
+_CHANGES = 20
 _PER_PAGE = 50
 
 
 @dataclass(frozen=True)
 class Overview:
-    """The state of a pipeline: its runs (newest first), the audit's figures of the last one, what readers see, how
-    fresh that is and who is due next. wrong: other commands than runs that ended badly when last tried, by kind.
+    """The state of a pipeline: the last run with somebody to score and its figures of the audit, what readers see, how
+    fresh that is and who is due next. changes: runs and rollbacks, newest first. wrong: other commands than runs that
+    ended badly when last tried, by kind.
     """
 
-    runs: tuple[Recorded, ...]
+    last: Recorded | None
+    changes: tuple[Recorded, ...]
     wrong: Mapping[str, Mapping[str, Any]]
     trends: tuple[Trend, ...]
     shown: Commit | None
@@ -90,7 +93,9 @@ class LogPage:
 def overview(readers: Readers, *, now: datetime) -> Overview:
     """The pipeline as its logs tell it, and how many rows were made when."""
     there = [table for table in map(readers.table, TABLES) if table.exists()]
-    runs = read_runs(readers) if any(table.name == "runs" for table in there) else []
+    logged = any(table.name == "runs" for table in there)
+    runs = read_runs(readers) if logged else []
+    changes = sorted([*runs, *(_rollbacks(readers) if logged else ())], key=lambda one: one.started_at, reverse=True)
     figures = trends(runs[-1], runs[-RUNS_SHOWN:-1]) if runs else ()
     heads = [(table.name, table.commits(limit=1)[0]) for table in there]
     tables = tuple((name, commit.version, commit.at) for name, commit in heads)
@@ -100,7 +105,13 @@ def overview(readers: Readers, *, now: datetime) -> Overview:
     due = next_due(readers, target, freshness, now=now)
     tried = last_of_each(readers).items()
     wrong = {kind: last for kind, last in tried if kind != "run" and last["state"] in ENDED_BADLY}
-    return Overview(tuple(reversed(runs[-20:])), wrong, figures, shown, freshness, due, tables)
+    return Overview(
+        runs[-1] if runs else None, tuple(changes[:_CHANGES]), wrong, figures, shown, freshness, due, tables
+    )
+
+
+def _rollbacks(readers: Readers) -> list[Recorded]:
+    return [recorded(row) for row in records(readers.table("runs").rows(where={"kind": ["rollback"]}))]
 
 
 def user_page(readers: Readers, user: str, *, recent: int = 30) -> UserPage:

@@ -31,7 +31,7 @@ def application(readers: Readers) -> Starlette:
 
     def home(request: Request) -> Response:
         found = lookups.overview(readers, now=datetime.now(UTC))
-        judged = bool(found.runs) and found.runs[0].limits is not None
+        judged = found.last is not None and found.last.limits is not None
         return page("overview.html", found=found, gates=gate_rows(found.trends, judged=judged))
 
     def run(request: Request) -> Response:
