@@ -22,6 +22,9 @@ from faults.poison import save
 from faults.tally import Tally
 from integration.conftest import Registry, copied, events_of
 from integration.databases.server import free_port
+from scoreline.config.loading import load_settings
+from scoreline.operations.status import Status, status
+from scoreline.tables.reading import open_readers
 from watched import APP, INCOMING, Watch, configured, exported, made_by, same_as_undisturbed, watching
 
 pytest.importorskip("pysail")
@@ -164,15 +167,24 @@ fcntl.flock = flock
 ITS_JOURNAL = "from scoreline.watch import watching\nwatching._FILE = 'of-the-other.db'"
 
 
-def test_of_two_watches_on_one_machine_the_second_is_told(registry: Registry, tmp_path: Path, tally: Tally) -> None:
+def test_of_two_watches_on_one_machine_the_second_is_told(
+    registry: Registry, ingested: Path, tmp_path: Path, tally: Tally
+) -> None:
     config = configured(tmp_path, registry, INCOMING)
+    copied(ingested, tmp_path / "tables")
     with watching(config) as watch:
         watch.until("watches test")
+        assert f"\nwatch      process {watch.process.pid}, since " in str(status_of(config))
         second = Watch(config)
         assert second.process.wait(30) == 1
         assert "Another watch works on the tables of test (process " in watch.errors.read_text()
         assert watch.end() == 0
+    assert "\nwatch      does not run on this machine: scoreline watch\n" in str(status_of(config))
     tally(FAULT, "two watches")
+
+
+def status_of(config: Path) -> Status:
+    return status(open_readers(load_settings(config)))
 
 
 def test_two_machines_on_the_same_tables_do_nothing_twice(

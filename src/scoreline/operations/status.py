@@ -13,6 +13,7 @@ from scoreline.report import Report
 from scoreline.runs.freshness import Freshness, measure
 from scoreline.runs.rows import logged
 from scoreline.tables.history import Commit, origin, published_commit
+from scoreline.tables.lock import holder
 from scoreline.tables.names import RECOMMENDATIONS, TABLES
 from scoreline.tables.reading import Readers, TableReader
 from scoreline.typed import typed
@@ -37,6 +38,7 @@ class Status(Report):
 
     `verdict`: how the last run ended and what readers see. `stale`: the promise of `freshness` is broken. `due`: when
     users are due next. `export_behind`: the database shows other rows than the table, by the run log; None without one.
+    `watch`: `process` on this machine that starts steps by itself, None if none does; None without a `watch` section.
     """
 
     verdict: str
@@ -48,6 +50,7 @@ class Status(Report):
     last: dict[str, dict[str, Any]]
     runs: list[dict[str, Any]]
     export_behind: bool | None
+    watch: dict[str, str | None] | None
 
     def __str__(self) -> str:
         lines = [self.verdict, "tables"]
@@ -67,6 +70,9 @@ class Status(Report):
         if said := str(self.freshness or ""):
             lines.append(said)
         lines.append(f"next due   {self.due}")
+        if self.watch:
+            none = f"does not run on this machine: {typed('watch')}"
+            lines.append(f"watch      {self.watch['process'] or none}")
         if self.last:
             lines += ["last tried and done", *[_tried(kind, last) for kind, last in self.last.items()]]
         return "\n".join([*lines, "last runs", *[f"  {line(run)}" for run in self.runs]])
@@ -106,6 +112,7 @@ def status(readers: Readers, *, last: int = 5, now: datetime | None = None) -> S
         tried,
         read_log(readers, last=last).runs,
         _is_behind(readers, commits) if published and readers.settings.export else None,
+        {"process": holder(readers.settings, "watch")} if readers.settings.watch else None,
     )
 
 

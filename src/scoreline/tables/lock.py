@@ -10,11 +10,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from tempfile import TemporaryFile
+from typing import TYPE_CHECKING
 
 from scoreline.config.settings import Settings
 from scoreline.errors import ConfigurationError, RunInProgress
-from scoreline.tables.delta import Tables
+
+if TYPE_CHECKING:
+    from scoreline.tables.delta import Tables
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +41,7 @@ def make_home(settings: Settings) -> None:
 
 
 @contextmanager
-def exclusive(settings: Settings, tables: Tables, work: str) -> Iterator[None]:
+def exclusive(settings: Settings, tables: "Tables", work: str) -> Iterator[None]:
     """Hold the lock for `work`, and say so where nothing would keep another host's commit apart from ours."""
     with locked(settings, work):
         if not tables.keeps_writers_apart():
@@ -53,8 +57,7 @@ def exclusive(settings: Settings, tables: Tables, work: str) -> Iterator[None]:
 def locked(settings: Settings, work: str) -> Iterator[None]:
     """Hold the lock for `work` (ingest, run) on the pipeline's tables; raises RunInProgress if another process does."""
     make_home(settings)
-    path = settings.home / f".{work}.lock"
-    with path.open("a+", encoding="utf-8") as file:
+    with _file(settings, work).open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -68,3 +71,19 @@ def locked(settings: Settings, work: str) -> Iterator[None]:
         file.write(f"process {os.getpid()}, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC")
         file.flush()
         yield
+
+
+def holder(settings: Settings, work: str) -> str | None:
+    """Who holds the lock for `work` on this machine: `process 7, since ...`; None if nobody does."""
+    try:
+        with _file(settings, work).open(encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _file(settings, work).read_text(encoding="utf-8").strip() or "another process"
+    except OSError:  # there has never been one
+        pass
+    return None
+
+
+def _file(settings: Settings, work: str) -> Path:
+    return settings.home / f".{work}.lock"
