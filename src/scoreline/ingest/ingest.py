@@ -24,7 +24,7 @@ from scoreline.redaction import without_credentials
 from scoreline.report import Report
 from scoreline.sources.database import Database
 from scoreline.sources.news import News, news_of
-from scoreline.sources.reader import as_read, read_source
+from scoreline.sources.reader import as_read, is_file, read_source
 from scoreline.sources.values import require_kinds
 from scoreline.tables import schema
 from scoreline.tables.commit_note import Ingested
@@ -42,9 +42,10 @@ _REASONS = 3  # in a message
 class IngestReport(Report):
     """What an ingest did; `rows_read = rows_good + rows_bad`, always.
 
-    `drift` says which columns the source has, or has no longer, compared with the last ingest. `items_beyond`: so many
-    items of `users_beyond` of the changed users lie beyond `histories.max_items`, and stay excluded. `items`: of the
-    catalogue, if that was ingested with it. `remarks`: how it was told what is new, where that has a catch.
+    `drift` says which columns the source has, or has no longer, compared with the last ingest from this place.
+    `items_beyond`: so many items of `users_beyond` of the changed users lie beyond `histories.max_items`, and stay
+    excluded. `items`: of the catalogue, if that was ingested with it. `remarks`: how it was told what is new, where
+    that has a catch.
     """
 
     source: str
@@ -133,7 +134,8 @@ def _ingested(
     require_kinds(rows.schema, settings.columns.model_dump(exclude_none=True), name, time=settings.time)
     before = history.commits(limit=HISTORY_LIMIT)
     columns = [name for name in rows.columns if name not in (SOURCE, RAW, MALFORMED)]
-    drift = _drift(columns, before)
+    place = "files" if is_file(source) else name
+    drift = _drift(columns, place, before)
     checked = checked_events(rows, settings, context.keys, now=now)
     engine = engine_of(context.spark)
     engine.require_room(lambda: count(rows), name)
@@ -159,7 +161,7 @@ def _ingested(
         changed, version = 0, before[0].version
         if users:
             # the clock that the rows are stamped with, so that a run can read in the log which rows have changed
-            note = Ingested(columns=columns, updated_at=now)
+            note = Ingested(columns=columns, updated_at=now, place=place)
             changed, version = merge_histories(
                 history, incoming, before, note, shape=shape, now=now, partitions=context.partitions
             )
@@ -184,10 +186,10 @@ def _read(context: Context, source: Place, settings: EventsSettings, news: News 
     return read_source(context.spark, source, settings, wanted, database=database)
 
 
-def _drift(columns: list[str], commits: Sequence[Commit]) -> tuple[str, ...]:
-    """What the last ingest's source did not have, or had and this one has not; nothing of it is mapped."""
-    notes = (commit.note for commit in commits)
-    last = next((note.columns for note in notes if isinstance(note, Ingested) and note.columns), columns)
+def _drift(columns: list[str], place: str, commits: Sequence[Commit]) -> tuple[str, ...]:
+    """What the last ingest from this place did not have, or had and this one has not; nothing of it is mapped."""
+    notes = [note for commit in commits if isinstance(note := commit.note, Ingested) and note.place == place]
+    last = next((note.columns for note in notes if note.columns), columns)
     said = {"new": [c for c in columns if c not in last], "gone": [c for c in last if c not in columns]}
     return tuple(f"column {name} is {what} since the last ingest" for what, names in said.items() for name in names)
 

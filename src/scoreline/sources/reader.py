@@ -76,6 +76,11 @@ def as_read(rows: DataFrame, name: str, layout: Layout, wanted: list[str]) -> Da
     return _with_raw(rows, layout)
 
 
+def is_file(source: Place) -> bool:
+    """Whether it is a file, a folder, a glob or some files."""
+    return isinstance(source, Files) or not (is_database(source) or is_kafka(source) or is_table(source))
+
+
 def is_database(source: str) -> bool:
     """Whether it is the URL of a database."""
     return source.startswith("jdbc:") or (bool(_URL.match(source)) and source.split(":", 1)[0].lower() not in _STORAGE)

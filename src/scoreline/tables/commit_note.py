@@ -85,11 +85,15 @@ class Verified(_Note):
 
 
 class Ingested(_Note):
-    """Events were merged. `columns`: of their source; `updated_at`: what the changed rows are stamped with."""
+    """Events were merged. `columns`: of their source; `updated_at`: what the changed rows are stamped with.
+
+    `place`: where they were: "files", or which database, table or topic.
+    """
 
     kind: Literal["ingest"] = "ingest"
     columns: Sequence[str] | None
     updated_at: Moment
+    place: Text = None
     attempt: Text = Field(default_factory=_attempt)
 
 

@@ -3,6 +3,7 @@
 import json
 import random
 import sqlite3
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,12 @@ def test_columns_that_come_and_go_are_told(spark: SparkSession, tmp_path: Path) 
     )
     told = ingest_events(made, write_events(tmp_path / "b.csv", [(1, 20, 3, T0, 7)], f"{header},shop")).drift
     assert told == ("column shop is new since the last ingest", "column device is gone since the last ingest")
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as sql, sql:
+        sql.execute("CREATE TABLE ratings AS SELECT 2 user, 10 item, 3 rating, 1780000000 at")
+    columns = made.settings.events.columns.model_dump(exclude_none=True)
+    database = context(spark, tmp_path / "t", events={"columns": columns, "query": "SELECT * FROM ratings"})
+    for source in (tmp_path / "b.csv", f"sqlite:///{tmp_path / 'shop.db'}", tmp_path / "b.csv"):
+        assert ingest_events(database if "sqlite" in str(source) else made, str(source)).drift == ()
 
 
 def test_only_changed_histories_are_rewritten(spark: SparkSession, tmp_path: Path) -> None:

@@ -89,7 +89,9 @@ def test_each_file_is_taken_once_and_all_together_give_the_histories_of_one_inge
     found = (folder / "1.csv").stat()
     assert noted["path"] == f"file:{folder}/1.csv"
     assert (noted["size"], noted["refused"], noted["same_as"]) == (found.st_size, None, None)
-    assert noted["modified_at"].timestamp() == pytest.approx(found.st_mtime, abs=1e-6)
+    assert noted["modified_at"].timestamp() == pytest.approx(
+        found.st_mtime, abs=2e-6
+    )  # doubles of today are 2.4e-7 apart
 
 
 @pytest.mark.parametrize("kind", [*(pytest.param(kind, marks=pytest.mark.both) for kind in ("csv", "parquet")), "json"])
