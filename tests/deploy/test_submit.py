@@ -39,12 +39,22 @@ def test_every_target_says_what_it_would_do(
     monkeypatch.setenv("SCORELINE_JARS", str(tmp_path))
     (tmp_path / "delta-spark.jar").touch()
     monkeypatch.chdir(tmp_path)
-    options = ["submit", name, "run", "--config", str(CONFIG), "--targets", str(DEPLOY), "--dry-run", "--", "--quiet"]
+    options = ["submit", name, "run", "--config", str(CONFIG), "--targets", str(DEPLOY), "--dry-run"]
+    options += [] if name == "databricks" else ["--", "--quiet"]
     done = CliRunner().invoke(main, options, catch_exceptions=False)
     assert done.exit_code == 0
     assert "score_users.py" in done.output or "bundle run nightly --only run" in done.output
     assert "${" not in done.output.replace("${var.", "")
     assert [path for path in Path("/tmp").glob(f"scoreline-{name}-run.json") if path.stat().st_size == 0] == []
+
+
+def test_a_job_of_the_platform_is_the_one_of_the_step_and_takes_no_options(tmp_path: Path) -> None:
+    [*_, command] = plan_submission("databricks", Work("train", CONFIG), folder=DEPLOY)
+    assert str(command) == "databricks bundle run train --only train --target dev"
+    with pytest.raises(ConfigurationError, match="has no job for promote; its jobs are for ingest, run, export, train"):
+        plan_submission("databricks", Work("promote", CONFIG), folder=DEPLOY)
+    with pytest.raises(ConfigurationError, match="nightly, a job of the platform, which takes no options; found --fra"):
+        plan_submission("databricks", Work("run", CONFIG, ("--fraction", "0.25")), folder=DEPLOY)
 
 
 def test_cluster_mode_ships_package_and_configuration(dist: Path, tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ def plan_submission(target: str, work: Work, *, folder: Path) -> list[Part]:
         # filled later, when the target's file has been read
         "artifacts": "${artifacts}",
         "document": "${document}",
+        "own_job": "${own_job}",
     }
     found = load_target(target, folder=folder, variables=variables)
     if isinstance(found, SparkSubmit):
@@ -125,7 +126,7 @@ def _artifact(artifacts: str, name: str) -> str:
 
 
 def _request(target: Request, work: Work, variables: Mapping[str, str], folder: Path) -> list[Part]:
-    known = {**variables, "artifacts": target.artifacts.rstrip("/")}
+    known = {**variables, "artifacts": target.artifacts.rstrip("/"), "own_job": _own_job(target, work, folder)}
     # the driver reads the configuration from where it was uploaded
     arguments = work.arguments(f"{known['artifacts']}/conf/{work.config.name}")
     parts: list[Part] = [Command(tuple(_filled(argument, known) for argument in line)) for line in target.upload]
@@ -140,6 +141,23 @@ def _request(target: Request, work: Work, variables: Mapping[str, str], folder: 
     send = [_filled(argument, known) for argument in target.send or ()]
     spliced = [part for argument in send for part in (arguments if argument == "${arguments}" else (argument,))]
     return [*parts, Command(tuple(spliced))]
+
+
+def _own_job(target: Request, work: Work, folder: Path) -> str:
+    """The platform's own job of a step; it takes no options, as whoever has made it has said them."""
+    if target.jobs is None:
+        return ""
+    if work.step not in target.jobs:
+        raise ConfigurationError(
+            f"{folder / targets.FILE} has no job for {work.step}; its jobs are for {', '.join(target.jobs)}. Add one "
+            "to jobs, or run the step from another machine."
+        )
+    if work.options:
+        raise ConfigurationError(
+            f"{folder / targets.FILE} starts {target.jobs[work.step]}, a job of the platform, which takes no options; "
+            f"found {' '.join(work.options)}. Say them in the job, or in the configuration."
+        )
+    return target.jobs[work.step]
 
 
 def _post(given: targets.Post, body: str) -> Post:

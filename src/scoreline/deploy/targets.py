@@ -71,6 +71,9 @@ class Request(Section):
     document: str | None = Field(default=None, description="the request, a file beside this one")
     send: list[str] | None = Field(default=None, description="the platform's client; ${document} is the filled file")
     post: Post | None = None
+    jobs: dict[str, str] | None = Field(
+        default=None, description="the platform's own job of each step, ${own_job}; other steps are refused"
+    )
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
