@@ -81,7 +81,8 @@ def prepare(job: Job) -> None:
         F.lit(None).cast("array<long>").alias("older_item_ids"),
         F.lit(None).cast("array<long>").alias("since_first_us"),
     ).select(*[f.name for f in schema.user_history(context.keys)])
-    files = full.repartitionByRange(context.partitions, "bucket").sortWithinPartitions("bucket", "user_id")
+    partitions = int(context.spark.conf.get("spark.sql.shuffle.partitions") or 8)
+    files = full.repartitionByRange(partitions, "bucket").sortWithinPartitions("bucket", "user_id")
     note = Ingested(columns=None, updated_at=context.now)
     table = history_table(context.tables, context.keys, buckets=context.settings.histories.buckets)
     table.write(files, "append", {"userMetadata": note.text()})

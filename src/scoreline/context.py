@@ -46,11 +46,6 @@ class Context:
     def keys(self) -> Keys:
         return Keys(user=self.settings.keys.user_id, item=self.settings.keys.item_id)
 
-    @property
-    def partitions(self) -> int:
-        """How many partitions a shuffle by user gets."""
-        return int(self.spark.conf.get("spark.sql.shuffle.partitions") or 8)
-
     def sized_batches(self, rows: T.StructType) -> AbstractContextManager[None]:
         """Inside, a worker gets so much of such rows at once as `scoring` says, where a session lets us.
 

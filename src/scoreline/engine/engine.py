@@ -6,6 +6,7 @@ Two more parts of the seam stand where their words are known: `scoreline.tables`
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 from uuid import uuid4
 
@@ -16,7 +17,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
-from scoreline.engine.filesystem import shown
+from scoreline.engine.filesystem import is_remote, shown
 
 __all__ = ["TO_THE_MICROSECOND", "Engine", "Figures", "engine_of"]
 
@@ -25,6 +26,15 @@ TO_THE_MICROSECOND = {  # which to_json would cut to milliseconds
     "timestampNTZFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSS",
 }
 Figures = Callable[[], Mapping[str, Any] | None]  # what was counted on the way; None: look at what was written
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Rows, and figures of them once `first`, the same rows, has been read."""
+
+    rows: DataFrame
+    first: DataFrame
+    figures: Figures
 
 
 class Engine(Protocol):
@@ -45,12 +55,19 @@ class Engine(Protocol):
         """Rows that are counted while something else reads them."""
         ...
 
+    def counted(self, rows: DataFrame, *figures: Column) -> AbstractContextManager["Counted"]:
+        """Rows that are read more than once inside, and counted."""
+        ...
+
     def collected(self, rows: DataFrame) -> pa.Table:
         """The rows on the driver, as Arrow."""
         ...
 
-    def require_room(self, events: Callable[[], int], what: str) -> None:
-        """Raise BeyondMemory where so many events, which are asked for only if it matters, cannot be grouped."""
+    def grouping(self, events: Callable[[], int], what: str) -> int:
+        """Into how many partitions so many events, which are asked for only if it matters, go to be grouped by user.
+
+        Raises BeyondMemory where they cannot be grouped.
+        """
         ...
 
     def ranged(self, rows: DataFrame, partitions: int, *by: str) -> DataFrame:
@@ -124,8 +141,15 @@ class SparkEngine:
         # Spark 3.5
         return pa.Table.from_pandas(rows.toPandas(), schema=to_arrow_schema(rows.schema), preserve_index=False)
 
-    def require_room(self, events: Callable[[], int], what: str) -> None:
-        """Spark spills."""
+    @contextmanager
+    def counted(self, rows: DataFrame, *figures: Column) -> Iterator[Counted]:
+        # the client of Spark Connect cannot have an observed frame on both sides of a union
+        first, found = (rows, lambda: None) if is_remote(self.session) else self.observed(rows, *figures)
+        yield Counted(rows, first, found)
+
+    def grouping(self, events: Callable[[], int], what: str) -> int:
+        """Spark spills, and is told how many."""
+        return int(self.session.conf.get("spark.sql.shuffle.partitions") or 8)
 
     def ranged(self, rows: DataFrame, partitions: int, *by: str) -> DataFrame:
         return rows.repartitionByRange(partitions, by[0]).sortWithinPartitions(*by)

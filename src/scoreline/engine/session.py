@@ -16,18 +16,11 @@ from pyspark.sql import SparkSession
 from scoreline.engine.installed import has_classic_spark, is_submitted
 from scoreline.engine.jars import delta_coordinate, delta_jars
 from scoreline.engine.java import ensure_java
-from scoreline.engine.session_settings import modifiable
+from scoreline.engine.session_settings import RUNTIME, modifiable
 from scoreline.engine.thrown import engine_errors
 from scoreline.errors import ConfigurationError, told
 
 # Settings of a running session. Each has its reason in docs/architecture.md, "The session".
-RUNTIME = {
-    "spark.sql.session.timeZone": "UTC",
-    "spark.sql.ansi.enabled": "true",
-    "spark.sql.execution.arrow.pyspark.enabled": "true",
-    "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",
-    "spark.databricks.delta.snapshotPartitions": "2",
-}
 QUIET = f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties').as_uri()}"
 # Settings that are fixed once the session exists.
 STATIC = {

@@ -2,10 +2,20 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 
 from pyspark.sql import SparkSession
 
-__all__ = ["modifiable", "session_settings"]
+__all__ = ["RUNTIME", "modifiable", "session_settings"]
+
+# what a session has to have while we work in it
+RUNTIME = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.ansi.enabled": "true",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+    "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",
+    "spark.databricks.delta.snapshotPartitions": "2",
+}
 
 
 @contextmanager
@@ -38,4 +48,10 @@ def _put_back(spark: SparkSession, before: Mapping[str, str | None]) -> None:
 
 def modifiable(spark: SparkSession, wanted: Mapping[str, str]) -> dict[str, str]:
     """Those of `wanted` that a session which is there already lets us set."""
-    return {key: value for key, value in wanted.items() if spark.conf.isModifiable(key)}
+    return {key: value for key, value in wanted.items() if _is_modifiable(spark, key)}
+
+
+@lru_cache(128)
+def _is_modifiable(spark: SparkSession, key: str) -> bool:
+    """Asked once: it is an engine's nature, and each question a call."""
+    return bool(spark.conf.isModifiable(key))

@@ -1,6 +1,7 @@
 """Events in, `user_history` up to date, bad rows in `quarantine`. Doing it twice changes nothing."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -12,7 +13,6 @@ from scoreline.config.settings import EventsSettings
 from scoreline.context import Context, logged, step
 from scoreline.engine.engine import engine_of
 from scoreline.engine.failures import explained
-from scoreline.engine.filesystem import is_remote
 from scoreline.engine.frames import count
 from scoreline.engine.listing import Files, Place
 from scoreline.errors import ConfigurationError, InputError
@@ -136,41 +136,42 @@ def _ingested(
     columns = [name for name in rows.columns if name not in (SOURCE, RAW, MALFORMED)]
     place = "files" if is_file(source) else name
     drift = _drift(columns, place, before)
-    checked = checked_events(rows, settings, context.keys, now=now)
-    engine = engine_of(context.spark)
-    engine.require_room(lambda: count(rows), name)
     counts = [F.count(F.lit(1)).alias("read"), F.count(F.when(F.size("reasons") == 0, 1)).alias("good")]
-    # the client of Spark Connect cannot have an observed frame on both sides of a union: there a pass of its own counts
-    observed, seen = (checked, None) if is_remote(context.spark) else engine.observed(checked, *counts)
-    grouped = histories(
-        good(observed), max_items=shape.max_items, buckets=shape.buckets, now=now, partitions=context.partitions
-    )
-    with engine.kept(grouped.select(*schema.user_history(context.keys).names)) as incoming:
+    engine = engine_of(context.spark)
+    with ExitStack() as stack:
         with explained(f"{name} could not be read"):
-            users = count(incoming)
-            # where nothing comes through, Spark optimises the observation away
-            told = seen() if users and seen else None
-            found: Any = told or checked.agg(*counts).first().asDict()  # type: ignore[union-attr]
-        rows_read, rows_good = int(found["read"]), int(found["good"])
-        context.record.say(rows_read=rows_read, rows_good=rows_good, users_in_source=users)
-        reasons, example = quarantine_bad(quarantine, checked, now=now) if rows_good < rows_read else ({}, "")
-        context.record.say(bad_rows=reasons)
-        context.record.lap("read")
-        if rows_read or not (news or isinstance(source, Files)):  # a new file may have a header only
-            _require_usable(name, rows_read, rows_good, reasons, settings, example=example)
-        changed, version = 0, before[0].version
-        if users:
-            # the clock that the rows are stamped with, so that a run can read in the log which rows have changed
-            note = Ingested(columns=columns, updated_at=now, place=place)
-            changed, version = merge_histories(
-                history, incoming, before, note, shape=shape, now=now, partitions=context.partitions
-            )
-        context.record.lap("merge")
-        beyond = beyond_window(history, now=now) if changed else (0, 0)
-        if news and rows_read and news.mark not in (None, news.since):
-            # after the merge: a crash between the two reads these rows again, and loses none
-            history.set_property(news.key, news.mark)
-            version = history.version()
+            judged = checked_events(rows, settings, context.keys, now=now)
+            counted = stack.enter_context(engine.counted(judged, *counts))
+        partitions = engine.grouping(lambda: int((counted.figures() or {})["read"]), name)
+        grouped = histories(
+            good(counted.first), max_items=shape.max_items, buckets=shape.buckets, now=now, partitions=partitions
+        )
+        with engine.kept(grouped.select(*schema.user_history(context.keys).names)) as incoming:
+            with explained(f"{name} could not be read"):
+                users = count(incoming)
+                # where nothing comes through, Spark optimises the observation away
+                told = counted.figures() if users else None
+                found: Any = told or counted.rows.agg(*counts).first().asDict()  # type: ignore[union-attr]
+            rows_read, rows_good = int(found["read"]), int(found["good"])
+            context.record.say(rows_read=rows_read, rows_good=rows_good, users_in_source=users)
+            reasons, example = quarantine_bad(quarantine, counted.rows, now=now) if rows_good < rows_read else ({}, "")
+            context.record.say(bad_rows=reasons)
+            context.record.lap("read")
+            if rows_read or not (news or isinstance(source, Files)):  # a new file may have a header only
+                _require_usable(name, rows_read, rows_good, reasons, settings, example=example)
+            changed, version = 0, before[0].version
+            if users:
+                # the clock that the rows are stamped with, so that a run can read in the log which rows have changed
+                note = Ingested(columns=columns, updated_at=now, place=place)
+                changed, version = merge_histories(
+                    history, incoming, before, note, shape=shape, now=now, partitions=partitions
+                )
+            context.record.lap("merge")
+            beyond = beyond_window(history, now=now) if changed else (0, 0)
+            if news and rows_read and news.mark not in (None, news.since):
+                # after the merge: a crash between the two reads these rows again, and loses none
+                history.set_property(news.key, news.mark)
+                version = history.version()
     read = (name, rows_read, rows_good, rows_read - rows_good)
     context.record.users = changed
     context.record.wrote(history.name, version)

@@ -50,9 +50,18 @@ def merge_histories(
     now: datetime,
     partitions: int,
 ) -> tuple[int, int]:
-    """Merge in one commit, none if nothing changes; returns how many histories did, and the version after it."""
+    """Merge in one commit, none if nothing changes; returns how many histories did, and the version after it.
+
+    partitions: so many the news were grouped in.
+    """
     if before[0].version == 0 and (version := _first(history, incoming, note, partitions=partitions)) is not None:
         return count(incoming), version
+
+    def grouped() -> int:
+        touched = history.read().join(incoming.select(USER_ID), on=USER_ID, how="left_semi")
+        return events_in(incoming.select("item_ids").unionByName(touched.select("item_ids")))
+
+    all_partitions = engine_of(history.spark).grouping(grouped, "with the histories of the users in it the news")
 
     def changed(known: DataFrame) -> DataFrame:
         return merged(
@@ -61,21 +70,20 @@ def merge_histories(
             max_items=shape.max_items,
             buckets=shape.buckets,
             now=now,
-            partitions=partitions,
+            partitions=all_partitions,
         )
 
-    def grouped() -> int:
-        touched = history.read().join(incoming.select(USER_ID), on=USER_ID, how="left_semi")
-        events = incoming.select("item_ids").unionByName(touched.select("item_ids"))
-        return int(events.agg(F.coalesce(F.sum(F.size("item_ids")), F.lit(0))).first()[0])  # type: ignore[index]
-
-    engine_of(history.spark).require_room(grouped, "with the histories of the users in it the news")
     history.upsert(changed, USER_ID, note=note)
     commits = history.commits(limit=HISTORY_LIMIT)
     ours = find_attempt(commits, note.attempt)
     counted = ours.metrics if ours else {}
     changes = sum(int(counted.get(name, 0)) for name in ("numTargetRowsInserted", "numTargetRowsUpdated"))
     return changes, commits[0].version
+
+
+def events_in(rows: DataFrame) -> int:
+    """How many events the windows of such rows have."""
+    return int(rows.agg(F.coalesce(F.sum(F.size("item_ids")), F.lit(0))).first()[0])  # type: ignore[index]
 
 
 def _first(history: Table, incoming: DataFrame, note: Ingested, *, partitions: int) -> int | None:

@@ -10,7 +10,7 @@ from scoreline.engine.engine import engine_of
 from scoreline.engine.failures import explained
 from scoreline.engine.frames import count
 from scoreline.ingest.histories import merged
-from scoreline.ingest.merge import history_table
+from scoreline.ingest.merge import events_in, history_table
 from scoreline.report import Report
 from scoreline.tables.commit_note import Repaired
 from scoreline.tables.lock import exclusive
@@ -49,17 +49,19 @@ def repair_histories(context: Context) -> RepairReport:
         table = history_table(context.tables, context.keys, buckets=shape.buckets)  # with the columns it has today
         version = table.version()
         rows = table.read(version)
-        with engine_of(context.spark).kept(doubled(rows)) as users:
+        engine = engine_of(context.spark)
+        with engine.kept(doubled(rows)) as users:
             if not (found := count(users)):
                 return RepairReport(0, version)
             many = rows.join(F.broadcast(users), on=USER_ID, how="left_semi")
+            partitions = engine.grouping(lambda: events_in(many), "what these users have")
             mended = merged(
                 rows.limit(0),
                 many,
                 max_items=shape.max_items,
                 buckets=shape.buckets,
                 now=context.now,
-                partitions=context.partitions,
+                partitions=partitions,
             )
             whole = rows.join(F.broadcast(users), on=USER_ID, how="left_anti").unionByName(mended)
             table.write(whole, "overwrite", {"userMetadata": Repaired(users=found).text()})

@@ -6,7 +6,7 @@ here, as nobody has shown that it is safe.
 """
 
 import fcntl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from deltalake.exceptions import DeltaError
 
 from scoreline.config.settings import Settings
 from scoreline.errors import InputError
-from scoreline.tables.delta_log import first_commit, open_log, unheeded_by_writers, unknown_feature
+from scoreline.tables.delta_log import changed_log, first_commit, unheeded_by_writers, unknown_feature
 from scoreline.tables.names import PROPERTIES
 from scoreline.tables.reading import is_elsewhere
 
@@ -45,14 +45,17 @@ def append_row(location: str, schema: str, row: Mapping[str, Any]) -> None:
         if not any(Path(location, "_delta_log").glob("[0-9]*")):
             first_commit(location, schema, PROPERTIES)
         try:
-            log = open_log(location)
-            unheeded = unheeded_by_writers(log)
+            with changed_log(location) as log:
+                _require_heeded(location, unheeded_by_writers(log))
+                wanted = pa.schema(log.schema().to_arrow())
+                rows = pa.Table.from_pylist([{name: row.get(name) for name in wanted.names}], schema=wanted)
+                write_deltalake(log, rows, mode="append")
         except DeltaError as error:
             if (feature := unknown_feature(error)) is None:
                 raise
-            unheeded = [feature]
-        if unheeded:
-            raise InputError(f"{location} has features that are not kept to without Spark: {', '.join(unheeded)}")
-        wanted = pa.schema(log.schema().to_arrow())
-        rows = pa.Table.from_pylist([{name: row.get(name) for name in wanted.names}], schema=wanted)
-        write_deltalake(log, rows, mode="append")
+            _require_heeded(location, [feature])
+
+
+def _require_heeded(location: str, unheeded: Sequence[str]) -> None:
+    if unheeded:
+        raise InputError(f"{location} has features that are not kept to without Spark: {', '.join(unheeded)}")

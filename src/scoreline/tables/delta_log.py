@@ -3,7 +3,10 @@
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,16 @@ from deltalake.exceptions import DeltaError
 from scoreline.tables.commit_note import read_note
 from scoreline.tables.history import Commit
 
-__all__ = ["first_commit", "log_commits", "open_log", "unheeded_by_readers", "unheeded_by_writers", "unknown_feature"]
+__all__ = [
+    "changed_log",
+    "first_commit",
+    "kept_log",
+    "log_commits",
+    "open_log",
+    "unheeded_by_readers",
+    "unheeded_by_writers",
+    "unknown_feature",
+]
 
 _METRICS = {"num_target_rows_inserted": "numTargetRowsInserted", "num_target_rows_updated": "numTargetRowsUpdated"}
 _OPERATIONS = {"ADD COLUMN": "ADD COLUMNS"}
@@ -33,6 +45,62 @@ _UNKNOWN = re.compile(r"Feature '(\w+)' is not supported|Column mapping is enabl
 def open_log(location: str, version: int | None = None, options: Mapping[str, str] | None = None) -> DeltaTable:
     """The log of a version; raises delta-rs' errors (`unknown_feature` tells one of them)."""
     return DeltaTable(location, version=version, storage_options=dict(options) if options else None)
+
+
+class _Kept(threading.local):
+    """Logs that this thread has read, with the file of their last commit, by the table's folder."""
+
+    def __init__(self) -> None:
+        self.logs: OrderedDict[str, tuple[DeltaTable, tuple[int, int] | None]] = OrderedDict()
+
+
+_kept = _Kept()
+_MOST_KEPT = 16
+
+
+def kept_log(folder: str, version: int | None = None) -> DeltaTable:
+    """The log of a version, to be looked at and let go: whoever asks next may bring it up to date.
+
+    What was read of the newest one before is not read again: without a checkpoint a log costs more with each commit.
+    """
+    log = _taken(folder)
+    _keep(folder, log)
+    return log if version in (None, log.version()) else open_log(folder, version)
+
+
+@contextmanager
+def changed_log(folder: str) -> Iterator[DeltaTable]:
+    """The log of the newest version, for one who commits to it."""
+    log = _taken(folder)
+    yield log
+    _keep(folder, log)
+
+
+def _taken(folder: str) -> DeltaTable:
+    log, last = _kept.logs.pop(folder, (None, None))
+    if log is None or last is None or _commit_file(folder, log.version()) != last:
+        return open_log(folder)
+    if _commit_file(folder, log.version() + 1) is not None:
+        try:
+            log.update_incremental()
+        except DeltaError:  # the commits in between have been cleaned away
+            return open_log(folder)
+    return log
+
+
+def _keep(folder: str, log: DeltaTable) -> None:
+    _kept.logs[folder] = log, _commit_file(folder, log.version())
+    while len(_kept.logs) > _MOST_KEPT:
+        _kept.logs.popitem(last=False)
+
+
+def _commit_file(folder: str, version: int) -> tuple[int, int] | None:
+    """What tells the file of a commit from that of another table in the same place; None if there is none."""
+    try:
+        found = Path(folder, "_delta_log", f"{version:020d}.json").stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def first_commit(location: str, schema: str, properties: Mapping[str, str]) -> None:

@@ -34,7 +34,14 @@ from scoreline.tables.added_files import added, stats_columns
 from scoreline.tables.appended import AddedFile
 from scoreline.tables.commit_note import Note
 from scoreline.tables.delta import _RETENTION, Table, _interval, committed
-from scoreline.tables.delta_log import first_commit, log_commits, open_log, unheeded_by_writers, unknown_feature
+from scoreline.tables.delta_log import (
+    changed_log,
+    first_commit,
+    kept_log,
+    log_commits,
+    unheeded_by_writers,
+    unknown_feature,
+)
 from scoreline.tables.history import Commit
 from scoreline.tables.names import PROPERTIES
 
@@ -47,19 +54,34 @@ class EmbeddedTable(Table):
     """A table in a folder, by delta-rs."""
 
     def _log(self, version: int | None = None) -> DeltaTable:
+        """The log, to be looked at before another one is asked for."""
+        with self._understood():
+            log = kept_log(self.location, version)
+        self._require_heeded(unheeded_by_writers(log))
+        return log
+
+    @contextmanager
+    def _changed(self) -> Iterator[DeltaTable]:
+        """The log, for a commit of ours."""
+        with self._understood(), changed_log(self.location) as log:
+            self._require_heeded(unheeded_by_writers(log))
+            yield log
+
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
         try:
-            log = open_log(self.location, version)
-            foreign = unheeded_by_writers(log)
+            yield
         except DeltaError as error:
             if (feature := unknown_feature(error)) is None:
                 raise
-            foreign = [feature]
+            self._require_heeded([feature])
+
+    def _require_heeded(self, foreign: Sequence[str]) -> None:
         if foreign:
             raise InputError(
                 f"{self.location} has features that the embedded engine does not keep to: {', '.join(foreign)}. Say "
                 "engine: spark, which does."
             )
-        return log
 
     def create(self, schema: T.StructType, properties: Mapping[str, str] | None = None) -> None:
         if self.exists():
@@ -72,7 +94,8 @@ class EmbeddedTable(Table):
             return
         wanted = Field.from_json(json.dumps(field.jsonValue()))
         try:
-            self._log().alter.add_columns([wanted])
+            with self._changed() as log:
+                log.alter.add_columns([wanted])
         except DeltaError:
             if field.name not in self._schema().names:
                 raise
@@ -107,10 +130,10 @@ class EmbeddedTable(Table):
         """The rows by Arrow: Sail is not asked to mind deletion vectors, nor values that are in the log only."""
         arrow = to_arrow_schema(schema)
         wanted = arrow.append(pa.field(file, pa.string())) if file else arrow
-        deleted = _deletions(log)
+        deleted, adds = _deletions(log), pa.table(log.get_add_actions()).to_pylist()
 
         def batches() -> Iterator[pa.RecordBatch]:
-            for add in sorted(pa.table(log.get_add_actions()).to_pylist(), key=lambda add: add["path"]):
+            for add in sorted(adds, key=lambda add: add["path"]):
                 path = Path(self.location, unquote(add["path"]))
                 given = {name: _said(value) for name, value in (add.get("partition") or {}).items()}
                 kept = deleted.get(f"file://{path}")
@@ -131,14 +154,14 @@ class EmbeddedTable(Table):
             # as Spark does: what a first write happens to have no null in may get one later
             fields = [T.StructField(field.name, field.dataType, True, field.metadata) for field in schema]
             first_commit(self.location, T.StructType(fields).json(), {**PROPERTIES, **given})
-        log = self._log()
-        if _is_behind(log, stamp):
-            return
-        if isinstance(rows, DataFrame):
-            self._add(log, rows, mode, stamp)
-            return
-        with _Stream(rows, to_arrow_schema(self._schema(log))) as stream:
-            write_deltalake(log, stream, mode=mode, commit_properties=_properties(stamp), writer_properties=_WRITER)
+        with self._changed() as log:
+            if _is_behind(log, stamp):
+                return
+            if isinstance(rows, DataFrame):
+                self._add(log, rows, mode, stamp)
+                return
+            with _Stream(rows, to_arrow_schema(self._schema(log))) as stream:
+                write_deltalake(log, stream, mode=mode, commit_properties=_properties(stamp), writer_properties=_WRITER)
 
     def _add(self, log: DeltaTable, rows: DataFrame, mode: str, stamp: "_Stamp") -> None:
         """Commit files that Sail writes into the table's folder: no row passes through Python, or is written twice."""
@@ -150,7 +173,7 @@ class EmbeddedTable(Table):
         fresh = Path(self.location, f"{_FRESH}{uuid4().hex}")
         try:
             files = written(rows.select(*cast), fresh)
-            stats = stats_columns(schema, self.properties())
+            stats = stats_columns(schema, log.metadata().configuration)
             adds = [added(file, Path(self.location, f"part-{uuid4()}.parquet"), schema, stats) for file in files]
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
@@ -158,14 +181,15 @@ class EmbeddedTable(Table):
         log.create_write_transaction(kept, mode, log.schema(), commit_properties=_properties(stamp))
 
     def change(self, rows: DataFrame, key: str, options: Mapping[str, str]) -> None:
-        stamp, log = _stamp(dict(options)), self._log()
-        if _is_behind(log, stamp):
-            return
+        stamp = _stamp(dict(options))
         named = {name: _new(name) for name in rows.columns if name != "_left"}
-        with self._merge(log, rows, key, stamp) as merge:
-            merge.when_matched_delete("new._left").when_matched_update(named).when_not_matched_insert(
-                named, predicate="NOT new._left"
-            ).execute()
+        with self._changed() as log:
+            if _is_behind(log, stamp):
+                return
+            with self._merge(log, rows, key, stamp) as merge:
+                merge.when_matched_delete("new._left").when_matched_update(named).when_not_matched_insert(
+                    named, predicate="NOT new._left"
+                ).execute()
 
     def upsert(
         self,
@@ -176,14 +200,14 @@ class EmbeddedTable(Table):
         note: Note | None = None,
     ) -> None:
         def once() -> None:
-            log = self._log()
-            made = rows(self._rows(log)) if callable(rows) else rows
-            named = {name: _new(name) for name in made.columns}
             stamp = _stamp({"userMetadata": note.text()} if note else {})
-            with self._merge(log, made, key, stamp) as merge:
-                if update:
-                    merge.when_matched_update(named)
-                merge.when_not_matched_insert(named).execute()
+            with self._changed() as log:
+                made = rows(self._rows(log)) if callable(rows) else rows
+                named = {name: _new(name) for name in made.columns}
+                with self._merge(log, made, key, stamp) as merge:
+                    if update:
+                        merge.when_matched_update(named)
+                    merge.when_not_matched_insert(named).execute()
 
         committed(once)
 
@@ -204,10 +228,12 @@ class EmbeddedTable(Table):
             )
 
     def delete(self, where: str) -> None:
-        self._log().delete(where)
+        with self._changed() as log:
+            log.delete(where)
 
     def set_property(self, key: str, value: str) -> None:
-        self._log().alter.set_table_properties({key: value}, raise_if_not_exists=False)
+        with self._changed() as log:
+            log.alter.set_table_properties({key: value}, raise_if_not_exists=False)
 
     def properties(self) -> dict[str, str]:
         return {key: str(value) for key, value in self._log().metadata().configuration.items()}
@@ -227,9 +253,11 @@ class EmbeddedTable(Table):
     def vacuum(self, retain: timedelta) -> None:
         kept = max(retain, _interval(self.properties().get(_RETENTION, "")))
         hours = int(kept.total_seconds() // 3600)
-        self._log().vacuum(retention_hours=hours, dry_run=False)
-        # what no commit names; deletion vectors are left, since delta-rs lists those of living files, too
-        for file in self._log().vacuum(retention_hours=hours, dry_run=True, full=True):
+        with self._changed() as log:
+            log.vacuum(retention_hours=hours, dry_run=False)
+            # what no commit names; deletion vectors are left, since delta-rs lists those of living files, too
+            unnamed = log.vacuum(retention_hours=hours, dry_run=True, full=True)
+        for file in unnamed:
             if not Path(file).name.startswith(_DELETIONS):
                 Path(self.location, unquote(file)).unlink(missing_ok=True)
         for folder in Path(self.location).glob(f"{_FRESH}*"):  # of a writer that was killed before its commit
@@ -237,7 +265,8 @@ class EmbeddedTable(Table):
                 shutil.rmtree(folder, ignore_errors=True)
 
     def optimize(self) -> None:
-        self._log().optimize.compact()
+        with self._changed() as log:
+            log.optimize.compact()
 
     def drop(self) -> None:
         shutil.rmtree(self.location, ignore_errors=True)

@@ -25,9 +25,10 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from scoreline.engine.embedded.files import data_files, not_here
 from scoreline.engine.embedded.text import has_json, java_bytes, json_as_spark, written_as_spark
 from scoreline.engine.embedded.watch import watch
-from scoreline.engine.engine import Figures
+from scoreline.engine.engine import Counted, Figures
 from scoreline.engine.filesystem import shown
 from scoreline.engine.memory import bytes_of_memory, require_memory
+from scoreline.engine.session_settings import RUNTIME
 
 __all__ = ["SailEngine", "embedded_session", "scratch"]
 
@@ -38,6 +39,7 @@ _READ_ONCE = {"compression": "lz4_raw", "dictionary_enabled": "false", "statisti
 _BATCH = 65_536  # rows of a batch on the wire: each costs milliseconds, whatever is in it
 _POOL_SHARE = 0.6  # of the memory: Sail spills what it can before it counts more; it takes more than it counts
 _GROUPED = 450  # bytes of memory for each event that is grouped into a history: docs/engines.md
+_PARTITION, _MOST_PARTITIONS = 10_000, 200  # events that are grouped together
 _RETRIES = 2  # of a call to a server in this process: if it does not answer at once, it is gone
 
 
@@ -67,10 +69,23 @@ class SailEngine:
         schema = to_arrow_schema(rows.schema)
         return pa.Table.from_batches([batch.cast(schema) for batch in batches(rows)], schema)
 
-    def require_room(self, events: Callable[[], int], what: str) -> None:
-        """Its grouping does not spill."""
+    @contextmanager
+    def counted(self, rows: DataFrame, *figures: Column) -> Iterator[Counted]:
+        """Written once: planning a filter on top of what parses and judges a row takes longer than many rows do."""
+        folder = scratch("counted")
+        try:
+            files = [str(file) for file in written(rows, folder / "rows", _READ_ONCE)]
+            there = read_files(self.session, rows.schema, files)
+            found = there.agg(*figures).first().asDict()  # type: ignore[union-attr]
+            yield Counted(there, there, lambda: found)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def grouping(self, events: Callable[[], int], what: str) -> int:
+        """Its grouping does not spill, and each partition costs, whatever is in it."""
         found = events()
         require_memory(found * _GROUPED, f"{what} has {found:,} events")
+        return min(_MOST_PARTITIONS, 1 + found // _PARTITION)
 
     def ranged(self, rows: DataFrame, partitions: int, *by: str) -> DataFrame:
         """Sail has no ranges: its `repartitionByRange` puts any row into any file."""
@@ -168,8 +183,8 @@ def embedded_session() -> SparkSession:
     warnings.filterwarnings("ignore", r"\[RETRIES_EXCEEDED\]")  # the error that follows tells it
     watch(client)
     session.conf.set("spark.python.sql.dataFrameDebugging.enabled", "false")  # or columns import IPython
-    session.conf.set("spark.sql.session.timeZone", "UTC")
-    session.conf.set("spark.sql.ansi.enabled", "true")
+    for key, value in RUNTIME.items():
+        session.conf.set(key, value)
     _take_back_interrupts()
     session._scoreline_engine = SailEngine(session, server)  # type: ignore[attr-defined]
     return session
