@@ -58,9 +58,7 @@ class Pool:
     def scored(self, job: Any, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """`job` is `(shipment, task)`; the batches' answers in their order. Raises WorkerEnded or WorkerFailed."""
         idle: SimpleQueue[socket.socket] = SimpleQueue()
-        sockets = [self._worker(job) for _ in range(self.workers)]
-        for one in sockets:
-            idle.put(one)
+        sockets: list[socket.socket] = []
 
         def ask(batch: pa.RecordBatch) -> pa.RecordBatch:
             worker = idle.get()
@@ -79,6 +77,9 @@ class Pool:
             for batch in batches:
                 if not batch.num_rows:
                     continue
+                if len(sockets) < self.workers and sum(not one.done() for one in waiting) >= len(sockets):
+                    sockets.append(self._worker(job))  # each loads the model: a few users need but one
+                    idle.put(sockets[-1])
                 waiting.append(threads.submit(ask, batch))
                 if len(waiting) > 2 * self.workers:
                     yield waiting.popleft().result()
@@ -205,6 +206,7 @@ def _exactly(source: socket.socket, size: int) -> bytearray | None:
 def _serve(fd: int, model: str) -> None:
     """Fork a worker for each socket that comes, until the asking process is gone."""
     _die_with_parent()
+    import pandas  # noqa: F401  # by Arrow, as soon as a value of Python's comes in
     import threadpoolctl  # noqa: F401
 
     import scoreline.models.scoring
