@@ -1,11 +1,13 @@
 """The files of one model version: fetched whole, once, to a folder that is its own."""
 
 import hashlib
+import os
 import re
 import shutil
 import tempfile
 import time
 from dataclasses import dataclass
+from errno import ENOSPC
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["PinnedModel", "abandoned", "digest", "download", "signature"]
 
 _DAY = 86_400
+# mlflow's first line says only that some files failed
+_OF_A_FILE = re.compile(r"^##### File .* #####\n(.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -102,18 +106,20 @@ def signature(folder: Path) -> "ModelSignature | None":
 
 
 def _fetch(model: PinnedModel, scratch: Path) -> Path:
-    if not model.uri.startswith(("models:/", "runs:/")):
-        return Path(shutil.copytree(model.uri, scratch / "model"))
-    with quiet_mlflow(), pointing_at(model.tracking_uri, model.registry_uri):
-        import mlflow
+    try:
+        if not model.uri.startswith(("models:/", "runs:/")):
+            return Path(shutil.copytree(model.uri, scratch / "model"))
+        with quiet_mlflow(), pointing_at(model.tracking_uri, model.registry_uri):
+            import mlflow
 
-        try:
             fetched = mlflow.artifacts.download_artifacts(artifact_uri=model.uri, dst_path=str(scratch))
-        except Exception as error:  # mlflow's own, or whatever its artifact store raises
-            raise InputError(
-                f"the files of {model.uri} cannot be fetched: {told(error)}. Is the artifact "
-                f"store reachable from here, and does the version still exist?"
-            ) from error
+    except Exception as error:  # mlflow's own, or whatever its artifact store raises
+        listed = _OF_A_FILE.search(str(error))
+        reason = listed[1] if listed else told(error)
+        hint = "Is the artifact store reachable from here, and does the version still exist?"
+        if os.strerror(ENOSPC) in str(error):
+            hint = f"Make room where the tables are, {scratch.parent.parent}: a fetched model is kept there."
+        raise InputError(f"the files of {model.uri} cannot be fetched: {reason}. {hint}") from error
     # mlflow answers with the folder it was given, or with one below it
     place = Path(fetched)
     return place if place != scratch else Path(shutil.copytree(scratch, scratch / "model"))

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 from mlflow.models import infer_signature
 
+from disks import mounted
 from scoreline.errors import InputError
 from scoreline.registry.client import pointing_at, quiet_mlflow
 from scoreline.registry.files import download, signature
@@ -27,6 +28,15 @@ def test_run_and_folder_are_pinned(store: str, tmp_path: Path) -> None:
     assert by_folder.version == pin(f"file://{folder}", tracking_uri=store).version
     (folder / "MLmodel").write_text((folder / "MLmodel").read_text() + "\n")
     assert by_folder.version != pin(str(folder), tracking_uri=store).version
+
+
+@pytest.mark.parametrize("uri", ["models:/movies/1", "a folder"])
+def test_a_disk_without_room_for_a_models_files_is_told_as_one(store: str, tmp_path: Path, uri: str) -> None:
+    pinned = pin("models:/movies/1", tracking_uri=store)
+    pinned = pinned if uri != "a folder" else pin(str(download(pinned, tmp_path / "fetched")), tracking_uri=store)
+    with mounted(tmp_path / "disk", "size=4k") as disk:
+        with pytest.raises(InputError, match=rf"No space left on device.*Make room where the tables are, {disk}"):
+            download(pinned, disk / "models")
 
 
 @pytest.mark.parametrize(
