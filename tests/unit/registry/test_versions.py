@@ -34,9 +34,10 @@ def test_run_and_folder_are_pinned(store: str, tmp_path: Path) -> None:
 def test_a_disk_without_room_for_a_models_files_is_told_as_one(store: str, tmp_path: Path, uri: str) -> None:
     pinned = pin("models:/movies/1", tracking_uri=store)
     pinned = pinned if uri != "a folder" else pin(str(download(pinned, tmp_path / "fetched")), tracking_uri=store)
-    with mounted(tmp_path / "disk", "size=4k") as disk:
-        with pytest.raises(InputError, match=rf"No space left on device.*Make room where the tables are, {disk}"):
-            download(pinned, disk / "models")
+    disk = tmp_path / "disk"
+    told = pytest.raises(InputError, match=rf"No space left on device.*Make room where the tables are, {disk}")
+    with mounted(disk, "size=4k"), told:
+        download(pinned, disk / "models")
 
 
 @pytest.mark.parametrize(
