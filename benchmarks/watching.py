@@ -149,7 +149,6 @@ def many(scratch: Path, engine: str, *, signals: int = 1_000, seconds: float = 6
     runs = {one["run_id"] for one in answers}
     states = sorted({one["state"] for one in answers})
     p50, p99 = waits[len(waits) // 2], waits[int(len(waits) * 0.99)]
-    p50, p99 = waits[len(waits) // 2], waits[int(len(waits) * 0.99)]
     told = f"{signals:,} signals in {seconds:.0f} s: {' and '.join(states)} in {len(runs)} runs, {cpu:.0f} CPU s"
     print(f"{engine}: {told}; from accepted to published p50 {p50:.1f} s, p99 {p99:.1f} s", flush=True)
 

@@ -45,6 +45,7 @@ KEYS: dict[str, list[tuple[Any, dict[str, Any]]]] = {
     "Request.upload": [([["cp", "x", "y"]], CLIENT)],
     "Request.document": [("batch.json", CLIENT), ("other.json", POST)],
     "Request.send": [(["other"], CLIENT)],
+    "Request.jobs": [({"run": "nightly"}, CLIENT | {"send": ["client", "${own_job}"]})],
     "Request.post.url": [("http://127.0.0.1:2", POST)],
     "Request.post.user": [("u", POST)],
     "Request.post.password": [("p", USER)],
