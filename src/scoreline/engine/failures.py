@@ -3,9 +3,11 @@
 import errno
 import logging
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from tempfile import gettempdir
 
 from pyspark.errors import AnalysisException
 
@@ -28,8 +30,8 @@ _EXHAUSTED = {
         "Ingest the events in smaller files, or say engine: spark, which spills."
     ),
     r"No space left on device|allowable limit of .*temp": (
-        "there is no space left where the embedded engine keeps its scratch files or the tables. "
-        "Make room, or set TMPDIR to a folder on a larger disk, and run again."
+        "there is no space left where the tables are, or where the embedded engine keeps its scratch files ({scratch}, "
+        "{free:,.1f} GiB free now). Make room, or set TMPDIR to a folder on a larger disk, and run again."
     ),
     r"Channel closed!|closed channel": (
         "the embedded engine's server in this process has hung for minutes, and was given up. Run again; what was "
@@ -90,7 +92,9 @@ def _raise_exhausted(action: str, error: Exception) -> None:
         return
     for sign, what in _EXHAUSTED.items():
         if re.search(sign, str(error)):
-            raise RunFailed(f"{action}: {what}") from None
+            place = gettempdir()
+            said = what.format(scratch=place, free=shutil.disk_usage(place).free / 2**30)
+            raise RunFailed(f"{action}: {said}") from None
 
 
 def _raise_no_client(action: str, error: Exception) -> None:

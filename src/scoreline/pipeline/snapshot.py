@@ -20,6 +20,7 @@ from scoreline.sources.rules import ScoringRules, read_rules
 from scoreline.tables import schema
 from scoreline.tables.delta import Table
 from scoreline.tables.history import Commit, published_commit
+from scoreline.tables.names import PUBLISHED
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,21 @@ class RunSnapshot:
         }
 
 
+def _require_same_kind(context: Context, pinned: PreparedModel) -> None:
+    """Raise InputError for a model of another kind than those before: who reads their table would not hear of it."""
+    settings, target = context.settings, pinned.target_name
+    others = [table for name in PUBLISHED if name != target and (table := context.tables.table(name)).exists()]
+    for other in others:
+        newest = published_commit(other.commits())
+        if newest is None or newest.published is None or newest.published.pipeline not in (None, settings.name):
+            continue
+        model = f"{pinned.model.name} version {pinned.model.version}"
+        raise InputError(
+            f"{model} makes {target}, by the outputs of its signature, and {settings.name} has published {other.name}, "
+            f"which would be left as they are. Log a model that makes {other.name}, or give its pipeline another name."
+        )
+
+
 def open_run(
     context: Context,
     *,
@@ -107,6 +123,7 @@ def open_run(
     rules = read_rules(lambda: context.spark, settings.scoring, settings.keys.item_id)
     pinned = pin_model(context.spark, settings, keys, inputs, rules)
     inputs = hashed(inputs, pinned.task.inputs)
+    _require_same_kind(context, pinned)
     target = context.tables.table(pinned.target_name)
     commits: list[Commit] = []
     if create or target.exists():

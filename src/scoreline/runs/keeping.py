@@ -214,7 +214,8 @@ def _append(settings: Settings, spark: "SparkSession | None", row: Mapping[str, 
 def command_line() -> str:
     """How this process was called, without secrets."""
     name, *arguments = sys.argv or [""]
-    return shlex.join([name.rsplit("/", 1)[-1], *map(redacted, arguments)])
+    name = name.rsplit("/", 1)[-1].replace("__main__.py", "scoreline")  # python -m scoreline
+    return shlex.join([name, *map(redacted, arguments)])
 
 
 @cache

@@ -62,9 +62,15 @@ def _loaded(path: Path) -> Any:
         said = redacted(f"{type(error).__name__}: {told(error)}").rstrip(". ")
         wants = path / "requirements.txt"
         listed = ", ".join(wants.read_text(encoding="utf-8").split()[:20]) if wants.is_file() else "nothing"
+        remedy = "install these where the workers run, or log the model again with what they have"
+        lacking = error.name if isinstance(error, ModuleNotFoundError) else None
+        if lacking and not re.search(rf"\b{re.escape(lacking.split('.')[0])}\b", listed.replace("-", "_")):
+            remedy = (
+                f"{lacking} is not among it. Install what it is of where the workers run, and log the model with it in "
+                "pip_requirements, or with its own code in code_paths"
+            )
         raise InputError(
-            f"the model in {path} cannot be loaded where it is to score ({said}). It was logged with {listed}: install "
-            f"these where the workers run, or log the model again with what they have"
+            f"the model in {path} cannot be loaded where it is to score ({said}). It was logged with {listed}: {remedy}"
         ) from error
 
 

@@ -1,5 +1,6 @@
 """`ingest --new` of databases and Delta tables: only what is new is read, and the histories are those of all of it."""
 
+import re
 import sqlite3
 from collections.abc import Callable
 from datetime import timedelta
@@ -339,7 +340,8 @@ def test_a_log_that_was_cleaned_up_is_no_reason_to_stop(made: Made, source: Sour
         commit.unlink()
     report = ingest_new(made(**events))
     assert report.users_changed == 2
-    assert "all of it was read: its log since version 1, or a file that it names, could not be read" in str(report)
+    said = r"all of it was read: its log since version \d, or a file that it names, could not be read"
+    assert re.search(said, str(report))
     assert ingest_new(made(**events)).users_changed == 0
 
 

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from builders import NOW
+from builders import NOW, write_events
 from scoreline.engine.frames import collected
 from scoreline.errors import InputError, RunFailed
+from scoreline.ingest.ingest import ingest_events
 from scoreline.pipeline.run import plan_run, run
 from scoreline.registry.client import quiet_mlflow
 
@@ -104,6 +105,16 @@ def test_an_output_of_two_columns_becomes_two_columns(shop: Any, churn: Any) -> 
     run(shop("churn_odds/1"))
     found = predictions(shop())[["prediction_0", "prediction_1"]].to_numpy()
     np.testing.assert_allclose(found, churn.predict_proba(customers()[FEATURES]), rtol=1e-12)
+
+
+def test_a_model_of_another_kind_than_what_is_published_is_refused(shop: Any, pipeline: Any, tmp_path: Path) -> None:
+    run(shop())
+    films = pipeline("films/1", now=NOW + HOUR)
+    ingest_events(films, write_events(tmp_path / "events.csv", [(1, 2, 5, 1_700_000_000)]))
+    with pytest.raises(InputError, match=r"films version 1 makes recommendations, .* test has published predictions"):
+        run(films)
+    assert not films.tables.table("recommendations").exists()
+    assert run(pipeline("films/1", name="lists", now=NOW + HOUR)).audit.scored == 1
 
 
 @pytest.mark.both

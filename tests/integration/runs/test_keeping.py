@@ -308,9 +308,12 @@ def test_tables_of_a_catalogue_have_their_rows_by_the_session(
         spark.sql("DROP SCHEMA kept CASCADE")
 
 
-def test_the_command_line_is_kept_without_its_secrets(filled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("program", ["/bin/scoreline", "/lib/scoreline/__main__.py"])
+def test_the_command_line_is_kept_without_its_secrets(
+    program: str, filled: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = filled()
-    monkeypatch.setattr(sys, "argv", ["/bin/scoreline", "export", "--set", "export.url=postgresql://app:hush@db/shop"])
+    monkeypatch.setattr(sys, "argv", [program, "export", "--set", "export.url=postgresql://app:hush@db/shop"])
     with kept(made.settings, "export", now=NOW + HOUR):
         pass
     assert newest(made)["figures"]["command"] == "scoreline export --set 'export.url=postgresql://app:***@db/shop'"

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -99,3 +100,26 @@ def test_a_model_that_cannot_be_loaded_says_what_it_was_logged_with(tmp_path: Pa
     said = r"No module named .no_such_library.\)\. It was logged with no-such-library==1\.0, mlflow: install"
     with pytest.raises(InputError, match=said):
         load_model(str(tmp_path), FRAUD, 1)
+
+
+class Lacking(mlflow.pyfunc.PythonModel):
+    def load_context(self, context: Any) -> None:
+        import not_installed_here.layers  # noqa: F401
+
+    def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
+        return model_input
+
+
+@pytest.mark.parametrize(
+    ("requirements", "remedy"),
+    [
+        (["pandas"], "not_installed_here is not among it. Install what it is of where the workers run"),
+        (["not-installed-here==1.0"], "install these where the workers run"),
+    ],
+)
+def test_what_a_model_lacks_is_named_with_what_brings_it(tmp_path: Path, requirements: list[str], remedy: str) -> None:
+    mlflow.pyfunc.save_model(str(tmp_path / "model"), python_model=Lacking(), pip_requirements=requirements)
+    with pytest.raises(InputError) as told:
+        load_model(str(tmp_path / "model"), pa.schema([("a", pa.int64())]), 1)
+    assert "No module named 'not_installed_here'" in str(told.value)
+    assert remedy in str(told.value)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import takewhile
 from typing import Any, Literal
 
 from scoreline.runs.record import figures_of
@@ -110,8 +111,8 @@ class Recorded:
             return tuple(map(str, broken))
         if self.state != "refused":
             return ()
-        lines = str(self.figures.get("error", "")).splitlines()
-        return tuple(line.strip().removeprefix("- ") for line in lines if line.startswith("  - "))
+        lines = str(self.figures.get("error", "")).splitlines()[1:]  # other lists follow, such as why users failed
+        return tuple(line.strip().removeprefix("- ") for line in takewhile(lambda line: line.startswith("  - "), lines))
 
     def figure(self, name: str) -> float | None:
         """A figure of the audit by its gate's name; None where there is none."""
@@ -360,7 +361,8 @@ class RunFacts:
 
     shown: the run whose rows readers see now; overtaken: it began later than this one. earlier: runs before this one,
     oldest first, at most 29. missing: what could not be said, and why, by section. titles: of the items that are named.
-    exported: what the application's database was sent last; None where nothing is exported.
+    exported: what the application's database was sent last; None where nothing is exported. model_before: the version
+    whose rows readers see, if an alias can be moved back to it from this run's.
     """
 
     pipeline: str
@@ -377,6 +379,7 @@ class RunFacts:
     versions: tuple[tuple[str, str], ...] = ()
     exported: str | None = None
     shown: str | None = None
+    model_before: str | None = None
     overtaken: bool = False
     missing: Mapping[str, str] = field(default_factory=dict)
     seen: SeenAgain | None = None

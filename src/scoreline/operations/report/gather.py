@@ -31,6 +31,7 @@ from scoreline.operations.report.model_facts import model_facts
 from scoreline.operations.report.outputs import compare_outputs
 from scoreline.operations.report.sample import Tally, chosen_buckets, few, of_users
 from scoreline.operations.staged import slices_staged, staged, staged_by
+from scoreline.tables.commit_note import Publication
 from scoreline.tables.history import published_commit
 from scoreline.tables.names import BUCKET, PUBLISHED, RECOMMENDATIONS, USER_ID
 from scoreline.tables.reading import Readers, TableReader, Where, records
@@ -86,8 +87,10 @@ def gather(readers: Readers, *, run: Recorded, now: datetime) -> RunFacts:
     missing: dict[str, str] = {}
     try:
         made = _made(readers, run)
-        shown = _shown(readers)
-        facts = replace(facts, shown=shown, overtaken=shown in later, exported=_exported(readers))
+        note = _shown(readers)
+        shown = note.run_id if note else None
+        before = _model_before(readers.settings, run, note) if note else None
+        facts = replace(facts, shown=shown, overtaken=shown in later, exported=_exported(readers), model_before=before)
         if made is None:
             missing["lists"] = _why_no_rows(run)
         else:
@@ -215,13 +218,20 @@ def _why_no_rows(run: Recorded) -> str:
     return "This run left no rows that are still there, so there is nothing to compare."
 
 
-def _shown(readers: Readers) -> str | None:
+def _shown(readers: Readers) -> Publication | None:
     for name in PUBLISHED:
         table = readers.table(name)
         commit = published_commit(table.commits()) if table.exists() else None
         if commit is not None and commit.published is not None:
-            return commit.published.run_id
+            return commit.published
     return None
+
+
+def _model_before(settings: Settings, run: Recorded, shown: Publication) -> str | None:
+    """The version that readers see the rows of, if it is an earlier one of the same model than the run's."""
+    is_other = run.model not in (None, f"{shown.model} version {shown.model_version}")
+    is_of_same = f"{run.model}".startswith(f"{shown.model} version ")
+    return shown.model_version if is_other and is_of_same and "@" in settings.model.uri else None
 
 
 def _exported(readers: Readers) -> str | None:

@@ -95,13 +95,16 @@ def verdict_of(facts: RunFacts) -> Verdict:
     still = f"Readers still see run {facts.shown}." if facts.shown else "Readers see nothing yet."
     if run.state in _ENDED_EARLY:
         why = _sentence(_why(facts))
-        if facts.shown == run.run_id:
-            return Verdict(headline, tone, (why, "It had published before: readers see its rows."))
+        if facts.shown == run.run_id and run.state != "refused":
+            killed = run.state == "interrupted"
+            ended = "was killed after it had published" if killed else "had published before"
+            said = f"It {ended}: readers see its rows."
+            return Verdict(f"Published, then {headline.lower()}", "warn", (said, *([] if killed else [why])))
         if facts.overtaken:
             since = f"Run {facts.shown} has been published since."
             return Verdict(headline, tone, (why, since), (f"{typed('plan')}   # who is still due",))
-        others = f"{len(run.broken) - 1} more limits are broken, see below." if len(run.broken) > 1 else ""
-        return Verdict(headline, tone, tuple(filter(None, [why, _seen(facts), others, still])), _next(facts))
+        others = [f"Broken, too: {_sentence(one)}" for one in (_refusing(facts) or run.broken)[1:]]
+        return Verdict(headline, tone, tuple(filter(None, [why, *others, _seen(facts), still])), _next(facts))
     if run.state == "only_failures":
         said = f"All {_count(due.failed)} users who were due failed again, within the budget."
         return Verdict(headline, tone, (said, still))
@@ -136,8 +139,10 @@ def _why(facts: RunFacts) -> str:
 def _next(facts: RunFacts) -> tuple[str, ...]:
     """What one can do now about a run that published nothing."""
     run, command = facts.run, facts.run.figures.get("command")
+    promote = typed(f"promote {facts.model_before}") if facts.model_before else None
+    back = [f"{promote}   # or go back to the model version whose rows readers see"] if promote else []
     if run.state != "refused":
-        return (f"{redacted(typed_again(command))}{_AGAIN[run.state]}",)
+        return (f"{redacted(typed_again(command))}{_AGAIN[run.state]}", *back)
     if not run.figures.get("staging"):
         return ()
     limits = [limit for limit in run.limits or () if not (limit.passed or limit.warns)]
@@ -151,7 +156,8 @@ def _next(facts: RunFacts) -> tuple[str, ...]:
         *([explain] if facts.lists else []),
         *([again] if staged and is_a_matter_of_limits else []),
         f"{redacted(typed_again(command, '--restart'))}   # score anew, when the cause is mended",
-        *([approve] if staged else []),
+        *back,
+        *([approve] if staged and facts.due.scored >= facts.due.failed else []),
     )
 
 

@@ -137,6 +137,23 @@ def test_a_refused_run_says_first_which_limit_did_it() -> None:
     assert texts.index("Refused") < texts.index("Overlap is 0.1, expected at least 0.5.") < texts.index("The audit")
 
 
+def test_each_broken_limit_is_named_and_the_model_before_offered() -> None:
+    error = (
+        "The audit refused\n  - overlap is 0.1, at least 0.5 (audit.min_overlap)\n  - failed users is 9, at most 5\n"
+        "Why users failed:\n  - 9 x MODEL_RAISED: KeyError\n"
+    )
+    refused = run(state="refused", figures={**REFUSED, "error": error})
+    verdict = verdict_of(facts(run=refused, shown="run-1", model_before="7", due=Due(12, 3, 0, 9, 0)))
+
+    assert verdict.lines == (
+        "Overlap is 0.1, at least 0.5 (audit.min_overlap).",
+        "Broken, too: Failed users is 9, at most 5.",
+        "Readers still see run run-1.",
+    )
+    assert "scoreline promote 7   # or go back to the model version whose rows readers see" in verdict.next
+    assert not [line for line in verdict.next if "approve" in line]  # most users would be without
+
+
 @pytest.mark.parametrize(
     ("changes", "headline", "line"),
     [
@@ -148,7 +165,7 @@ def test_a_refused_run_says_first_which_limit_did_it() -> None:
     ],
 )
 def test_the_verdict_of_a_run(changes: dict[str, Any], headline: str, line: str) -> None:
-    verdict = verdict_of(facts(run=run(**changes)))
+    verdict = verdict_of(facts(run=run(**changes), shown="run-0" if not changes else "run-1"))
 
     assert (verdict.headline, verdict.lines[0]) == (headline, line)
 
@@ -171,7 +188,12 @@ def test_what_published_nothing_says_why_what_readers_see_and_what_to_do(state: 
     assert (verdict.headline, verdict.next) == (state.capitalize(), again)
     assert verdict.lines == ("Its process is gone.", "Readers still see run run-1.")
     assert since.lines == ("Its process is gone.", "Run run-9 has been published since.")
-    assert published.lines == ("Its process is gone.", "It had published before: readers see its rows.")
+    assert published.headline == f"Published, then {state}"
+    assert published.lines == (
+        ("It was killed after it had published: readers see its rows.",)
+        if state == "interrupted"
+        else ("It had published before: readers see its rows.", "Its process is gone.")
+    )
     assert (since.next, published.next) == (("scoreline plan   # who is still due",), ())
 
 
@@ -306,8 +328,13 @@ def test_what_was_not_recorded_is_said_to_be_so() -> None:
 
     assert "Not recorded for this run." in texts
     assert "The limits of this run were not recorded; its figures were." not in texts
-    assert "No figures were recorded: the run ended before the audit." in texts
+    assert "No figures were recorded." in texts
     assert "The files are gone." in texts
+    taken = Due(0, 0, 0, 0, 0, rows_before=3, rows_after=3)
+    killed = text_of(replace(made, trends=(), due=taken, run=run(state="interrupted", figures={})))
+    assert any("it had passed the audit" in text for text in killed)
+    early = text_of(replace(made, trends=(), run=run(state="failed", figures={}), shown="run-1"))
+    assert "No figures were recorded: the run ended before the audit." in early
 
 
 def luminance(colour: str) -> float:
