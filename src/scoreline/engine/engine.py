@@ -63,10 +63,11 @@ class Engine(Protocol):
         """The rows on the driver, as Arrow."""
         ...
 
-    def grouping(self, events: Callable[[], int], what: str) -> int:
+    def grouping(self, events: Callable[[], int], what: str, *, at_most: int | None = None) -> int:
         """Into how many partitions so many events, which are asked for only if it matters, go to be grouped by user.
 
-        Raises BeyondMemory where they cannot be grouped.
+        at_most: how many there can be, where that is known without asking. Raises BeyondMemory where they cannot be
+        grouped.
         """
         ...
 
@@ -147,7 +148,7 @@ class SparkEngine:
         first, found = (rows, lambda: None) if is_remote(self.session) else self.observed(rows, *figures)
         yield Counted(rows, first, found)
 
-    def grouping(self, events: Callable[[], int], what: str) -> int:
+    def grouping(self, events: Callable[[], int], what: str, *, at_most: int | None = None) -> int:
         """Spark spills, and is told how many."""
         return int(self.session.conf.get("spark.sql.shuffle.partitions") or 8)
 

@@ -164,7 +164,7 @@ def _ingested(
                 # the clock that the rows are stamped with, so that a run can read in the log which rows have changed
                 note = Ingested(columns=columns, updated_at=now, place=place)
                 changed, version = merge_histories(
-                    history, incoming, before, note, shape=shape, now=now, partitions=partitions
+                    history, incoming, before, note, shape=shape, now=now, users=users, partitions=partitions
                 )
             context.record.lap("merge")
             beyond = beyond_window(history, now=now) if changed else (0, 0)

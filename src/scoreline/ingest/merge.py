@@ -9,7 +9,6 @@ from pyspark.sql import functions as F
 
 from scoreline.config.settings import HistoriesSettings
 from scoreline.engine.engine import engine_of
-from scoreline.engine.frames import count
 from scoreline.engine.thrown import engine_errors
 from scoreline.errors import ConfigurationError
 from scoreline.ingest.histories import merged
@@ -48,20 +47,23 @@ def merge_histories(
     *,
     shape: HistoriesSettings,
     now: datetime,
+    users: int,
     partitions: int,
 ) -> tuple[int, int]:
     """Merge in one commit, none if nothing changes; returns how many histories did, and the version after it.
 
-    partitions: so many the news were grouped in.
+    users: so many rows `incoming` has. partitions: so many the news were grouped in.
     """
     if before[0].version == 0 and (version := _first(history, incoming, note, partitions=partitions)) is not None:
-        return count(incoming), version
+        return users, version
 
     def grouped() -> int:
         touched = history.read().join(incoming.select(USER_ID), on=USER_ID, how="left_semi")
         return events_in(incoming.select("item_ids").unionByName(touched.select("item_ids")))
 
-    all_partitions = engine_of(history.spark).grouping(grouped, "with the histories of the users in it the news")
+    all_partitions = engine_of(history.spark).grouping(
+        grouped, "with the histories of the users in it the news", at_most=2 * users * shape.max_items
+    )
 
     def changed(known: DataFrame) -> DataFrame:
         return merged(

@@ -27,7 +27,7 @@ from scoreline.engine.embedded.text import has_json, java_bytes, json_as_spark, 
 from scoreline.engine.embedded.watch import watch
 from scoreline.engine.engine import Counted, Figures
 from scoreline.engine.filesystem import shown
-from scoreline.engine.memory import bytes_of_memory, require_memory
+from scoreline.engine.memory import SHARE, bytes_of_memory, require_memory
 from scoreline.engine.session_settings import RUNTIME
 
 __all__ = ["SailEngine", "embedded_session", "scratch"]
@@ -38,6 +38,7 @@ _READ_ONCE = {"compression": "lz4_raw", "dictionary_enabled": "false", "statisti
 
 _BATCH = 65_536  # rows of a batch on the wire: each costs milliseconds, whatever is in it
 _POOL_SHARE = 0.6  # of the memory: Sail spills what it can before it counts more; it takes more than it counts
+_LITTLE = 64 << 20  # bytes: less is not worth a query
 _GROUPED = 450  # bytes of memory for each event that is grouped into a history: docs/engines.md
 _PARTITION, _MOST_PARTITIONS = 10_000, 200  # events that are grouped together
 _RETRIES = 2  # of a call to a server in this process: if it does not answer at once, it is gone
@@ -81,9 +82,10 @@ class SailEngine:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def grouping(self, events: Callable[[], int], what: str) -> int:
+    def grouping(self, events: Callable[[], int], what: str, *, at_most: int | None = None) -> int:
         """Its grouping does not spill, and each partition costs, whatever is in it."""
-        found = events()
+        is_little = at_most is not None and at_most * _GROUPED < min(_LITTLE, bytes_of_memory() * SHARE)
+        found = at_most if at_most is not None and is_little else events()
         require_memory(found * _GROUPED, f"{what} has {found:,} events")
         return min(_MOST_PARTITIONS, 1 + found // _PARTITION)
 
@@ -139,7 +141,10 @@ def read_files(session: SparkSession, schema: T.StructType, files: list[str]) ->
     groups: dict[tuple[bool, bool], list[str]] = {}
     for file in files:
         groups.setdefault(_form(file), []).append(file)
-    return reduce(DataFrame.unionAll, (session.read.schema(bare).parquet(*group) for group in groups.values()))
+    parts = [session.read.schema(bare).parquet(*group) for group in groups.values()]
+    for part in parts:
+        part._cached_schema = bare  # type: ignore[attr-defined]  # or the client asks for what it has just said
+    return reduce(DataFrame.unionAll, parts)
 
 
 @lru_cache(4096)
