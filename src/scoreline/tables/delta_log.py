@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -80,11 +81,10 @@ def _taken(folder: str) -> DeltaTable:
     log, last = _kept.logs.pop(folder, (None, None))
     if log is None or last is None or _commit_file(folder, log.version()) != last:
         return open_log(folder)
+    if _last_checkpoint(folder) > log.version():  # the commits up to it may have been cleaned away
+        return open_log(folder)
     if _commit_file(folder, log.version() + 1) is not None:
-        try:
-            log.update_incremental()
-        except DeltaError:  # the commits in between have been cleaned away
-            return open_log(folder)
+        log.update_incremental()
     return log
 
 
@@ -101,6 +101,16 @@ def _commit_file(folder: str, version: int) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return found.st_ino, found.st_mtime_ns
+
+
+def _last_checkpoint(folder: str) -> int:
+    """The version of the newest checkpoint: -1 without one, beyond all where the file does not say it."""
+    try:
+        return int(json.loads(Path(folder, "_delta_log", "_last_checkpoint").read_text(encoding="utf-8"))["version"])
+    except FileNotFoundError:
+        return -1
+    except (KeyError, TypeError, ValueError):
+        return sys.maxsize
 
 
 def first_commit(location: str, schema: str, properties: Mapping[str, str]) -> None:
