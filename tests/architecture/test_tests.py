@@ -38,7 +38,7 @@ THROUGH = {
                                             "tables/added_files"],
     "integration/engine/test_embedded_accidents.py": ["engine/memory"],
     "integration/tables/test_catalog.py": ["tables/delta", "engine/sql"],
-    "integration/tables/test_reading.py": ["tables/delta_log", "tables/session_reading"],
+    "integration/tables/test_reading.py": ["tables/session_reading"],
     "integration/runs/test_keeping.py": ["tables/appending", "operations/log"],
     "integration/test_every_key.py": ["tables/schema", "tables/names"],
     "integration/sources/test_files.py": ["sources/reader", "sources/heads", "sources/text_files", "sources/parquet",
