@@ -107,7 +107,7 @@ class Superseded(RunFailed):
 
 
 class AuditRefused(ScorelineError):
-    """The run's figures are outside the limits of the configuration; nothing was published."""
+    """The figures of a run, or of a table to export, are outside the limits; nothing was published or sent."""
 
     exit_code = 3
 
