@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from scoreline.errors import InputError, told
 from scoreline.hashing import digest
+from scoreline.redaction import redacted
 from scoreline.registry.client import pointing_at, quiet_mlflow
 
 if TYPE_CHECKING:
@@ -112,7 +113,9 @@ def _fetch(model: PinnedModel, scratch: Path) -> Path:
         with quiet_mlflow(), pointing_at(model.tracking_uri, model.registry_uri):
             import mlflow
 
-            fetched = mlflow.artifacts.download_artifacts(artifact_uri=model.uri, dst_path=str(scratch))
+            fetched = Path(mlflow.artifacts.download_artifacts(artifact_uri=model.uri, dst_path=str(scratch)))
+            if not any(path.is_file() for path in fetched.rglob("*")):  # MLflow says nothing of it
+                raise FileNotFoundError(f"there are none where the registry has them: {_location(model)}")
     except Exception as error:  # mlflow's own, or whatever its artifact store raises
         listed = _OF_A_FILE.search(str(error))
         reason = listed[1] if listed else told(error)
@@ -121,5 +124,12 @@ def _fetch(model: PinnedModel, scratch: Path) -> Path:
             hint = f"Make room where the tables are, {scratch.parent.parent}: a fetched model is kept there."
         raise InputError(f"the files of {model.uri} cannot be fetched: {reason}. {hint}") from error
     # mlflow answers with the folder it was given, or with one below it
-    place = Path(fetched)
-    return place if place != scratch else Path(shutil.copytree(scratch, scratch / "model"))
+    return fetched if fetched != scratch else Path(shutil.copytree(scratch, scratch / "model"))
+
+
+def _location(model: PinnedModel) -> str:
+    import mlflow
+
+    if model.uri != f"models:/{model.name}/{model.version}":  # a run's, or a logged model
+        return model.uri
+    return redacted(str(mlflow.MlflowClient().get_model_version_download_uri(model.name, model.version)))

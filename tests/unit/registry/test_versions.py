@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import mlflow
 import pandas as pd
 import pytest
 from mlflow.models import infer_signature
@@ -38,6 +39,19 @@ def test_a_disk_without_room_for_a_models_files_is_told_as_one(store: str, tmp_p
     told = pytest.raises(InputError, match=rf"No space left on device.*Make room where the tables are, {disk}")
     with mounted(disk, "size=4k"), told:
         download(pinned, disk / "models")
+
+
+def test_files_that_are_gone_from_their_store_are_told_with_their_place(store: str, tmp_path: Path) -> None:
+    pinned = pin("models:/movies/1", tracking_uri=store)
+    with pointing_at(store, None), quiet_mlflow():
+        place = Path(mlflow.MlflowClient().get_model_version_download_uri("movies", "1").removeprefix("file://"))
+    place.rename(tmp_path / "moved")
+    try:
+        with pytest.raises(InputError, match=rf"files of models:/movies/1 cannot be fetched: there are none.*{place}"):
+            download(pinned, tmp_path / "kept")
+    finally:
+        (tmp_path / "moved").rename(place)
+    assert (download(pinned, tmp_path / "kept") / "MLmodel").exists()
 
 
 @pytest.mark.parametrize(
