@@ -110,9 +110,9 @@ def _once(context: Context, destination: Destination, source: Table) -> ExportRe
     previous = destination.shown()
     commits, table_id = source.commits(), str(source.detail()["id"])
     wanted = _wanted(commits, table_id)
-    if previous is not None and _is_another(previous, wanted, commits):
-        _require_users(context, source, wanted.version, destination.address)
-    sent, everyone = (Sent(), None) if previous == wanted else _sent(destination, source, previous, wanted, commits)
+    sent, everyone = (
+        (Sent(), None) if previous == wanted else _sent(context, destination, source, previous, wanted, commits)
+    )
     before = previous.version if previous else None
     return ExportReport(
         sent.replaced, sent.removed, wanted.version, before, destination.address, sent.left_out, everyone
@@ -129,7 +129,12 @@ def _identity(table_id: str, made: Commit) -> str:
 
 
 def _sent(
-    destination: Destination, source: Table, previous: Shown | None, wanted: Shown, commits: Sequence[Commit]
+    context: Context,
+    destination: Destination,
+    source: Table,
+    previous: Shown | None,
+    wanted: Shown,
+    commits: Sequence[Commit],
 ) -> tuple[Sent, str | None]:
     """What was sent, and why everyone's lists were; None if only what had changed."""
     check = partial(_require_wanted, source, wanted.version, destination.address)
@@ -144,6 +149,8 @@ def _sent(
                 if not any(sign in str(error) for sign in _VANISHED):
                     raise
         why = f"version {previous.version}, which the database showed, can't be read any more"
+    elif previous is not None:
+        _require_users(context, source, wanted.version, destination.address)
     with _explained(destination):
         return destination.apply(_everyone(source, previous, wanted, check)), why
 
@@ -152,16 +159,11 @@ def _why_everyone(previous: Shown | None, wanted: Shown, commits: Sequence[Commi
     """Why what the database shows cannot be compared with the table; None if it can."""
     if previous is None:
         return "nothing had been exported"
-    if _is_another(previous, wanted, commits):
-        return "what the database showed is not from this table as it is now"
-    return None
-
-
-def _is_another(previous: Shown, wanted: Shown, commits: Sequence[Commit]) -> bool:
-    """Whether what the database shows is not from this table, or from what this table says no longer."""
     table_id = wanted.origin.split("/", 1)[0]
     made = next((c for c in commits if c.version == previous.content), None)
-    return previous.version > wanted.version or made is None or _identity(table_id, made) != previous.origin
+    if previous.version > wanted.version or made is None or _identity(table_id, made) != previous.origin:
+        return "what the database showed is not from this table as it is now"
+    return None
 
 
 def _require_users(context: Context, source: Table, version: int, address: str) -> None:

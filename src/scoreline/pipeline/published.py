@@ -9,7 +9,7 @@ from scoreline.tables.history import Commit
 from scoreline.tables.names import PUBLISHED
 from scoreline.typed import typed
 
-__all__ = ["published_table", "run_of", "target_of"]
+__all__ = ["is_of", "published_table", "run_of", "target_of"]
 
 
 class _Logged(Protocol):
@@ -46,7 +46,7 @@ def published_table(tables: _Tables[L], pipeline: str, *, run_id: str | None = N
     """
     newest: tuple[datetime, L] | None = None
     for table in (tables.table(name) for name in PUBLISHED):
-        runs = [c for c in table.commits() if _is_of(c, pipeline)] if table.exists() else []
+        runs = [c for c in table.commits() if is_of(c, pipeline)] if table.exists() else []
         named = next((c for c in runs if run_id in (None, run_of(c))), None)
         if named is not None and (newest is None or named.at > newest[0]):
             newest = (named.at, table)
@@ -63,5 +63,6 @@ def run_of(commit: Commit) -> str | None:
     return commit.published.run_id if commit.published else None
 
 
-def _is_of(commit: Commit, pipeline: str) -> bool:
+def is_of(commit: Commit, pipeline: str) -> bool:
+    """Whether a commit is a publication of this pipeline, or of an earlier version of ours that did not say whose."""
     return commit.published is not None and commit.published.pipeline in (None, pipeline)

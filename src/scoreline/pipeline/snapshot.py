@@ -15,6 +15,7 @@ from scoreline.pipeline.fence import newest_commits, next_sequence
 from scoreline.pipeline.inputs import Inputs, hashed, open_inputs
 from scoreline.pipeline.pinned_model import PreparedModel, pin_model
 from scoreline.pipeline.plan import DesiredState
+from scoreline.pipeline.published import is_of
 from scoreline.pipeline.selection import Selection
 from scoreline.sources.rules import ScoringRules, read_rules
 from scoreline.tables import schema
@@ -84,7 +85,7 @@ def _require_same_kind(context: Context, pinned: PreparedModel) -> None:
     others = [table for name in PUBLISHED if name != target and (table := context.tables.table(name)).exists()]
     for other in others:
         newest = published_commit(other.commits())
-        if newest is None or newest.published is None or newest.published.pipeline not in (None, settings.name):
+        if newest is None or not is_of(newest, settings.name):
             continue
         model = f"{pinned.model.name} version {pinned.model.version}"
         raise InputError(
