@@ -36,6 +36,12 @@ from integration.databases.server import free_port, postgres
 
 HEAD = "user,item,kind,at"
 WAYS = ("warm", "cold")
+# docs/triggers.md, "Few users on Spark"
+FEW: dict[str, str | int | bool] = {
+    "spark.sql.shuffle.partitions": 1,
+    "spark.sql.adaptive.enabled": False,
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+}
 
 
 @dataclass
@@ -51,6 +57,7 @@ class World:
         self.folder.mkdir(parents=True)
         said = yaml.safe_load((ROOT / "conf" / "demo.yaml").read_text())
         trigger = {"name": "app", "signal": True, "debounce": debounce, "steps": ["ingest", "run", "export"]}
+        trigger |= {"spark": FEW} if self.engine == "spark" else {}
         said |= {"engine": self.engine, "export": {"url": "${EXPORT}"}}
         said |= {"watch": {"triggers": [trigger], "http": {"port": self.port}}}
         said["events"] |= {"files": "incoming", "settle": "0s"}

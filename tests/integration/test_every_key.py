@@ -192,6 +192,7 @@ KEYS: dict[str, Differs | Shown | Rows | Columns] = {
     "watch.triggers.steps": Shown("scoreline/watch/supervisor", "integration/watch/test_watching.py"),
     "watch.triggers.fraction": Shown("scoreline/watch/worker", "integration/watch/test_worker.py"),
     "watch.triggers.budget": Shown("scoreline/watch/worker", "integration/watch/test_worker.py"),
+    "watch.triggers.spark": Shown("scoreline/watch/worker", "integration/watch/test_worker.py"),
     "watch.http.host": Shown("scoreline/watch/http", "unit/watch/test_http.py"),
     "watch.http.port": Shown("scoreline/watch/http", "unit/watch/test_http.py"),
     "watch.http.token": Shown("scoreline/watch/http", "unit/watch/test_http.py"),

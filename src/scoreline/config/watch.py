@@ -24,6 +24,9 @@ _SAID_BY = {
 _ORDER: tuple[Step, ...] = get_args(Step)
 _OURS = ("user_history", "items", "recommendations", "predictions", "quarantine")  # tables of a pipeline
 _SHORTEST = 16
+# of a Spark session: what may be set while it is there
+_MAY_CHANGE = ("spark.sql.", "spark.databricks.")
+_FIXED = ("spark.sql.catalog.", "spark.sql.catalogImplementation", "spark.sql.extensions", "spark.sql.warehouse.dir")
 
 
 class TriggerSettings(Section):
@@ -62,6 +65,9 @@ class TriggerSettings(Section):
     """in this order; one that fails ends the chain: `[ingest, run, export]`"""
     fraction: Fraction | None = Field(default=None, gt=0, description="of the run, as `run --fraction`")
     budget: Duration | None = Field(default=None, description="of the run, as `run --budget`")
+    spark: dict[str, str | int | float | bool] = Field(
+        default={}, description="`spark.sql.*` settings of the session while its steps run, over those of `spark`"
+    )
 
     @property
     def kind(self) -> str:
@@ -75,6 +81,16 @@ class TriggerSettings(Section):
         except (KeyError, OSError, ValueError):  # unknown, a folder, or a name that leads out of it
             raise ValueError(f"{name!r} is no time zone; expected a name such as Europe/Berlin") from None
         return name
+
+    @field_validator("spark")
+    @classmethod
+    def _may_change(cls, settings: dict[str, str | int | float | bool]) -> dict[str, str | int | float | bool]:
+        if wrong := sorted(key for key in settings if not key.startswith(_MAY_CHANGE) or key.startswith(_FIXED)):
+            raise ValueError(
+                f"{wrong[0]} is fixed when the session starts, which a trigger's steps find there; expected keys that "
+                f"begin with {' or '.join(_MAY_CHANGE)}. Say it in the section spark of the pipeline"
+            )
+        return settings
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -55,6 +55,7 @@ def _step(settings: Settings, order: Order) -> Done:
     if trigger.settle is not None and settings.events is not None:
         events = settings.events.model_copy(update={"settle": trigger.settle})
         settings = settings.model_copy(update={"events": events})
+    settings = settings.model_copy(update={"spark": {**settings.spark, **trigger.spark}})
     if order.given_up is not None:
         with watched(trigger.name, again=False), kept(settings, order.step, now=datetime.now(UTC)):
             raise RunFailed(order.given_up)

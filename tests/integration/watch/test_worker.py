@@ -13,6 +13,10 @@ from integration.conftest import Registry, copied, events_of
 from scoreline import Pipeline
 from scoreline.config.loading import load_settings
 from scoreline.config.settings import Settings
+from scoreline.context import Context, step
+from scoreline.engine.choice import is_embedded
+from scoreline.errors import ConfigurationError
+from scoreline.watch import worker
 from scoreline.watch.journal import Ask
 from scoreline.watch.process import Done, Order
 from scoreline.watch.worker import _step
@@ -40,6 +44,36 @@ def test_a_run_takes_the_part_that_its_trigger_says(
 
     assert (done.state, done.version) == ("published", 1)
     assert "fresh" in done.said or "left" in done.said or "learn" in done.said  # not everybody was taken
+
+
+@pytest.mark.spark
+def test_the_session_has_what_the_trigger_says_while_its_steps_run(
+    spark: SparkSession, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = {"spark.sql.shuffle.partitions": 3, "spark.sql.adaptive.enabled": False}
+    app = {"name": "app", "at": "0 0 1 1 *", "steps": ["vacuum"], "spark": few}
+    always = {"spark.sql.shuffle.partitions": 7, "spark.sql.autoBroadcastJoinThreshold": 1024}
+    settings = load_settings(configured(tmp_path, registry, app, engine="spark", spark=always))
+    (tmp_path / "tables").mkdir()
+    keys = {**always, **few}
+    before = {key: spark.conf.get(key) for key in keys}
+
+    @step
+    def looked(context: Context) -> dict[str, str | None]:
+        return {key: context.spark.conf.get(key) for key in keys}
+
+    monkeypatch.setattr(worker, "vacuum", looked)
+
+    said = {"spark.sql.shuffle.partitions": "3", "spark.sql.adaptive.enabled": "false"}
+    assert taken(settings, "vacuum").said == str({**before, "spark.sql.autoBroadcastJoinThreshold": "1024", **said})
+    assert {key: spark.conf.get(key) for key in keys} == before
+
+
+def test_what_a_trigger_says_of_spark_is_refused_where_there_is_none(registry: Registry, tmp_path: Path) -> None:
+    app = {"name": "app", "at": "0 0 1 1 *", "steps": ["vacuum"], "spark": {"spark.sql.adaptive.enabled": False}}
+    settings = load_settings(configured(tmp_path, registry, app))
+    with pytest.raises(ConfigurationError, match=r"the trigger app has spark\.sql\.adaptive\.enabled.*engine: spark"):
+        is_embedded(settings)
 
 
 def test_a_signal_is_for_its_users_and_for_all_of_them_if_it_says_so(

@@ -32,6 +32,8 @@ SIGNAL = {"name": "app", "signal": True, "steps": ["run"]}
         ({"at": None, "table": "user_history", "every": "0s"}, "every is at least 1s"),
         ({"steps": ["runs"]}, "Input should be 'ingest', 'train', 'run'"),
         ({"name": "a/b"}, "String should match pattern"),
+        ({"spark": {"spark.driver.memory": "8g"}}, "spark.driver.memory is fixed when the session starts"),
+        ({"spark": {"spark.sql.extensions": "x.Y"}}, "spark.sql.extensions is fixed .* Say it in the section spark"),
     ],
 )
 def test_a_trigger_that_would_do_something_else_is_refused(changed: dict[str, Any], said: str) -> None:
