@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -145,7 +146,7 @@ class Watch:
                 return answer.status, json.loads(answer.read())
         except HTTPError as error:
             return error.code, json.loads(error.read())
-        except (OSError, ValueError):
+        except (HTTPException, OSError, ValueError):  # killed before, or in the middle of its answer
             return 0, None
 
     def asked(self, *users: int, name: str = "app", **more: Any) -> str:

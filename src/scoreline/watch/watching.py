@@ -1,13 +1,17 @@
 """`scoreline watch` from its beginning to its end."""
 
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from scoreline.config.settings import Settings
+from scoreline.config.watch import TriggerSettings
 from scoreline.redaction import redacted
 from scoreline.tables.lock import locked
 from scoreline.watch.journal import Journal
@@ -20,8 +24,26 @@ _FILE = "watch.db"
 
 
 def planned(settings: Settings) -> NextStarts:
-    """What would be started next; nothing is."""
-    return next_starts(watch_of(settings).triggers, now=datetime.now(UTC))
+    """What would be started next, and what of it is not there to be looked at; nothing is started."""
+    triggers = watch_of(settings).triggers
+    absent = {one.name for one in triggers if _is_absent(one)}
+    found = next_starts(triggers, now=datetime.now(UTC))
+    return replace(
+        found,
+        starts=[
+            replace(one, when=f"{one.when} (not there yet)") if one.trigger in absent else one for one in found.starts
+        ],
+    )
+
+
+def _is_absent(trigger: TriggerSettings) -> bool:
+    """Whether a folder of this machine is not there; of what is elsewhere nobody is asked."""
+    if trigger.files is not None and "://" not in trigger.files:
+        fixed = re.split(r"[*?\[{]", trigger.files)[0]
+        return not Path(fixed if fixed == trigger.files else fixed.rpartition("/")[0] or ".").exists()
+    if trigger.table is not None and "/" in trigger.table and "://" not in trigger.table:
+        return not Path(trigger.table, "_delta_log").is_dir()
+    return False
 
 
 def watch(settings: Settings, *, once: bool, told: Callable[[str], None]) -> int:

@@ -11,7 +11,7 @@ import pytest
 
 from builders import NOW, write_events
 from integration.databases.published import Rows, asked
-from scoreline.errors import AuditRefused, ConfigurationError, InputError, RunFailed
+from scoreline.errors import AuditRefused, ConfigurationError, InputError, RunFailed, RunInProgress
 from scoreline.export.export import export
 from scoreline.ingest.ingest import ingest_events
 from scoreline.operations.log import read_log, read_run
@@ -131,6 +131,20 @@ def test_a_failure_half_way_leaves_the_previous_export_whole(exported: Any, data
     database("DROP TRIGGER full")
     assert export(exported()).previous == 1
     assert database() == in_table(exported())
+
+
+def test_a_database_that_an_application_holds_is_a_failure_and_no_run_to_wait_for(
+    exported: Any, database: Any, tmp_path: Path
+) -> None:
+    run(exported(now=NOW + HOUR), full_refresh=True)
+    before = database()
+    with closing(sqlite3.connect(tmp_path / "serving.db", isolation_level=None)) as application:
+        application.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(RunFailed, match=r"somebody holds the table .*Nothing was changed") as held:
+            export(exported(export={"url": f"sqlite:///file:{tmp_path / 'serving.db'}?timeout=0.1&uri=true"}))
+    assert not isinstance(held.value, RunInProgress)
+    assert database() == before
+    assert export(exported()).version == 2
 
 
 def test_a_folder_that_is_not_there_is_no_place_for_a_database(ran: Any, tmp_path: Path) -> None:

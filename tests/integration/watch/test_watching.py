@@ -18,12 +18,15 @@ import builders
 from builders import write_events
 from integration.conftest import Registry, copied, events_of
 from quick import QUICK
+from scoreline.config.loading import load_settings
+from scoreline.config.watch import TriggerSettings
 from scoreline.context import Context
 from scoreline.export.export import export
 from scoreline.ingest.new import ingest_new
 from scoreline.pipeline.run import run
 from scoreline.registry.client import quiet_mlflow
 from scoreline.watch.journal import Journal
+from scoreline.watch.watching import planned
 from watched import APP, INCOMING, all_rows, configured, made_by, watching
 
 pytest.importorskip("pysail")
@@ -160,3 +163,34 @@ def test_a_webhook_that_mlflow_has_signed_starts_a_chain_and_no_other_does(
         assert delivered(secret)[1]["id"] == answer["id"]  # sent once more, as MLflow does if it heard no answer
         assert watch.end(signal.SIGINT) == 0
     assert runs(spark, config) == ["published"]
+
+
+def test_what_is_not_there_to_be_looked_at_is_told_before_anything_is_started(
+    registry: Registry, tmp_path: Path
+) -> None:
+    (tmp_path / "incoming").mkdir()
+    (tmp_path / "history" / "_delta_log").mkdir(parents=True)
+    ways = {
+        "there": {"files": f"{tmp_path}/incoming/*.csv"},
+        "misspelt": {"files": f"{tmp_path}/incomming/day=*/*.csv"},
+        "folder": {"files": f"{tmp_path}/in[c]oming/*.csv"},
+        "known": {"table": f"{tmp_path}/history"},
+        "unknown": {"table": f"{tmp_path}/histroy"},
+        "ours": {"table": "user_history"},
+        "elsewhere": {"files": "s3a://bucket/incoming"},
+        "nightly": {"at": "30 2 * * *"},
+    }
+    triggers = [TriggerSettings.model_validate({"name": n, "steps": ["ingest"], **way}) for n, way in ways.items()]
+    file = configured(tmp_path, registry, APP)
+    settings = load_settings(file)
+    assert settings.watch is not None
+    watched = settings.watch.model_copy(update={"triggers": tuple(triggers)})
+
+    found = planned(settings.model_copy(update={"watch": watched}))
+
+    assert {one.trigger for one in found.starts} == set(ways)
+    told = {one.trigger: one.when for one in found.starts if "(not there yet)" in one.when}
+    assert told == {
+        "misspelt": f"a new file: {tmp_path}/incomming/day=*/*.csv (not there yet)",
+        "unknown": f"a new version of {tmp_path}/histroy (not there yet)",
+    }

@@ -102,6 +102,7 @@ class PostgresDestination:
                     f"{self.address}: another export to {self.table} is at work. Try again when it is over."
                 )
             yield connection
+            sql.unlock(connection)  # else it is held until the server has noticed that we are gone
 
     @contextmanager
     def _connected(self) -> Iterator["Connection"]:

@@ -110,6 +110,10 @@ def lock(connection: "Connection", table: str) -> bool:
     return bool(_value(connection.execute(query, (f"scoreline/{table}",))))
 
 
+def unlock(connection: "Connection") -> None:
+    connection.execute("SELECT pg_advisory_unlock_all()")
+
+
 def _create(connection: "Connection", table: str, relation: str, how: str, names: dict[str, str]) -> None:
     """Make a table and write on it whose it is: one without that word is never dropped."""
     with connection.transaction():

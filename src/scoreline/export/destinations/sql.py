@@ -22,7 +22,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from sqlalchemy.dialects import mysql
 
 from scoreline.config.sources import LONGEST_ID, KeyType
-from scoreline.errors import ConfigurationError, InputError, RunFailed, RunInProgress, told
+from scoreline.errors import ConfigurationError, InputError, RunFailed, told
 from scoreline.export.destinations.postgres_copy import lines_of
 from scoreline.export.destinations.protocol import Change, Shown, require_unchanged
 from scoreline.export.destinations.rows import Limits, Sent, fitted, with_gone
@@ -129,7 +129,8 @@ class SqlDestination:
         except sa.exc.SQLAlchemyError as error:
             reason = told(error)
             if _HELD.search(reason):
-                raise RunInProgress(
+                # no RunInProgress: what an application holds is nobody's run, which would be waited for without an end
+                raise RunFailed(
                     f"{self.address}: another export is at work, or somebody holds the table ({reason}). Nothing was "
                     "changed. Try again when it is over."
                 ) from None
