@@ -142,6 +142,16 @@ class Settings(Section):
                 raise ValueError(f"watch.triggers: {trigger.name} has the step ingest, which needs {keys}")
         return self
 
+    @model_validator(mode="after")
+    def _watched_session(self) -> Self:
+        for trigger in self.watch.triggers if self.watch else ():
+            if trigger.spark and self.engine != "spark":
+                raise ValueError(
+                    f"watch.triggers: {trigger.name} has settings of Spark, which need engine: spark; "
+                    f"found {self.engine}"
+                )
+        return self
+
     @property
     def home(self) -> Path:
         """The local folder for what is not a Delta table: MLflow's embedded store, the lock, fetched models."""

@@ -74,9 +74,6 @@ def _beyond(settings: Settings) -> Iterator[str]:
         yield f"tables.root is {root} (it has tables on this machine)"
     if settings.spark:
         yield f"spark has {next(iter(settings.spark))} (there is no Spark to set it in)"
-    for trigger in settings.watch.triggers if settings.watch else ():
-        if trigger.spark:
-            yield f"the trigger {trigger.name} has {next(iter(trigger.spark))} (there is no Spark to set it in)"
     features = settings.input
     if features is not None and features.table:
         yield f"input.table is {features.table} (it reads input.path)"

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import uvicorn
 from starlette.applications import Starlette
@@ -127,6 +128,8 @@ def application(
 
 
 def _require_known(request: Request, http: HttpSettings) -> None:
+    if http.token is None and not _is_of_this_machine(request):
+        raise _Refused(403, "a page of another site asks for it; without watch.http.token only this machine may")
     if _is_known(request, http):
         return
     if http.token is None:
@@ -140,6 +143,14 @@ def _is_known(request: Request, http: HttpSettings) -> bool:
         return is_own_name(request.scope)
     said = request.headers.get("authorization", "")
     return hmac.compare_digest(said.encode(), f"Bearer {http.token.get_secret_value()}".encode())
+
+
+def _is_of_this_machine(request: Request) -> bool:
+    """Whether no page of another site has a browser ask: programs send no Origin, and a browser with each POST."""
+    origin = request.headers.get("origin")
+    if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        return False
+    return origin is None or urlsplit(origin).netloc == request.headers.get("host")
 
 
 async def _body(request: Request) -> bytes:

@@ -19,6 +19,7 @@ from scoreline.report import Report
 
 __all__ = ["Come", "Next", "NextStarts", "come", "next_starts", "next_times"]
 
+_FIELDS = 5  # minute hour day month weekday
 _BACK = timedelta(hours=1)  # a clock that is set back by more begins anew; by less no time comes twice
 _LOOKED = timedelta(days=32)  # how far back at least: what was missed before that is not even told
 
@@ -112,6 +113,8 @@ def _waits_for(trigger: TriggerSettings) -> str:
 
 def _times(trigger: TriggerSettings, since: datetime) -> Iterator[datetime]:
     try:
+        if len(str(trigger.at).split()) != _FIELDS:  # a sixth would be seconds
+            raise CronSimError("Wrong number of fields")
         return CronSim(str(trigger.at), since.astimezone(ZoneInfo(trigger.timezone)))
     except CronSimError as error:
         raise ConfigurationError(

@@ -94,6 +94,12 @@ class Supervisor:
         """Take up what a process that is gone has left."""
         if count := self._journal.recover(now=self.clock()):
             self._log(f"{count} start{'s' * (count > 1)} of a watch that was interrupted: taken up again")
+        for name, count in self._journal.waiting().items():
+            said = "waits" if count == 1 else "wait"
+            if name in self.triggers:
+                self._log(f"{name}: {count} start{'s' * (count > 1)} {said} from before")
+            else:
+                self._log(f"{count} start{'s' * (count > 1)} {said} for the trigger {name}, which there is no more")
 
     def warm_up(self) -> None:
         """Start the worker before there is something for it to do."""

@@ -66,6 +66,9 @@ def watch(settings: Settings, *, once: bool, told: Callable[[str], None]) -> int
         stack.enter_context(_stopped_by_signals(supervisor))
         stack.callback(supervisor.close)
         supervisor.begin()
+        for trigger in supervisor.triggers.values():
+            if _is_absent(trigger):
+                log(f"{trigger.name}: {trigger.files or trigger.table} is not there yet")
         if once:
             return _once(supervisor, journal, log)
         if http is not None:

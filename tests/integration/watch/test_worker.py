@@ -14,7 +14,6 @@ from scoreline import Pipeline
 from scoreline.config.loading import load_settings
 from scoreline.config.settings import Settings
 from scoreline.context import Context, step
-from scoreline.engine.choice import is_embedded
 from scoreline.errors import ConfigurationError
 from scoreline.watch import worker
 from scoreline.watch.journal import Ask
@@ -69,11 +68,15 @@ def test_the_session_has_what_the_trigger_says_while_its_steps_run(
     assert {key: spark.conf.get(key) for key in keys} == before
 
 
-def test_what_a_trigger_says_of_spark_is_refused_where_there_is_none(registry: Registry, tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["auto", "embedded"])
+def test_what_a_trigger_says_of_spark_is_refused_where_there_may_be_none(
+    registry: Registry, tmp_path: Path, engine: str
+) -> None:
     app = {"name": "app", "at": "0 0 1 1 *", "steps": ["vacuum"], "spark": {"spark.sql.adaptive.enabled": False}}
-    settings = load_settings(configured(tmp_path, registry, app))
-    with pytest.raises(ConfigurationError, match=r"the trigger app has spark\.sql\.adaptive\.enabled.*engine: spark"):
-        is_embedded(settings)
+    with pytest.raises(
+        ConfigurationError, match=rf"app has settings of Spark, which need engine: spark; found {engine}"
+    ):
+        load_settings(configured(tmp_path, registry, app, engine=engine))
 
 
 def test_a_signal_is_for_its_users_and_for_all_of_them_if_it_says_so(

@@ -154,6 +154,9 @@ def test_without_the_token_nobody_is_heard(tmp_path: Path) -> None:
 
 def test_a_page_that_leads_a_browser_here_starts_nothing(served: Served) -> None:
     assert served.post("/signals/app", host="evil.example").status == 400
+    for site in ("http://evil.example", "http://127.0.0.1:9999", "null"):
+        assert served.post("/signals/app", host="127.0.0.1:8099", origin=site).status == 403
+    assert served.post("/signals/app", host="127.0.0.1:8099", sec_fetch_site="cross-site").status == 403
     assert served.taken() == []
 
 

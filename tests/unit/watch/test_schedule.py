@@ -1,5 +1,6 @@
 """Times of the day: zones, both nights of daylight saving, what was missed, clocks that are set."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -99,6 +100,7 @@ def test_the_next_starts_are_those_of_all_triggers_by_time() -> None:
     ]
 
 
-def test_a_time_that_cron_does_not_know_is_named() -> None:
-    with pytest.raises(ConfigurationError, match=r'nightly: at: "at noon" is no time as cron writes it'):
-        next_times(NIGHTLY.model_copy(update={"at": "at noon"}), now=utc("2026-07-01T00:00"), count=1)
+@pytest.mark.parametrize("at", ["at noon", "*/5 30 2 * * *", "@daily", "61 2 * * *"])
+def test_a_time_that_cron_does_not_know_is_named(at: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(f'nightly: at: "{at}" is no time as cron writes it')):
+        next_times(NIGHTLY.model_copy(update={"at": at}), now=utc("2026-07-01T00:00"), count=1)
