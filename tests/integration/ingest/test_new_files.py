@@ -21,7 +21,9 @@ from scoreline.errors import ConfigurationError, InputError, RunFailed, RunInPro
 from scoreline.ingest import new_files
 from scoreline.ingest.ingest import ingest_events
 from scoreline.ingest.new import ingest_new
+from scoreline.operations.log import read_log, read_run
 from scoreline.tables.lock import locked
+from scoreline.tables.reading import open_readers
 
 T0 = 1_700_000_000
 COLUMNS = {"columns": {"user_id": "user", "item_id": "item", "weight": "rating", "time": "at"}, "settle": "0s"}
@@ -250,6 +252,10 @@ def test_a_file_that_cannot_be_read_stops_no_other_and_is_tried_again(
     assert "more than events.max_bad_share" in said["rows.csv"]
     assert not any("Exception" in why or "\n" in why for why in said.values())
     assert {name for name, why in remembered(made).items() if why} == bad
+    readers = open_readers(made.settings)
+    [logged] = read_run(readers, read_log(readers, kind="ingest").runs[0]["run_id"])
+    in_log = str(logged)
+    assert all(f"\n    {path}: {why[:60]}" in in_log for path, why in report.refused.items())
     event(folder, "6.csv", 6)
     (folder / "columns.csv").write_text(f"user,item,rating,at\n7,17,3,{T0 + 7}\n")
     again = ingest_new(made, str(folder))
