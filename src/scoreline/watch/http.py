@@ -179,8 +179,10 @@ def _asked(body: bytes, kind: KeyType) -> Ask:
         said = json.loads(body) if body.strip() else {}
     except (ValueError, RecursionError):
         raise _Refused(422, 'the body is no JSON; expected {"users": [42, 43]}, or none') from None
-    if not isinstance(said, dict) or set(said) - set(_FIELDS):
-        raise _Refused(422, f'expected an object with {" and ".join(_FIELDS)} at most, such as {{"users": [42, 43]}}')
+    unknown = sorted(set(said) - set(_FIELDS)) if isinstance(said, dict) else [type(said).__name__]
+    if unknown:
+        expected = f'an object with {" and ".join(_FIELDS)} at most, such as {{"users": [42, 43]}}'
+        raise _Refused(422, f"expected {expected}; found {unknown[0][:40]}")
     users, everyone = said.get("users"), said.get("everyone", False)
     if not isinstance(everyone, bool):
         raise _Refused(422, "everyone is true or false")

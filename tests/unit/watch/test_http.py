@@ -100,7 +100,7 @@ def test_a_repeated_request_is_the_same_signal(served: Served) -> None:
         (b"{", "is no JSON"),
         (b"[" * 100_000, "is no JSON"),
         (b"[42]", "expected an object with users and everyone"),
-        (b'{"user": [42]}', "expected an object with users and everyone"),
+        (b'{"user": [42]}', "[42, 43]}; found user"),
         (b'{"users": []}', "at least one id"),
         (b'{"users": 42}', "at least one id"),
         (b'{"users": ["x"]}', "whole numbers (keys.user_id: long), found 'x'"),
