@@ -41,7 +41,7 @@ _POOL_SHARE = 0.6  # of the memory: Sail spills what it can before it counts mor
 _LITTLE = 64 << 20  # bytes: less is not worth a query
 _GROUPED = 450  # bytes of memory for each event that is grouped into a history: docs/engines.md
 _PARTITION, _MOST_PARTITIONS = 10_000, 200  # events that are grouped together
-_RETRIES = 2  # of a call to a server in this process: if it does not answer at once, it is gone
+_RETRIES = 0  # of a call to a server in this process: one that breaks off is gone, and a query is not begun twice
 
 
 class SailEngine:
@@ -185,6 +185,7 @@ def embedded_session() -> SparkSession:
     session: SparkSession = SparkSession.builder.remote(f"sc://127.0.0.1:{port}").getOrCreate()
     client: Any = getattr(session, "client")  # noqa: B009
     client.set_retry_policies([DefaultPolicy(max_retries=_RETRIES)])
+    client.disable_reattachable_execute()  # for who comes back the server keeps a part of each answer, for ever
     warnings.filterwarnings("ignore", r"\[RETRIES_EXCEEDED\]")  # the error that follows tells it
     watch(client)
     session.conf.set("spark.python.sql.dataFrameDebugging.enabled", "false")  # or columns import IPython
