@@ -257,7 +257,7 @@ def test_a_body_without_end_costs_no_memory_and_keeps_nobody_waiting(guarded: Wa
         assert time.monotonic() - began < 2
         began = time.monotonic()
         assert guarded.end() == 0  # who is slow keeps it from ending no longer than it has to
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 20
     assert "Traceback" not in guarded.errors.read_text()
     tally(FAULT, "bodies without end", times=3)
 
