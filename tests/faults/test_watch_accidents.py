@@ -257,7 +257,7 @@ def test_a_body_without_end_costs_no_memory_and_keeps_nobody_waiting(guarded: Wa
         assert time.monotonic() - began < 2
         began = time.monotonic()
         assert guarded.end() == 0  # who is slow keeps it from ending no longer than it has to
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 10
     assert "Traceback" not in guarded.errors.read_text()
     tally(FAULT, "bodies without end", times=3)
 
@@ -364,7 +364,7 @@ def test_a_worker_that_grew_is_replaced_between_two_chains(
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
-def test_a_thousand_chains_take_little_more_memory_than_a_hundred(
+def test_a_thousand_chains_take_no_more_memory_than_a_hundred(
     registry: Registry, ingested: Path, tmp_path: Path, tally: Tally
 ) -> None:
     config = configured(tmp_path, registry, {**APP, "steps": ["run"]})
@@ -380,7 +380,6 @@ def test_a_thousand_chains_take_little_more_memory_than_a_hundred(
         print(held)
         assert watch.said.count("the worker is replaced") == 0
         assert watch.end() == 0
-    assert held[-1][0] < held[1][0] * 1.25 + 10, held
-    # Sail and delta-rs keep something of each query; watch.memory_share bounds it
-    assert held[-1][1] - held[1][1] < 0.5 * CHAINS, held
+    for place in (0, 1):
+        assert held[-1][place] < held[1][place] * 1.25 + 10, held
     tally(FAULT, "chains", times=CHAINS)

@@ -58,9 +58,9 @@ class Logged(Report):
         if error := said.pop("error", None):
             lines += ["  error", *[f"    {part}" for part in str(error).splitlines()]]
         if refused := said.pop("files_refused", None):
-            told = [f"    {path}: {' '.join(str(why).split())}" for path, why in refused.items()]
-            more = [f"    and {len(told) - _MOST:,} more"] if len(told) > _MOST else []
-            lines += ["  files refused", *told[:_MOST], *more]
+            told = [f"    {path}: {why}" for path, why in refused.items()]
+            lines += ["  files refused", *told[:_MOST]]
+            lines += [f"    and {len(told) - _MOST:,} more"] if len(told) > _MOST else []
         rest = {name: value for name, value in sorted(said.items()) if not isinstance(value, dict | list)}
         more = [f"{name} {_number(value)}" for name, value in rest.items()]
         lines += [f"  {'figures' if not place else '':<13} {part}" for place, part in enumerate(_wrapped(more))]

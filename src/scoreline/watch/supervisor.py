@@ -93,13 +93,10 @@ class Supervisor:
     def begin(self) -> None:
         """Take up what a process that is gone has left."""
         if count := self._journal.recover(now=self.clock()):
-            self._log(f"{count} start{'s' * (count > 1)} of a watch that was interrupted: taken up again")
+            self._log(f"{_starts(count)} of a watch that was interrupted: taken up again")
         for name, count in self._journal.waiting().items():
-            said = "waits" if count == 1 else "wait"
-            if name in self.triggers:
-                self._log(f"{name}: {count} start{'s' * (count > 1)} {said} from before")
-            else:
-                self._log(f"{count} start{'s' * (count > 1)} {said} for the trigger {name}, which there is no more")
+            gone = "" if name in self.triggers else ", a trigger that there is no more: they wait until there is one"
+            self._log(f"{_starts(count)} left of {name}{gone}")
 
     def warm_up(self) -> None:
         """Start the worker before there is something for it to do."""
@@ -353,6 +350,10 @@ def watch_of(settings: Settings) -> WatchSettings:
             "[ingest, run, export]}]} (docs/triggers.md)."
         )
     return settings.watch
+
+
+def _starts(count: int) -> str:
+    return f"{count} start{'s' * (count > 1)}"
 
 
 def _usual(trigger: TriggerSettings) -> timedelta:

@@ -388,6 +388,16 @@ def test_news_that_a_signal_for_some_brought_are_run_by_the_next_that_is_for_all
         made.done.clear()
 
 
+def test_what_waits_from_before_is_said_and_of_whom_there_is_nobody_for_it(world: Any) -> None:
+    before = world(APP)
+    before.signal(1)
+    before.signal(2)
+    other = {**APP, "name": "site"}
+
+    assert world(APP).log == ["2 starts left of app"]
+    assert world(other).log == ["2 starts left of app, a trigger that there is no more: they wait until there is one"]
+
+
 def test_once_asks_once_and_leaves_what_fails_to_the_next(world: Any) -> None:
     db = {"name": "db", "source": "events", "every": "1s", "steps": ["ingest", "run"]}
     made = world(db, once=True)

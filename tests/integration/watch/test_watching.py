@@ -26,7 +26,7 @@ from scoreline.ingest.new import ingest_new
 from scoreline.pipeline.run import run
 from scoreline.registry.client import quiet_mlflow
 from scoreline.watch.journal import Journal
-from scoreline.watch.watching import planned
+from scoreline.watch.watching import planned, watch
 from watched import APP, INCOMING, all_rows, configured, made_by, watching
 
 pytest.importorskip("pysail")
@@ -194,3 +194,10 @@ def test_what_is_not_there_to_be_looked_at_is_told_before_anything_is_started(
         "misspelt": f"a new file: {tmp_path}/incomming/day=*/*.csv (not there yet)",
         "unknown": f"a new version of {tmp_path}/histroy (not there yet)",
     }
+    only = watched.model_copy(
+        update={"triggers": tuple(one for one in triggers if one.name == "unknown"), "http": None}
+    )
+    (tmp_path / "tables").mkdir()
+    lines: list[str] = []
+    assert watch(settings.model_copy(update={"watch": only}), once=True, told=lines.append) == 0
+    assert lines[0].endswith(f"unknown: {tmp_path}/histroy is not there yet")
