@@ -24,6 +24,7 @@ from integration.conftest import Registry, copied, events_of
 from integration.databases.server import free_port
 from scoreline.config.loading import load_settings
 from scoreline.operations.status import Status, status
+from scoreline.runs.usage import held_bytes
 from scoreline.tables.reading import open_readers
 from watched import APP, INCOMING, Watch, configured, exported, made_by, same_as_undisturbed, watching
 
@@ -383,3 +384,32 @@ def test_a_thousand_chains_take_no_more_memory_than_a_hundred(
     for place in (0, 1):
         assert held[-1][place] < held[1][place] * 1.25 + 10, held
     tally(FAULT, "chains", times=CHAINS)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_what_a_thousand_chains_with_news_leave_in_memory_is_given_back(
+    registry: Registry, tmp_path: Path, tally: Tally
+) -> None:
+    """The engine's parser of SQL keeps a part of all that it reads, until its process ends."""
+    config = configured(tmp_path, registry, {**APP, "steps": ["ingest", "run", "export"]})
+    incoming = tmp_path / "incoming"
+    write_events(incoming / "all.csv", events_of())
+    worker, own = [], []
+    with watching(config) as watch:
+        watch.answered(watch.asked())
+        for number in range(CHAINS):
+            user = number % 60 + 1
+            write_events(incoming / f"{number}.csv", [(user, number % 40 + 1, 5, 1_710_000_000 + number)])
+            assert watch.answered(watch.asked(user))["state"] == "published"
+            if (found := watch.worker) is not None:  # or it has just been replaced
+                worker.append(held_bytes(found.pid) >> 20)
+                own.append(psutil.Process(watch.process.pid).memory_info().rss >> 20)
+        print(own[:: max(1, len(own) // 20)], worker[:: max(1, len(worker) // 50)], max(worker))
+        replaced = watch.said.count("the worker is replaced: it holds")
+        print(f"replaced {replaced} times")
+        assert watch.end() == 0
+    assert own[-1] < own[100] * 1.25 + 10
+    assert max(worker) < max(worker[:10]) * 1.6
+    assert replaced <= CHAINS / 50
+    tally(FAULT, "chains with news", times=CHAINS)

@@ -63,6 +63,10 @@ class Engine(Protocol):
         """The rows on the driver, as Arrow."""
         ...
 
+    def rest(self) -> None:
+        """Nothing runs in the session: let go of what is kept of queries that have ended."""
+        ...
+
     def grouping(self, events: Callable[[], int], what: str, *, at_most: int | None = None) -> int:
         """Into how many partitions so many events, which are asked for only if it matters, go to be grouped by user.
 
@@ -135,6 +139,9 @@ class SparkEngine:
                 return None
 
         return rows.observe(seen, *figures), found
+
+    def rest(self) -> None:
+        """Spark does it by itself."""
 
     def collected(self, rows: DataFrame) -> pa.Table:
         if hasattr(rows, "toArrow"):

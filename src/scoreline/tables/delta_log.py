@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from deltalake import DeltaTable
@@ -49,10 +49,18 @@ def open_log(location: str, version: int | None = None, options: Mapping[str, st
 
 
 class _Kept(threading.local):
-    """Logs that this thread has read, with the file of their last commit, by the table's folder."""
+    """Logs that this thread has read, by the table's folder."""
 
     def __init__(self) -> None:
-        self.logs: OrderedDict[str, tuple[DeltaTable, tuple[int, int] | None]] = OrderedDict()
+        self.logs: OrderedDict[str, _Log] = OrderedDict()
+
+
+class _Log(NamedTuple):
+    """last: the file of its last commit. read_at: the version at which it was read from the beginning."""
+
+    log: DeltaTable
+    last: tuple[int, int] | None
+    read_at: int
 
 
 _kept = _Kept()
@@ -64,32 +72,39 @@ def kept_log(folder: str, version: int | None = None) -> DeltaTable:
 
     What was read of the newest one before is not read again: without a checkpoint a log costs more with each commit.
     """
-    log = _taken(folder)
-    _keep(folder, log)
+    log, read_at = _taken(folder)
+    _keep(folder, log, read_at)
     return log if version in (None, log.version()) else open_log(folder, version)
 
 
 @contextmanager
 def changed_log(folder: str) -> Iterator[DeltaTable]:
     """The log of the newest version, for one who commits to it."""
-    log = _taken(folder)
+    log, read_at = _taken(folder)
     yield log
-    _keep(folder, log)
+    _keep(folder, log, read_at)
 
 
-def _taken(folder: str) -> DeltaTable:
-    log, last = _kept.logs.pop(folder, (None, None))
-    if log is None or last is None or _commit_file(folder, log.version()) != last:
-        return open_log(folder)
-    if _last_checkpoint(folder) > log.version():  # the commits up to it may have been cleaned away
-        return open_log(folder)
-    if _commit_file(folder, log.version() + 1) is not None:
-        log.update_incremental()
-    return log
+def _taken(folder: str) -> tuple[DeltaTable, int]:
+    """The log, and the version at which it was read from the beginning."""
+    kept = _kept.logs.pop(folder, None)
+    if kept is None or kept.last is None or _commit_file(folder, kept.log.version()) != kept.last:
+        return _read(folder)
+    # a checkpoint: the commits up to it may have been cleaned away, and one who has read them singly holds more
+    if _last_checkpoint(folder) > kept.read_at:
+        return _read(folder)
+    if _commit_file(folder, kept.log.version() + 1) is not None:
+        kept.log.update_incremental()
+    return kept.log, kept.read_at
 
 
-def _keep(folder: str, log: DeltaTable) -> None:
-    _kept.logs[folder] = log, _commit_file(folder, log.version())
+def _read(folder: str) -> tuple[DeltaTable, int]:
+    log = open_log(folder)
+    return log, log.version()
+
+
+def _keep(folder: str, log: DeltaTable, read_at: int) -> None:
+    _kept.logs[folder] = _Log(log, _commit_file(folder, log.version()), read_at)
     while len(_kept.logs) > _MOST_KEPT:
         _kept.logs.popitem(last=False)
 

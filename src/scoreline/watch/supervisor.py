@@ -25,6 +25,7 @@ _SHARE, _RARELY = 0.05, 60.0  # of the time, what a look may take; seconds to th
 _LONGEST_LOOK = 600.0  # seconds: a place or a registry that hangs; the session of a cluster has begun within them
 _FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 300.0  # seconds between two attempts
 _LONGEST_WAIT = 60.0  # seconds between two looks whether others are done with the tables
+_FIRST, _GROWN = 10, 1.5  # chains after which a worker is what it is; how many times that it may hold later
 
 
 @dataclass
@@ -61,6 +62,7 @@ class Supervisor:
         self.triggers: Mapping[str, TriggerSettings] = {trigger.name: trigger for trigger in self._watch.triggers}
         self.seen = Watched(beat_at=clock())
         self._worker: Worker | None = None
+        self._held: list[int] = []  # by the worker, after each of its first chains
         self._began = self._now()
         self._is_once = once  # each trigger is looked at once, and a chain that fails is left to the next watch
         self._left: set[str] = set()
@@ -323,6 +325,7 @@ class Supervisor:
             self._lost("it ended while it had nothing to do")
         if self._worker is None:
             self._worker = Worker(self._settings, sys.argv)
+            self._held = []
             self.seen.workers += 1
         return self._worker
 
@@ -332,14 +335,24 @@ class Supervisor:
             self._log(f"the worker is replaced: {why}")
 
     def _renew_if_grown(self) -> None:
+        """After a chain: libraries keep a little of each, which only the end of their process gives back."""
         if self._worker is None:
             return
         held = self.seen.worker_bytes = self._worker.memory_bytes()
+        if len(self._held) < _FIRST:
+            self._held.append(held)
         if held > (most := self._watch.memory_share * bytes_of_memory()):
-            self._log(
-                f"the worker is replaced: it holds {held / 2**30:.1f} GiB, watch.memory_share allows {most / 2**30:.1f}"
-            )
-            self.close()
+            why = f"watch.memory_share allows {_gib(most)}"
+        elif held > (usual := max(self._held)) * _GROWN:
+            why = f"after its first chains it was {_gib(usual)}"
+        else:
+            return
+        self._log(f"the worker is replaced: it holds {_gib(held)}, {why}")
+        self.close()
+
+
+def _gib(held: float) -> str:
+    return f"{held / 2**30:.1f} GiB"
 
 
 def watch_of(settings: Settings) -> WatchSettings:

@@ -10,6 +10,7 @@ from typing import Any
 from scoreline.config.settings import Settings
 from scoreline.config.watch import Step, TriggerSettings
 from scoreline.context import Context, open_context
+from scoreline.engine.engine import engine_of
 from scoreline.errors import AuditRefused, RunFailed, RunInProgress, ScorelineError, told
 from scoreline.export.export import export
 from scoreline.ingest.new import ingest_new
@@ -62,9 +63,9 @@ def _step(settings: Settings, order: Order) -> Done:
     with watched(trigger.name, again=not order.last):
         with kept_if_failed(settings, order.step):
             context = open_context(settings)
-        if order.step == "run":
-            return _run(context, order)
-        return _STEPS[order.step](context, trigger)
+        done = _run(context, order) if order.step == "run" else _STEPS[order.step](context, trigger)
+        engine_of(context.spark).rest()
+        return done
 
 
 def _run(context: Context, order: Order) -> Done:

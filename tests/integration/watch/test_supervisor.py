@@ -39,6 +39,7 @@ class World:
     done: list[Any] = field(default_factory=list)
     looked: int = 0
     workers: int = 0
+    held_bytes: int = 0  # by the worker
     log: list[str] = field(default_factory=list)
     times: list[str] = field(default_factory=list)  # of triggers by the clock that were started, as often as they were
 
@@ -91,7 +92,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
             pass
 
         def memory_bytes(self) -> int:
-            return 0
+            return made[-1].held_bytes
 
     class Remembering(Journal):
         def fire(self, trigger: str, mark: str, *, now: float, **named: Any) -> bool:
@@ -407,3 +408,20 @@ def test_once_asks_once_and_leaves_what_fails_to_the_next(world: Any) -> None:
 
     assert (made.steps, made.supervisor.seen.worst) == (["ingest"], 2)
     assert made.journal.waiting() == {"db": 1}
+
+
+def test_a_worker_that_holds_half_more_than_after_its_first_chains_is_replaced(world: Any) -> None:
+    made = world(APP)
+    begins = [400, 620, 1024, 810, 810, 810, 810, 810, 810, 810]  # the largest of ten is what it usually is
+
+    def holds(mebibytes: int) -> int:
+        made.held_bytes = mebibytes << 20
+        made.signal(42)
+        made.pass_time(3)
+        return int(made.workers)
+
+    assert [holds(one) for one in (*begins, 1200, 1536)] == [1] * 12
+    assert not any("replaced" in line for line in made.log)
+    holds(1537)
+    assert made.log[-1] == "the worker is replaced: it holds 1.5 GiB, after its first chains it was 1.0 GiB"
+    assert [holds(one) for one in (*begins, 1536)] == [2] * 11  # one that is new begins anew

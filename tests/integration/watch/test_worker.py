@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
+import builders
 from integration.conftest import Registry, copied, events_of
 from scoreline import Pipeline
 from scoreline.config.loading import load_settings
@@ -93,6 +94,25 @@ def test_a_signal_is_for_its_users_and_for_all_of_them_if_it_says_so(
     assert logged.figures["trigger"] == "app"
     assert taken(settings, "run", ask=Ask((1, 2))).state == "nothing_due"
     assert taken(settings, "run", ask=Ask((1, 2), everyone=True)).version == 2
+
+
+def test_what_a_step_computed_is_not_kept_when_it_has_ended(
+    spark: SparkSession, registry: Registry, ingested: Path, tmp_path: Path
+) -> None:
+    """Or the warm process would hold more with each."""
+    settings = load_settings(configured(tmp_path, registry, {"name": "app", "signal": True, "steps": ["run"]}))
+    copied(ingested, tmp_path / "tables")
+
+    assert taken(settings, "run").state == "published"
+
+    assert kept(spark) == []
+
+
+def kept(spark: SparkSession) -> list[Any]:
+    """Queries of the embedded engine's server, running or not; data that Spark was told to keep."""
+    if (client := getattr(spark, "client", None)) is not None and builders.ENGINE == "embedded":
+        return list(client.interrupt_all())
+    return list(spark.sparkContext._jsc.getPersistentRDDs())
 
 
 def test_a_source_is_asked_for_its_news_and_says_whether_there_were_any(

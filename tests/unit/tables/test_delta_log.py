@@ -62,3 +62,17 @@ def test_where_the_commits_in_between_are_gone_all_is_read(table: str) -> None:
     DeltaTable(table).create_checkpoint()
     Path(table, "_delta_log", f"{2:020d}.json").unlink()
     assert numbers(kept_log(table)) == [1, 2, 3, 4]
+
+
+def test_a_checkpoint_is_when_a_log_is_read_anew(table: str) -> None:
+    """What has read its commits one by one holds each of them, for ever."""
+    before = kept_log(table)
+    add(table, 3)
+    assert kept_log(table) is before
+    with changed_log(table) as log:
+        write_deltalake(log, pa.table({"n": [4]}), mode="append")
+        log.create_checkpoint()
+    after = kept_log(table)
+    assert after is not before
+    assert kept_log(table) is after
+    assert numbers(after) == [1, 2, 3, 4]

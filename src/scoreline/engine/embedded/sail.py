@@ -70,6 +70,11 @@ class SailEngine:
         schema = to_arrow_schema(rows.schema)
         return pa.Table.from_batches([batch.cast(schema) for batch in batches(rows)], schema)
 
+    def rest(self) -> None:
+        """Sail keeps each query until its client says so, which ours, that never reattaches, does not by itself."""
+        client: Any = getattr(self.session, "client")  # noqa: B009
+        client.interrupt_all()
+
     @contextmanager
     def counted(self, rows: DataFrame, *figures: Column) -> Iterator[Counted]:
         """Written once: planning a filter on top of what parses and judges a row takes longer than many rows do."""
@@ -209,7 +214,12 @@ def _server_settings() -> dict[str, str]:
         # first come, first served: a fair share for each of 200 partitions is less than one batch
         "SAIL_RUNTIME__MEMORY_POOL__TYPE": "greedy",
         "SAIL_RUNTIME__MEMORY_POOL__GREEDY__MAX_SIZE": str(int(bytes_of_memory() * _POOL_SHARE)),
+        # seconds: of each call a timer is kept for so long; `watch` calls more often
+        "SAIL_SPARK__SESSION_TIMEOUT_SECS": "300",
+        "SAIL_PARQUET__FILE_METADATA_CACHE__TTL": "60",
+        "SAIL_PARQUET__FILE_STATISTICS_CACHE__TTL": "60",
         "SAIL_RUNTIME__TEMPORARY_FILES__PATHS": json.dumps([str(_scratch_root())]),
+        "MIMALLOC_ALLOW_THP": "0",  # huge pages: half as much memory again, and a sixth more CPU (docs/engines.md)
         "RUST_LOG": "error",
     }
 
