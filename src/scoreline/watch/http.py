@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -39,6 +40,7 @@ _PATIENCE = 30.0  # seconds for a body to come
 _LEAVING = 3  # seconds that who asks has when the watch ends
 _OLDEST = 300  # seconds that a signed delivery may have been on its way
 _FIELDS = ("users", "everyone")
+_ADDRESSES = "POST /signals/NAME, GET /signals/ID, POST /webhooks/NAME, GET /healthz or GET /metrics"
 
 
 class _Refused(Exception):
@@ -123,8 +125,16 @@ def application(
             Route("/webhooks/{name}", guarded(webhook, is_open=True), methods=["POST"]),  # signed
             Route("/healthz", guarded(health, is_open=True), methods=["GET"]),
             Route("/metrics", guarded(metrics), methods=["GET"]),
-        ]
+        ],
+        exception_handlers={HTTPException: _elsewhere},
     )
+
+
+async def _elsewhere(request: Request, error: Exception) -> Response:
+    """An address, or a method of one, that there is not."""
+    assert isinstance(error, HTTPException)
+    said = f"there is no {request.method} of this address; expected {_ADDRESSES}"
+    return JSONResponse({"error": said}, error.status_code, headers=error.headers)
 
 
 def _require_known(request: Request, http: HttpSettings) -> None:

@@ -140,6 +140,19 @@ def test_names_that_are_no_signals_are_not_found(served: Served) -> None:
     assert asked(served.routes, "/signals/0000").status == 404
 
 
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/signal/app", 404), ("DELETE", "/signals/app", 405)])
+def test_an_address_that_there_is_not_is_answered_with_those_that_there_are(
+    served: Served, method: str, path: str, status: int
+) -> None:
+    answer = asked(served.routes, path, method=method)
+
+    assert answer.status == status
+    assert json.loads(answer.text)["error"] == (
+        f"there is no {method} of this address; expected POST /signals/NAME, GET /signals/ID, POST /webhooks/NAME, "
+        "GET /healthz or GET /metrics"
+    )
+
+
 def test_without_the_token_nobody_is_heard(tmp_path: Path) -> None:
     served = made(tmp_path, token=TOKEN)
 

@@ -214,8 +214,7 @@ def _server_settings() -> dict[str, str]:
         # first come, first served: a fair share for each of 200 partitions is less than one batch
         "SAIL_RUNTIME__MEMORY_POOL__TYPE": "greedy",
         "SAIL_RUNTIME__MEMORY_POOL__GREEDY__MAX_SIZE": str(int(bytes_of_memory() * _POOL_SHARE)),
-        # seconds: of each call a timer is kept for so long; `watch` calls more often
-        "SAIL_SPARK__SESSION_TIMEOUT_SECS": "300",
+        # seconds; a file is read within one step
         "SAIL_PARQUET__FILE_METADATA_CACHE__TTL": "60",
         "SAIL_PARQUET__FILE_STATISTICS_CACHE__TTL": "60",
         "SAIL_RUNTIME__TEMPORARY_FILES__PATHS": json.dumps([str(_scratch_root())]),
