@@ -111,6 +111,9 @@ def _take_new(context: Context, settings: EventsSettings, place: str, files: Seq
     refused = {shown(path): _why(path, place, str(failure)) for path, failure in outcome.refused.items()}
     context.record.say(files_taken=len(outcome.merged), **({"files_refused": refused} if refused else {}))
     _require_a_file_at_fault(outcome, memory)
+    tried_before = {shown(file.address) for file in again}
+    first_time = {path: why for path, why in refused.items() if path not in tried_before}
+    context.record.left = _left(first_time, len(outcome.merged))
     return NewFilesReport(
         source=without_credentials(place),
         listed=len(files),
@@ -166,6 +169,12 @@ def _take(
 def _why(path: str, place: str, said: str) -> str:
     """What is said of a file, without its name or that of the place."""
     return said.removeprefix(shown(path)).removeprefix(place).lstrip(": ")
+
+
+def _left(refused: Mapping[str, str], taken: int) -> str | None:
+    """What is told of files that could not be taken, once: in the next ingest they are no news."""
+    lines = [line.strip() for line in _some(refused, "could not be taken: {}", refused)]
+    return "\n".join([*lines, f"Others were taken: {taken:,}."]) if lines else None
 
 
 def _require_a_file_at_fault(outcome: _Outcome, memory: Mapping[str, Remembered]) -> None:

@@ -23,7 +23,8 @@ class Record:
 
     laps: seconds of each step, in the order in which they were taken. page: writes the page about it once its row is
     there, and gives its path; None if there is to be none. begun_as: the `run_id` that it began with; a run that takes
-    up an interrupted one has the id of that later. renamed: is called when it has.
+    up an interrupted one has the id of that later. renamed: is called when it has. left: what it could not do although
+    it ended well, which somebody has to hear of; no part of the row.
     """
 
     kind: Kind
@@ -37,6 +38,7 @@ class Record:
     page: Callable[[], str | None] | None = None
     begun_as: str = ""
     renamed: Callable[[], None] | None = None
+    left: str | None = None
 
     def __post_init__(self) -> None:
         self.run_id = self.run_id or f"{self.started_at:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"

@@ -115,10 +115,10 @@ def tell_end(settings: Settings, record: Record, *, before: str | None, page: st
     """Tell how a command ended. before: how the one of its kind before it did. page: where the page about it is."""
     if settings.notify is None or (occasion := _occasion(record, before)) is None:
         return
-    said = str(record.facts.get("error") or _outcome(record))
+    said = str(record.facts.get("error") or record.left or _outcome(record))
     if page is not None:
         said = f"{said}\n\nReport: {page} on {record.facts.get('host')}"
-    state = "" if record.state == occasion else f": {str(record.state).replace('_', ' ')}"
+    state = "" if occasion in (record.state, "refused") else f": {str(record.state).replace('_', ' ')}"
     steps = _next(occasion, record, has_page=page is not None)
     _tell(settings, occasion, f"{record.kind} {record.run_id}{state}", said, steps)
 
@@ -187,6 +187,8 @@ def _occasion(record: Record, before: str | None) -> Occasion | None:
         return None
     if record.state in _BAD:
         return None if (begun_by := _watched.get()) and begun_by[1] else "failed"
+    if record.left:
+        return "refused"
     if before in _BAD:
         return "recovered"
     return "published" if record.state in ("published", "approved") else None

@@ -267,6 +267,34 @@ def test_a_file_that_cannot_be_read_stops_no_other_and_is_tried_again(
     assert histories(made) == histories(calm)
 
 
+def test_a_file_that_could_not_be_taken_is_told_of_once(
+    spark: SparkSession, folder: Path, heard: Any, tmp_path: Path
+) -> None:
+    pytest.importorskip("apprise")
+    address, messages = heard
+    made = context(spark, tmp_path / "t", events=COLUMNS, notify={"to": [address]})
+    event(folder, "1.csv", 1)
+    bad = event(folder, "bad.csv", 2, header="user,film,rating,at")
+    for _ in range(2):
+        assert len(ingest_new(made, str(folder)).refused) == 1
+    event(folder, "3.csv", 3)
+    worse = event(folder, "worse.csv", 4, header="user,film,rating,at")
+    assert ingest_new(made, str(folder)).taken == 1
+    bad.write_text(worse.read_text())  # another one
+
+    ingest_new(made, str(folder))
+
+    ids = [row["run_id"] for row in reversed(read_log(open_readers(made.settings), kind="ingest").runs)]
+    assert [title for title, *_ in messages] == [f"test refused: ingest {ids[number]}" for number in (0, 2, 3)]
+    expected = f"{bad} could not be taken: expected column item, found user, film, rating, at."
+    said, how = messages[0][1].split("\n\n")
+    assert said.startswith(expected)
+    assert said.endswith("\nOthers were taken: 1.")
+    assert how == f"Next: scoreline log {ids[0]}, then mend it, then ingest once more"
+    assert str(worse) in messages[1][1]
+    assert str(bad) not in messages[1][1]
+
+
 def test_a_mended_configuration_takes_what_was_refused(spark: SparkSession, folder: Path, tmp_path: Path) -> None:
     (folder / "1.csv").write_text(f"user;item;rating;at\n1;2;3;{T0}\n")
     report = ingest_new(made_in(spark, tmp_path / "t"), str(folder))
