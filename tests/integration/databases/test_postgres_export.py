@@ -92,9 +92,7 @@ def test_some_users_are_replaced_and_some_removed(destination: Any, database: An
     assert len(own_tables(database)) == 2  # what is shown, and the way back
 
 
-def test_going_back_sends_nothing(
-    destination: Any, database: Any, change: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_going_back_sends_nothing(destination: Any, database: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     destination.shown()
     destination.apply(change({1: [10, 11], 2: [20]}, version=1))
     first = database()
@@ -192,6 +190,24 @@ def test_one_export_at_a_time(destination: Any, change: Any, server: str) -> Non
         assert postgres_sql.lock(other, "recommendations")
         with pytest.raises(RunInProgress, match="another export to recommendations is at work"):
             destination.apply(change({1: [10]}, version=1))
+        postgres_sql.unlock(other)
+
+
+def test_the_lock_is_given_back_while_the_connection_still_stands(
+    destination: Any, database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server notices late that a connection has ended, and the next export would find the lock taken."""
+    ended, held = psycopg.Connection.close, []
+
+    def looked(connection: Any) -> None:
+        monkeypatch.undo()  # those who look have connections, too
+        held.append(database("SELECT objid FROM pg_locks WHERE locktype = 'advisory'"))
+        ended(connection)
+
+    with destination._exclusive():
+        assert len(database("SELECT objid FROM pg_locks WHERE locktype = 'advisory'")) == 1
+        monkeypatch.setattr(psycopg.Connection, "close", looked)
+    assert held == [[]]
 
 
 def test_grants_outlive_an_export(destination: Any, database: Any, change: Any) -> None:
