@@ -40,6 +40,7 @@ from scoreline.engine.failures import explained
 spark = embedded_session()
 spark.range(3).collect()
 engine_of(spark)._server.stop()
+engine_of(spark).rest()
 began = time.monotonic()
 try:
     with explained("the run failed"):

@@ -8,7 +8,7 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, lru_cache, reduce
 from importlib.metadata import version
 from pathlib import Path
@@ -73,7 +73,8 @@ class SailEngine:
     def rest(self) -> None:
         """Sail keeps each query until its client says so, which ours, that never reattaches, does not by itself."""
         client: Any = getattr(self.session, "client")  # noqa: B009
-        client.interrupt_all()
+        with suppress(Exception):  # of a server that is gone, which the next query tells: what was done is done
+            client.interrupt_all()
 
     @contextmanager
     def counted(self, rows: DataFrame, *figures: Column) -> Iterator[Counted]:
