@@ -1,6 +1,6 @@
 """`scoreline watch` beside the commands: from a signal to the published list of one changed user in the database.
 
-    python benchmarks/watching.py [--turns N] [--engines embedded spark] [--postgres]
+    python benchmarks/watching.py [--turns N] [--engines embedded spark] [--postgres] [--only one|many|memory]
 
 Each turn one user has a new event in a new file; the watch is sent a signal, the commands are typed one after another
 (`ingest --new`, `run --users`, `export`). Both ways take turns on tables of their own. CPU is of the whole tree of
@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
+import psutil
 import yaml
 
 from engines import ROOT, measured
@@ -33,6 +34,7 @@ from measure import adopt_orphans, cpu_seconds
 sys.path.insert(0, str(ROOT / "tests"))
 
 from integration.databases.server import free_port, postgres
+from scoreline.runs.usage import held_bytes
 
 HEAD = "user,item,kind,at"
 WAYS = ("warm", "cold")
@@ -160,6 +162,21 @@ def many(scratch: Path, engine: str, *, signals: int = 1_000, seconds: float = 6
     print(f"{engine}: {told}; from accepted to published p50 {p50:.1f} s, p99 {p99:.1f} s", flush=True)
 
 
+def memory(scratch: Path, engine: str, chains: int) -> None:
+    """Print what is held, in MiB, ten times on the way, and how many workers there were."""
+    world = World(scratch / f"{engine}-memory", engine, "sqlite:///serving.db")
+    world.make()
+    with watching(world) as pid:
+        for number in range(1, chains + 1):
+            by_watch(world, pid, number)
+            if number % max(1, chains // 10) == 0:
+                own = psutil.Process(pid).memory_info().rss
+                held = f"watch {own >> 20}, worker {(held_bytes(pid) - own) >> 20} MiB"
+                print(f"{engine}, {number:,} chains: {held}", flush=True)
+    replaced = (world.folder / "watch.log").read_text().count("the worker is replaced")
+    print(f"{engine}: {replaced + 1} workers", flush=True)
+
+
 def _moment(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
@@ -169,7 +186,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--engines", nargs="+", default=["embedded", "spark"], choices=["embedded", "spark"])
     parser.add_argument("--postgres", action="store_true", help="export to a PostgreSQL, too")
-    parser.add_argument("--only", choices=["one", "many"])
+    parser.add_argument("--only", choices=["one", "many", "memory"])
     asked = parser.parse_args()
     with ExitStack() as stack:
         scratch = Path(tempfile.mkdtemp())
@@ -177,15 +194,18 @@ def main() -> None:
         databases = [dict.fromkeys(WAYS, "sqlite:///serving.db")]
         if asked.postgres:
             databases.append({way: stack.enter_context(postgres()) for way in WAYS})
-        if asked.only != "many":
+        if asked.only in (None, "one"):
             print("| engine | export | commands: CPU s | wall | watch: CPU s | wall | CPU | wall |")
             print("|" + " --- |" * 8)
             for engine in asked.engines:
                 for exports in databases:
                     one_user(scratch, engine, exports, asked.turns)
-        if asked.only != "one":
+        if asked.only in (None, "many"):
             for engine in asked.engines:
                 many(scratch, engine)
+        if asked.only == "memory":
+            for engine in asked.engines:
+                memory(scratch, engine, asked.turns)
 
 
 if __name__ == "__main__":
