@@ -391,8 +391,9 @@ def test_a_thousand_chains_take_no_more_memory_than_a_hundred(
 def test_what_a_thousand_chains_with_news_leave_in_memory_is_given_back(
     registry: Registry, tmp_path: Path, tally: Tally
 ) -> None:
-    """The engine's parser of SQL keeps a part of all that it reads, until its process ends."""
-    config = configured(tmp_path, registry, {**APP, "steps": ["ingest", "run", "export"]})
+    """The engine's parser of SQL keeps a part of all that it reads, until its process ends; logs of tables grow."""
+    tidy = {"name": "tidy", "signal": True, "steps": ["optimize"]}
+    config = configured(tmp_path, registry, {**APP, "steps": ["ingest", "run", "export"]}, tidy)
     incoming = tmp_path / "incoming"
     write_events(incoming / "all.csv", events_of())
     worker, own = [], []
@@ -402,6 +403,8 @@ def test_what_a_thousand_chains_with_news_leave_in_memory_is_given_back(
             user = number % 60 + 1
             write_events(incoming / f"{number}.csv", [(user, number % 40 + 1, 5, 1_710_000_000 + number)])
             assert watch.answered(watch.asked(user))["state"] == "published"
+            if number % 100 == 99:  # as each night
+                assert watch.answered(watch.asked(name="tidy"))["state"] == "done"
             if (found := watch.worker) is not None:  # or it has just been replaced
                 worker.append(held_bytes(found.pid) >> 20)
                 own.append(psutil.Process(watch.process.pid).memory_info().rss >> 20)
