@@ -92,7 +92,9 @@ def test_some_users_are_replaced_and_some_removed(destination: Any, database: An
     assert len(own_tables(database)) == 2  # what is shown, and the way back
 
 
-def test_going_back_sends_nothing(destination: Any, database: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_going_back_sends_nothing(
+    destination: Any, database: Any, change: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     destination.shown()
     destination.apply(change({1: [10, 11], 2: [20]}, version=1))
     first = database()
