@@ -363,6 +363,13 @@ def test_a_worker_that_grew_is_replaced_between_two_chains(
     tally(FAULT, "a worker that grew")
 
 
+def held_by(watch: Watch) -> tuple[int, int] | None:
+    """What the watch holds, and its worker with all that it started, in MiB; None while there is no worker."""
+    if (worker := watch.worker) is None:
+        return None
+    return psutil.Process(watch.process.pid).memory_info().rss >> 20, held_bytes(worker.pid) >> 20
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_a_thousand_chains_take_no_more_memory_than_a_hundred(
@@ -375,9 +382,9 @@ def test_a_thousand_chains_take_no_more_memory_than_a_hundred(
         for number in range(CHAINS):
             watch.answered(watch.asked(1, everyone=number % 2 == 0))
             if number % (CHAINS // 10) == CHAINS // 10 - 1:
-                assert watch.worker is not None
-                own = [psutil.Process(watch.process.pid), watch.worker, *watch.worker.children(recursive=True)]
-                held.append([own[0].memory_info().rss >> 20, sum(one.memory_info().rss for one in own[1:]) >> 20])
+                found = held_by(watch)
+                assert found is not None
+                held.append(found)
         print(held)
         assert watch.said.count("the worker is replaced") == 0
         assert watch.end() == 0
@@ -396,7 +403,7 @@ def test_what_a_thousand_chains_with_news_leave_in_memory_is_given_back(
     config = configured(tmp_path, registry, {**APP, "steps": ["ingest", "run", "export"]}, tidy)
     incoming = tmp_path / "incoming"
     write_events(incoming / "all.csv", events_of())
-    worker, own = [], []
+    held = []
     with watching(config) as watch:
         watch.answered(watch.asked())
         for number in range(CHAINS):
@@ -405,14 +412,13 @@ def test_what_a_thousand_chains_with_news_leave_in_memory_is_given_back(
             assert watch.answered(watch.asked(user))["state"] == "published"
             if number % 100 == 99:  # as each night
                 assert watch.answered(watch.asked(name="tidy"))["state"] == "done"
-            if (found := watch.worker) is not None:  # or it has just been replaced
-                worker.append(held_bytes(found.pid) >> 20)
-                own.append(psutil.Process(watch.process.pid).memory_info().rss >> 20)
-        print(own[:: max(1, len(own) // 20)], worker[:: max(1, len(worker) // 50)], max(worker))
+            if (found := held_by(watch)) is not None:  # or it has just been replaced
+                held.append(found)
         replaced = watch.said.count("the worker is replaced: it holds")
-        print(f"replaced {replaced} times")
+        print(held[:: max(1, len(held) // 50)], f"replaced {replaced} times")
         assert watch.end() == 0
-    assert own[-1] < own[100] * 1.25 + 10
+    own, worker = zip(*held, strict=True)
+    assert own[-1] < own[len(own) // 10] * 1.25 + 10
     assert max(worker) < max(worker[:10]) * 1.6
     assert replaced <= CHAINS / 50
     tally(FAULT, "chains with news", times=CHAINS)

@@ -187,10 +187,10 @@ def _occasion(record: Record, before: str | None) -> Occasion | None:
         return None
     if record.state in _BAD:
         return None if (begun_by := _watched.get()) and begun_by[1] else "failed"
+    if before in _BAD:  # the message says what it has left, too
+        return "recovered"
     if record.left:
         return "refused"
-    if before in _BAD:
-        return "recovered"
     return "published" if record.state in ("published", "approved") else None
 
 

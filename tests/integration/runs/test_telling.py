@@ -40,11 +40,17 @@ def telling(root: Path, *to: str, **said: object) -> Settings:
 
 
 def ended(
-    made: Settings, error: ScorelineError | None = None, *, state: Any = None, kind: Kind = "run", page: Any = None
+    made: Settings,
+    error: ScorelineError | None = None,
+    *,
+    state: Any = None,
+    kind: Kind = "run",
+    page: Any = None,
+    left: str | None = None,
 ) -> None:
     """A command that does nothing, and ends so."""
     with suppress(ScorelineError), kept(made, kind, now=datetime.now(UTC)) as record:
-        record.state, record.users, record.page = state, 60, page
+        record.state, record.users, record.page, record.left = state, 60, page, left
         if error is not None:
             raise error
 
@@ -72,6 +78,27 @@ def test_each_end_that_is_asked_for_is_told_once(heard: Any, tmp_path: Path) -> 
         f"then scoreline approve {runs[1]} --reason REASON, or mend it and scoreline run",
         f"no such file\n\nNext: scoreline log {runs[2]}, then mend it, then ingest once more",
     ]
+
+
+@pytest.mark.parametrize(
+    ("on", "titles"),
+    [
+        (["failed", "recovered", "refused"], ["failed", "recovered", "refused"]),
+        (["recovered"], ["recovered"]),
+        (["refused"], ["refused", "refused"]),
+    ],
+)
+def test_a_command_that_has_left_something_may_have_recovered(
+    heard: Any, tmp_path: Path, on: list[str], titles: list[str]
+) -> None:
+    address, messages = heard
+    made = telling(tmp_path, address, on=on)
+    ended(made, InputError("no such folder"), kind="ingest")
+    for _ in range(2):
+        ended(made, kind="ingest", left="bad.csv could not be taken")
+    assert [title.split()[1].rstrip(":") for title, *_ in messages] == titles
+    said = [body for title, body, _ in messages if "failed" not in title]
+    assert all(body.startswith("bad.csv could not be taken") for body in said)
 
 
 def test_what_another_command_held_off_has_not_failed_and_is_nothing_to_recover_from(
