@@ -219,7 +219,7 @@ def _server_settings() -> dict[str, str]:
         "SAIL_PARQUET__FILE_METADATA_CACHE__TTL": "60",
         "SAIL_PARQUET__FILE_STATISTICS_CACHE__TTL": "60",
         "SAIL_RUNTIME__TEMPORARY_FILES__PATHS": json.dumps([str(_scratch_root())]),
-        "MIMALLOC_ALLOW_THP": "0",  # huge pages: half as much memory again, and a sixth more CPU (docs/engines.md)
+        "MIMALLOC_ALLOW_THP": "0",  # huge pages: two fifths more memory, and a sixth more CPU (docs/engines.md)
         "RUST_LOG": "error",
     }
 
